@@ -1,0 +1,99 @@
+"""Which files are there to be taken: complete, regular, in the order in which they came."""
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from schemas.catalogue import RESERVED
+
+HOUSE: Final = "house"
+"""The sender of files that lie in the inbox itself."""
+NETWORK: Final = "network"
+_PARTIAL: Final = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
+
+
+class Drop(NamedTuple):
+    """A file in the inbox: who sent it, where it is, and what it was when we looked (for `same`)."""
+
+    sender: str
+    path: Path
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def ready(inbox: Path, settle_seconds: float, senders: Callable[[str], bool], now: float | None = None) -> list[Drop]:
+    """Complete files of the senders asked for, earliest first (modification time, then name).
+
+    A file is complete when it has not changed for `settle_seconds`: by its own time, or, where that lies in the
+    future or was copied along from elsewhere, by the time of its entry (ctime).
+    """
+    now = time.time() if now is None else now
+    drops = [drop for sender, folder in _folders(inbox) if senders(sender) for drop in _files(sender, folder)]
+    settled = [drop for drop in drops if _still(drop, settle_seconds, now)]
+    return sorted(settled, key=lambda drop: (drop.mtime_ns, drop.path.name, drop.sender))
+
+
+def _folders(inbox: Path) -> Iterator[tuple[str, Path]]:
+    yield HOUSE, inbox
+    for entry in _entries(inbox):
+        if entry.is_dir(follow_symlinks=False) and (entry.name not in RESERVED or entry.name == NETWORK):
+            yield entry.name, Path(entry.path)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _files(sender: str, folder: Path) -> Iterator[Drop]:
+    for entry in _entries(folder):
+        name = entry.name
+        if name.startswith((".", "~$")) or name.lower().endswith(_PARTIAL):
+            continue
+        try:
+            info = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(info.st_mode):
+            yield Drop(sender, Path(entry.path), info.st_size, info.st_mtime_ns, info.st_ino)
+
+
+def _still(drop: Drop, settle_seconds: float, now: float) -> bool:
+    try:
+        changed = drop.path.lstat().st_ctime
+    except FileNotFoundError:
+        return False
+    return now - max(changed, min(drop.mtime_ns / 1e9, now)) >= settle_seconds or changed > now
+
+
+def same(drop: Drop) -> bool:
+    """Whether the file at the drop's path is still the one that was found."""
+    try:
+        info = drop.path.lstat()
+    except FileNotFoundError:
+        return False
+    return (info.st_size, info.st_mtime_ns, info.st_ino) == (drop.size, drop.mtime_ns, drop.inode)
+
+
+def content_of(drop: Drop, most: int) -> bytes | None:
+    """The bytes of a drop, at most `most` + 1 of them; None when it has vanished or changed since it was found."""
+    try:
+        descriptor = os.open(drop.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        content = file.read(most + 1)
+    return content if same(drop) else None
+
+
+def digest_of(content: bytes) -> str:
+    """The identity of a file: the SHA-256 of its bytes."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,180 @@
+"""From a file's bytes to a frame of text with our column names, through a child process that may die."""
+
+import difflib
+import subprocess
+import sys
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import polars as pl
+
+from pipelines.parser import Limits, Parsed
+from pipelines.settings import Settings
+from schemas.tables import header_key
+
+FAULTS: Final = pl.Schema({"row": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String})
+_LISTED = 20
+
+
+class Table(NamedTuple):
+    """A file as it was read.
+
+    `rows`: `row` (as the sender counts) and the known columns as trimmed text, absent cells null; rows without any
+    filled known cell are left out. `found`: names of the known columns that the file has, and `titles`: all of its
+    headers. `faults`: what is wrong, see FAULTS (one that concerns the file has no column). `notes`: remarks.
+    """
+
+    rows: pl.DataFrame
+    found: list[str]
+    titles: list[str]
+    faults: pl.DataFrame
+    notes: list[str]
+
+
+class Parser:
+    """The child process, started when first needed and again after it died; one serves many files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop()
+
+    def parse(self, content: bytes) -> Parsed:
+        """What the child makes of a file; a dead or late child is an unreadable file."""
+        connection = self._connection or self._start()
+        try:
+            connection.send_bytes(content)
+            if connection.poll(self._settings.parser_seconds):
+                answer: Parsed = connection.recv()
+                return answer
+            found = f"not parsed within {self._settings.parser_seconds:g} seconds"
+        except (EOFError, OSError):
+            found = "parsing it fails or takes too much memory"
+        self._stop()
+        return Parsed(faults=[(0, -1, "FILE_UNREADABLE", found)])
+
+    def start(self) -> None:
+        """Start the child ahead of need, so that it is up when the first file comes."""
+        if self._connection is None:
+            self._start()
+
+    def _start(self) -> Connection:
+        ours, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipelines.parser", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # a crash report could hold a cell
+            )
+        settings = self._settings
+        ours.send(
+            Limits(
+                settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20
+            )
+        )
+        self._connection = ours
+        return ours
+
+    def _stop(self) -> None:
+        if self._connection:
+            self._connection.close()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._connection = self._process = None
+
+
+def read(content: bytes, parser: Parser, settings: Settings, names: list[str], by_header: dict[str, str]) -> Table:
+    """Read a file's bytes as a table with the columns `names`, whose headers `by_header` knows."""
+    if len(content) > settings.max_file_mb << 20:
+        return _nothing(names, "FILE_TOO_LARGE", f"more than {settings.max_file_mb} MB")
+    if not content:
+        return _nothing(names, "FILE_EMPTY", "0 bytes")
+    parsed = parser.parse(content)
+    if not parsed.table:
+        whole = [fault for fault in parsed.faults if fault[1] < 0]
+        return Table(_no_rows(names), [], [], _faults([(row, "", reason, text) for row, _, reason, text in whole]), [])
+    grid = pl.read_ipc_stream(parsed.table).sort("row")
+    filled = pl.any_horizontal(pl.col(pl.String).str.contains(r"\S"))
+    header = grid.filter(filled).head(1)
+    if header.is_empty():
+        return _nothing(names, "FILE_EMPTY", "no filled row")
+    return _table(grid, header.row(0, named=True), parsed, settings, names, by_header)
+
+
+def _table(
+    grid: pl.DataFrame, header: dict[str, object], parsed: Parsed, settings: Settings, names: list[str],
+    by_header: dict[str, str],
+) -> Table:  # fmt: skip
+    titles = {column: str(text).strip() for column, text in header.items() if text is not None and column != "row"}
+    known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
+    faults = _repeated(titles, known)
+    positions = {name: column for column, name in reversed(known.items())}
+    body = grid.filter(pl.col("row") > header["row"]).select(
+        "row", *(_trimmed(positions[name]).alias(name) if name in positions else pl.lit(None, pl.String).alias(name)
+                 for name in names)
+    )  # fmt: skip
+    rows = body.filter(pl.any_horizontal(pl.col(names).is_not_null()))
+    faults += [(row, name, reason, text) for row, column, reason, text in parsed.faults
+               if row > header["row"] and (name := known.get(f"c{column}"))]  # type: ignore[operator]  # fmt: skip
+    faults += _too_long(rows, names, settings.max_cell)
+    if rows.is_empty() and known and not parsed.faults:
+        faults.append((0, "", "FILE_EMPTY", "no filled row below the header"))
+    ignored = [text for column, text in titles.items() if column not in known]
+    notes = [*parsed.notes]
+    if ignored:
+        shown = ", ".join(f"“{text[:60]}”" for text in ignored[:_LISTED])
+        notes.append(f"Columns that were not used: {shown}{' …' if len(ignored) > _LISTED else ''}.")
+    return Table(rows, list(positions), list(titles.values()), _faults(faults), notes)
+
+
+def _trimmed(column: str) -> pl.Expr:
+    """A cell without the white space around it, null when nothing is left."""
+    text = pl.col(column).str.strip_chars()
+    return pl.when(text != "").then(text)
+
+
+def _repeated(titles: dict[str, str], known: dict[str, str]) -> list[tuple[int, str, str, str]]:
+    names = list(known.values())
+    twice = [titles[column] for column, name in known.items() if names.count(name) > 1]
+    return [(0, "", "COLUMN_REPEATED", " and ".join(f"“{text}”" for text in twice))] if twice else []
+
+
+def _too_long(rows: pl.DataFrame, names: list[str], most: int) -> list[tuple[int, str, str, str]]:
+    long = rows.filter(pl.any_horizontal(pl.col(names).str.len_chars() > most)).head(_LISTED)
+    return [(0, "", "FILE_TOO_LARGE", f"row {row}: a cell of more than {most} characters") for row in long["row"]]
+
+
+def missing(table: Table, required: dict[str, str]) -> pl.DataFrame:
+    """A fault for each required column (name to header) that a file lacks, with the closest header that it has."""
+    titles = {title.lower(): title for title in table.titles}
+    faults = []
+    for name, header in required.items():
+        if name not in table.found:
+            close = difflib.get_close_matches(header.lower(), titles, 1)
+            hint = f"closest is “{titles[close[0]][:60]}”; " if close else ""
+            shown = ", ".join(f"“{title[:60]}”" for title in table.titles[:_LISTED])
+            faults.append((0, "", "COLUMN_MISSING", f"“{header}” ({hint}the file has {shown or 'no header'})"))
+    return _faults(faults)
+
+
+def _nothing(names: list[str], reason: str, found: str) -> Table:
+    return Table(_no_rows(names), [], [], _faults([(0, "", reason, found)]), [])
+
+
+def _no_rows(names: list[str]) -> pl.DataFrame:
+    return pl.DataFrame(schema={"row": pl.UInt32, **dict.fromkeys(names, pl.String)})
+
+
+def _faults(faults: list[tuple[int, str, str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(faults, FAULTS, orient="row")

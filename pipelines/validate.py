@@ -1,0 +1,172 @@
+"""What is wrong with the rows of a sweep, told by the rows alone: every finding, none of them an exception."""
+
+from typing import Final
+
+import pandera.polars as pa
+import polars as pl
+from pandera.errors import SchemaErrors
+
+from schemas import actions, orders
+from schemas.codes import CODES
+from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
+
+FINDINGS: Final = pl.Schema({"line": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String})
+"""What is wrong with a line of the sweep: at which column, by which reason, and what stands there."""
+
+_STRANGE: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{Nd}--[0-9]]]"
+"""Control, zero-width and direction characters, spaces that are no space, digits that are no ASCII digits."""
+
+
+def canonical(raw: pl.DataFrame) -> pl.DataFrame:
+    """The rows with one spelling for each meaning and the defaults filled in; what has no meaning stays as it is."""
+    issues = pl.col("action").is_in(actions.issuing())
+    rows = raw.with_columns(
+        _spelled("action", actions.spellings()).fill_null("Add"),
+        _spelled("service_type", {"card": "Card"}).fill_null("Card"),
+        _spelled("origin", orders.FLAGS),
+        _spelled("termination", orders.FLAGS),
+        _spelled("code_type", orders.CODE_TYPES),
+        _telephone("access_number"),
+        _telephone("btn"),
+    )
+    return rows.with_columns(
+        pl.when(issues).then(pl.coalesce("code_type", _inferred())).alias("code_type"),
+        pl.when(issues).then(pl.col("origin").fill_null("No")).otherwise("origin").alias("origin"),
+        pl.when(issues).then(pl.col("termination").fill_null("No")).otherwise("termination").alias("termination"),
+    )
+
+
+def _spelled(name: str, spellings: dict[str, str]) -> pl.Expr:
+    return pl.col(name).str.to_lowercase().replace_strict(spellings, default=pl.col(name), return_dtype=pl.String)
+
+
+def _telephone(name: str) -> pl.Expr:
+    """A telephone number without punctuation and the country code 1, which no NANP number begins with."""
+    return pl.col(name).str.replace_all(r"[ ().+-]", "").str.replace(r"^1([0-9]{10})$", "$1")
+
+
+def _filled(name: str) -> pl.Expr:
+    return pl.col(name).is_not_null()
+
+
+def _inferred() -> pl.Expr:
+    code, quantity, btn = _filled("code"), _filled("quantity"), _filled("btn")
+    return (
+        pl.when(code & ~quantity & ~btn).then(pl.lit(SPECIFIED))
+        .when(~code & quantity & ~btn).then(pl.lit(RANDOM))
+        .when(~code & quantity & btn).then(pl.lit(BTN4))
+    )  # fmt: skip
+
+
+def split(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows (with `line`) that keep every rule of the schema, and findings for the others."""
+    try:
+        schema.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        failures = error.failure_cases
+        if failures["index"].null_count():
+            raise  # a crashed check is a bug of ours, never a rejection
+        found = failures.select(
+            frame["line"].gather(failures["index"]).alias("line"),
+            "column",
+            pl.col("check").alias("reason"),
+            pl.col("failure_case").alias("value"),
+        ).unique(["line", "column", "reason"], maintain_order=True)
+        return frame.join(found, on="line", how="anti"), found
+    return frame, FINDINGS.to_frame()
+
+
+def rule(rows: pl.DataFrame, broken: pl.Expr, reason: str, column: str) -> pl.DataFrame:
+    """Findings for the rows of which `broken` is true, with what stands in the column."""
+    return rows.filter(broken).select(
+        "line", column=pl.lit(column), reason=pl.lit(reason), value=pl.col(column).cast(pl.String)
+    )
+
+
+def cells(raw: pl.DataFrame) -> pl.DataFrame:
+    """CELL_CHARACTER findings, the character escaped so that it can be seen."""
+    found = pl.concat([rule(raw, pl.col(name).str.contains(_STRANGE), "CELL_CHARACTER", name) for name in NAMES])
+    return found.with_columns(pl.col("value").map_elements(_escaped, pl.String))
+
+
+def _escaped(text: str) -> str:
+    return text.encode("unicode_escape").decode()
+
+
+def alone(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
+    """Findings about each row by itself: the format of its cells, and which cells go together."""
+    code, quantity, btn, target = _filled("code"), _filled("quantity"), _filled("btn"), _filled("target")
+    issues = pl.col("action").is_in(actions.issuing())
+    takes = pl.col("action").is_in([name for name, action in actions.ACTIONS.items() if action.cards_in])
+    changes = pl.col("action").is_in([name for name, action in actions.ACTIONS.items() if action.changes])
+    kind = pl.col("code_type")
+    misfit = (
+        pl.when(takes).then((code & target) | quantity | btn)
+        .when(target).then(pl.lit(value=True))
+        .when(kind == SPECIFIED).then(quantity | btn)
+        .when(kind == RANDOM).then(code | btn)
+        .when(kind == BTN4).then(code)
+        .when(kind.is_null()).then(code & (quantity | btn))
+        .otherwise(pl.lit(value=False))
+    )  # fmt: skip
+    nothing = pl.all_horizontal(pl.col("product", "access_number", "origin", "termination").is_null())
+    drawn = pl.col("quantity").cast(pl.Int64, strict=False).fill_null(0)
+    total = drawn.cum_sum().over("file")
+    found = [
+        split(rows, orders.rows_schema(max_quantity))[1],
+        rule(rows, issues & kind.is_null() & ~(code & (quantity | btn)), "CODE_TYPE_UNKNOWN", "code_type"),
+        rule(rows, (issues | takes) & misfit, "CODE_TYPE_CONFLICT", "code_type"),
+        rule(rows, issues & (kind == SPECIFIED) & ~code, "CODE_MISSING", "code"),
+        rule(rows, takes & ~code & ~target, "CODE_MISSING", "code"),
+        rule(rows, issues & kind.is_in([RANDOM, BTN4]) & ~quantity, "QUANTITY_FORMAT", "quantity"),
+        rule(rows, (drawn <= max_quantity) & (drawn > 0) & (total > max_quantity), "QUANTITY_LIMIT", "quantity"),
+        rule(rows, issues & (kind == BTN4) & ~btn, "BTN_FORMAT", "btn"),
+        rule(rows, issues & ~_filled("product"), "PRODUCT_UNKNOWN", "product"),
+        rule(rows, issues & ~_filled("access_number"), "ACCESS_FORMAT", "access_number"),
+        rule(rows, changes & nothing, "NOTHING_TO_CHANGE", "action"),
+    ]
+    return pl.concat(found, how="vertical_relaxed")
+
+
+def grouped(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The orders of the sweep, and the rows with the number of their `order`.
+
+    An order is all rows of a file with one customer account and Customer Order ID. Its fields are those of its
+    first row; `rows` counts them.
+    """
+    keys = ["file", "account", "order_ref"]
+    found = rows.group_by(keys, maintain_order=True).agg(
+        pl.col("line").first().alias("first"), pl.col(*ORDER_FIELDS).first(), pl.len().cast(pl.Int64).alias("rows")
+    )
+    found = found.with_row_index("order")
+    return found, rows.join(found.select("order", *keys), on=keys, nulls_equal=True, how="left", maintain_order="left")
+
+
+def together(rows: pl.DataFrame) -> pl.DataFrame:
+    """ORDER_CONFLICT findings: rows that disagree with the first row of their order, or repeat what may stand once."""
+    several = rows.filter(pl.len().over("order") > 1)
+    first = several.group_by("order").agg(pl.col(*ORDER_FIELDS).first().name.prefix("first_"))
+    paired = several.join(first, on="order", maintain_order="left")
+    differs = [
+        rule(paired, pl.col(name).ne_missing(pl.col(f"first_{name}")) & (_filled(name) | pl.lit(name != "comments")),
+             "ORDER_CONFLICT", name)
+        for name in ORDER_FIELDS
+    ]  # fmt: skip
+    again = [
+        rule(several.filter(pl.col("code_type") == RANDOM), ~pl.col("order").is_first_distinct(), "ORDER_CONFLICT",
+             "quantity"),
+        rule(several.filter((pl.col("code_type") == BTN4) & _filled("btn")),
+             ~pl.struct("order", "btn").is_first_distinct(), "ORDER_CONFLICT", "btn"),
+    ]  # fmt: skip
+    return pl.concat(differs + again)
+
+
+def listed(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The codes that rows name, one a row with `line`, `order`, `code` (text), and findings about their format."""
+    named = (
+        rows.filter(_filled("code"))
+        .select("line", "order", "file", pl.col("code").str.extract_all(r"[^\s,;]+"))
+        .explode("code", empty_as_null=True)
+    )
+    good, found = split(named.with_columns(pl.col("code").fill_null("")), CODES)
+    return good.with_columns(pl.col("code").cast(pl.Int64)), found

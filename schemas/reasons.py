@@ -1,0 +1,86 @@
+"""The table of reasons: every way in which a file, an order or a row can be refused, and what to do about it.
+
+A new reason is one new row here; the README's table and every report take their words from it.
+"""
+
+from typing import Literal, NamedTuple
+
+Level = Literal["file", "order", "row"]
+
+
+class Reason(NamedTuple):
+    """One way to be refused: its code, what it concerns, the column at fault and the words for the sender."""
+
+    code: str
+    level: Level
+    column: str
+    words: str
+
+
+_TABLE = [
+    # file
+    Reason("FILE_TYPE", "file", "", "This is no spreadsheet or text table. Send .xlsx, .xls, .ods or .csv."),
+    Reason("FILE_UNREADABLE", "file", "", "The file is damaged. Open it, save it again under a new name and send that."),
+    Reason("FILE_ENCRYPTED", "file", "", "The workbook has a password. Save it without one and send it again."),
+    Reason("FILE_TOO_LARGE", "file", "", "The file is over a limit. Split it into smaller files and send those."),
+    Reason("FILE_EMPTY", "file", "", "There is no row below the header. Fill in at least one and send it again."),
+    Reason("FILE_ENCODING", "file", "", "The text can't be decoded. Save the file as “CSV UTF-8” and send it again."),
+    Reason("FILE_HELD", "file", "", "Too many codes asked for today were taken. The operator looks at it and releases it."),
+    Reason("COLUMN_MISSING", "file", "", "Add this column to the header row; `cards template` makes a complete file."),
+    Reason("COLUMN_REPEATED", "file", "", "Two columns of the file mean the same. Delete or rename one of them."),
+    # row
+    Reason("ACTION_UNKNOWN", "row", "Action", "Write Add, Change, Disconnect, Block or Unblock."),
+    Reason("SERVICE_TYPE", "row", "Service Type", "Write Card, or leave the cell empty."),
+    Reason("ACCOUNT_FORMAT", "row", "Customer Account Number",
+           "Write all 8 digits. Format the column as Text first, so that Excel keeps leading zeros."),
+    Reason("ACCOUNT_UNKNOWN", "row", "Customer Account Number", "This is none of your accounts. Correct the number."),
+    Reason("PRODUCT_UNKNOWN", "row", "Product Account Number",
+           "Write a product account that belongs to this customer account."),
+    Reason("ACCESS_FORMAT", "row", "Access Number", "Write the access number with its 10 digits."),
+    Reason("ACCESS_NOT_OFFERED", "row", "Access Number",
+           "This number is not offered for this customer account. Write one that is."),
+    Reason("ORIGIN_FLAG", "row", "International Origin", "Write Yes or No."),
+    Reason("TERMINATION_FLAG", "row", "International Termination", "Write Yes or No."),
+    Reason("ORDER_ID_MISSING", "row", "Customer Order ID", "Give the order an ID of its own."),
+    Reason("ORDER_ID_FORMAT", "row", "Customer Order ID", "Use 1 to 15 letters, digits, - or _ and nothing else."),
+    Reason("COMMENT_TOO_LONG", "row", "Comments", "Shorten the comment to 255 characters."),
+    Reason("CODE_TYPE_UNKNOWN", "row", "Code Type",
+           "Write Specified, Random or BTN+4; or fill in just Code, just Quantity, or BTN and Quantity."),
+    Reason("CODE_TYPE_CONFLICT", "row", "Code Type",
+           "Specified takes Code alone, Random takes Quantity alone, BTN+4 takes BTN and Quantity. "
+           "Empty the cell that does not belong."),
+    Reason("CELL_FORMULA", "row", "", "The formula has no stored value. Copy the cell and paste it as a value."),
+    Reason("CELL_CHARACTER", "row", "", "The cell holds a character that can't be used here. Type the cell again."),
+    Reason("CODE_MISSING", "row", "Code", "Fill in a code of 14 digits."),
+    Reason("CODE_FORMAT", "row", "Code", "A code has exactly 14 digits and nothing else. Write all of them."),
+    Reason("CODE_ROUNDED", "row", "Code",
+           "Excel has rounded this number and its digits are lost. Format the column as Text, then enter the code again."),
+    Reason("CODE_LEADING_ZERO", "row", "Code", "A code never begins with 0. Choose another."),
+    Reason("CODE_RUN", "row", "Code",
+           "A code may not have four digits in a row that are equal, rise by one or fall by one. Choose another."),
+    Reason("CODE_REPEATED", "row", "Code", "An earlier row of this file has the same code. Delete it or choose another."),
+    Reason("CODE_TAKEN", "row", "Code", "This code can't be issued; it is not free. Choose another."),
+    Reason("QUANTITY_FORMAT", "row", "Quantity", "Write how many codes as a whole number, 1 or more."),
+    Reason("QUANTITY_LIMIT", "row", "Quantity", "That is more than one file may ask for. Lower it or split the order."),
+    Reason("BTN_FORMAT", "row", "BTN", "Write a 10-digit telephone number of the form 2xx-2xx-xxxx up to 9xx-9xx-xxxx."),
+    Reason("BTN_IMPOSSIBLE", "row", "BTN",
+           "This number has four digits in a row that are equal, rise or fall, so no card can begin with it. "
+           "Use another BTN."),
+    Reason("BTN_EXHAUSTED", "row", "BTN", "This BTN has fewer free PINs than asked for. Lower Quantity or use another BTN."),
+    Reason("CARD_UNKNOWN", "row", "Code", "You have no such card on this account. Correct the code, Order ID or account."),
+    Reason("CARD_NOT_READY", "row", "Code",
+           "The card is not in a state that allows this, or an earlier order for it is still awaited. "
+           "Look at its state and order again later."),
+    Reason("CARD_DISCONNECTED", "row", "Code", "The card is disconnected for good. Take it out of the order."),
+    Reason("NOTHING_TO_CHANGE", "row", "Action",
+           "Say what to change: fill in Access Number, Product Account Number or one of the international flags."),
+    # order
+    Reason("ORDER_CONFLICT", "order", "",
+           "All rows of one order must agree here. Make them equal, or give the row an order ID of its own."),
+    Reason("ORDER_ID_USED", "order", "Customer Order ID",
+           "An earlier order of this account has this ID and other content. Give this order a new ID."),
+    Reason("ORDER_HELD", "order", "",
+           "This row is right; another row of its order is not. Leave this one as it is and mend the other."),
+]  # fmt: skip
+
+REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}
