@@ -33,9 +33,14 @@ def ready(inbox: Path, settle_seconds: float, senders: Callable[[str], bool], no
     future or was copied along from elsewhere, by the time of its entry (ctime).
     """
     now = time.time() if now is None else now
-    drops = [drop for sender, folder in _folders(inbox) if senders(sender) for drop in _files(sender, folder)]
+    drops = [drop for drop in present(inbox) if senders(drop.sender)]
     settled = [drop for drop in drops if _still(drop, settle_seconds, now)]
     return sorted(settled, key=lambda drop: (drop.mtime_ns, drop.path.name, drop.sender))
+
+
+def present(inbox: Path) -> list[Drop]:
+    """Every file that could be taken, complete or not."""
+    return [drop for sender, folder in _folders(inbox) for drop in _files(sender, folder)]
 
 
 def _folders(inbox: Path) -> Iterator[tuple[str, Path]]:

@@ -7,6 +7,7 @@ with a `Parsed`; whatever the bytes are, the parent sees an answer or a dead chi
 
 import csv
 import io
+import json
 import re
 import resource
 import sys
@@ -146,7 +147,7 @@ def _workbook(content: bytes, limits: Limits) -> Parsed:
 def _cell_faults(archive: zipfile.ZipFile, sheet: str) -> list[tuple[int, int, str, str]]:
     """Cells of an .xlsx without a value of their own: formulas with nothing stored, and error values."""
     content = archive.read(_sheet_path(archive, sheet))
-    if b"<f" not in content and b':f' not in content and b't="e"' not in content:
+    if b"<f" not in content and b":f" not in content and b't="e"' not in content:
         return []
     faults = []
     first = None
@@ -313,7 +314,7 @@ def _stream(table: arrow.Table, rows: Iterable[int]) -> bytes:
 def main() -> None:
     """Answer files until the parent hangs up."""
     connection = Connection(int(sys.argv[1]))
-    limits: Limits = connection.recv()
+    limits = Limits(*json.loads(connection.recv_bytes()))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
@@ -321,7 +322,10 @@ def main() -> None:
             content = connection.recv_bytes()
         except EOFError:
             return
-        connection.send(parse(content, limits))
+        parsed = parse(content, limits)
+        # no pickle: what a stranger's bytes can take over must not be able to send us code
+        connection.send_bytes(json.dumps([parsed.faults, parsed.notes]).encode())
+        connection.send_bytes(parsed.table)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """From a file's bytes to a frame of text with our column names, through a child process that may die."""
 
 import difflib
+import json
 import subprocess
 import sys
 from multiprocessing import Pipe
@@ -10,7 +11,7 @@ from typing import Final, NamedTuple, Self
 
 import polars as pl
 
-from pipelines.parser import Limits, Parsed
+from pipelines.parser import Parsed
 from pipelines.settings import Settings
 from schemas.tables import header_key
 
@@ -53,8 +54,8 @@ class Parser:
         try:
             connection.send_bytes(content)
             if connection.poll(self._settings.parser_seconds):
-                answer: Parsed = connection.recv()
-                return answer
+                faults, notes = json.loads(connection.recv_bytes())
+                return Parsed(connection.recv_bytes(), [tuple(fault) for fault in faults], notes)
             found = f"not parsed within {self._settings.parser_seconds:g} seconds"
         except (EOFError, OSError):
             found = "parsing it fails or takes too much memory"
@@ -77,11 +78,8 @@ class Parser:
                 stderr=subprocess.DEVNULL,  # a crash report could hold a cell
             )
         settings = self._settings
-        ours.send(
-            Limits(
-                settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20
-            )
-        )
+        limits = [settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20]
+        ours.send_bytes(json.dumps(limits).encode())
         self._connection = ours
         return ours
 
@@ -139,8 +137,9 @@ def _table(
 
 
 def _trimmed(column: str) -> pl.Expr:
-    """A cell without the white space around it, null when nothing is left."""
-    text = pl.col(column).str.strip_chars()
+    """A cell without the white space around it and the apostrophe that our own reports set before `= + - @`, null
+    when nothing is left."""
+    text = pl.col(column).str.strip_chars(" \t\r\n").str.replace(r"^'([=+\-@])", "$1")
     return pl.when(text != "").then(text)
 
 

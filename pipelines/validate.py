@@ -1,5 +1,6 @@
 """What is wrong with the rows of a sweep, told by the rows alone: every finding, none of them an exception."""
 
+from hashlib import sha256
 from typing import Final
 
 import pandera.polars as pa
@@ -15,6 +16,9 @@ FINDINGS: Final = pl.Schema({"line": pl.UInt32, "column": pl.String, "reason": p
 
 _STRANGE: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{Nd}--[0-9]]]"
 """Control, zero-width and direction characters, spaces that are no space, digits that are no ASCII digits."""
+
+
+_CODES_OF_A_CELL: Final = r"[^\s,;]+"
 
 
 def canonical(raw: pl.DataFrame) -> pl.DataFrame:
@@ -131,21 +135,45 @@ def alone(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
 def grouped(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The orders of the sweep, and the rows with the number of their `order`.
 
-    An order is all rows of a file with one customer account and Customer Order ID. Its fields are those of its
-    first row; `rows` counts them.
+    An order is all rows of a file with one customer account and Customer Order ID; a row that lacks one of them is
+    an order by itself. Its fields are those of its first row; `first` is its first line, `rows` counts them, and
+    `content` tells orders of other content apart.
     """
-    keys = ["file", "account", "order_ref"]
+    keys = ["file", "account", "order_ref", "loose"]
+    rows = rows.with_columns(pl.when(pl.any_horizontal(pl.col(keys[1:3]).is_null())).then("line").alias("loose"))
     found = rows.group_by(keys, maintain_order=True).agg(
-        pl.col("line").first().alias("first"), pl.col(*ORDER_FIELDS).first(), pl.len().cast(pl.Int64).alias("rows")
+        pl.col("line").first().alias("first"),
+        pl.col(*(name for name in ORDER_FIELDS if name != "comments")).first(),
+        pl.col("comments").drop_nulls().first(),
+        pl.len().cast(pl.Int64).alias("rows"),
+        _wanted().alias("wanted"),
     )
     found = found.with_row_index("order")
-    return found, rows.join(found.select("order", *keys), on=keys, nulls_equal=True, how="left", maintain_order="left")
+    rows = rows.join(found.select("order", *keys), on=keys, nulls_equal=True, how="left", maintain_order="left")
+    content = pl.concat_str(pl.col(*ORDER_FIELDS, "wanted").fill_null(""), separator="\x1f")
+    found = found.with_columns(content=content.map_elements(_digest, pl.String))
+    return found.drop("wanted", "loose"), rows.drop("loose")
+
+
+def _wanted() -> pl.Expr:
+    """What the rows of an order ask for, as one text that does not depend on how it is spread over rows."""
+    codes = pl.col("code").str.extract_all(_CODES_OF_A_CELL).list.explode(keep_nulls=False, empty_as_null=False).sort()
+    others = pl.concat_str(pl.col("btn", "quantity", "target").fill_null(""), separator=":")
+    return pl.concat_str(codes.str.join(" "), others.filter(others != "::").sort().str.join(" "), separator="|")
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def together(rows: pl.DataFrame) -> pl.DataFrame:
     """ORDER_CONFLICT findings: rows that disagree with the first row of their order, or repeat what may stand once."""
     several = rows.filter(pl.len().over("order") > 1)
-    first = several.group_by("order").agg(pl.col(*ORDER_FIELDS).first().name.prefix("first_"))
+    first = (
+        several.group_by("order")
+        .agg(pl.col(*ORDER_FIELDS).first().name.prefix("first_"), pl.col("comments").drop_nulls().first().alias("comment"))
+        .with_columns(first_comments="comment")
+    )
     paired = several.join(first, on="order", maintain_order="left")
     differs = [
         rule(paired, pl.col(name).ne_missing(pl.col(f"first_{name}")) & (_filled(name) | pl.lit(name != "comments")),
@@ -165,8 +193,14 @@ def listed(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The codes that rows name, one a row with `line`, `order`, `code` (text), and findings about their format."""
     named = (
         rows.filter(_filled("code"))
-        .select("line", "order", "file", pl.col("code").str.extract_all(r"[^\s,;]+"))
+        .select("line", "order", "file", pl.col("code").str.extract_all(_CODES_OF_A_CELL))
         .explode("code", empty_as_null=True)
     )
     good, found = split(named.with_columns(pl.col("code").fill_null("")), CODES)
     return good.with_columns(pl.col("code").cast(pl.Int64)), found
+
+
+def repeated(codes: pl.DataFrame) -> pl.DataFrame:
+    """CODE_REPEATED findings: codes that an earlier row of the same file, or the same row, names too."""
+    again = codes.filter(~pl.struct("file", "code").is_first_distinct())
+    return again.select("line", column=pl.lit("code"), reason=pl.lit("CODE_REPEATED"), value=pl.col("code").cast(pl.String))

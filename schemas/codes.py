@@ -37,6 +37,7 @@ def is_code(digits: pl.Expr) -> pl.Expr:
     """Whether a text is a valid authorization code."""
     return digits.str.contains(r"^[1-9][0-9]{13}$") & ~has_run(digits)
 
+
 _CODE = pl.col("code")
 
 CODES = pa.DataFrameSchema(

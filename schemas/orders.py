@@ -98,9 +98,7 @@ def rows_schema(max_quantity: int) -> pa.DataFrameSchema:
                 ],
                 nullable=True,
             ),
-            "comments": pa.Column(
-                text, check(pl.col("comments").str.len_chars() <= 255, "COMMENT_TOO_LONG"), nullable=True
-            ),
+            "comments": pa.Column(text, check(pl.col("comments").str.len_chars() <= 255, "COMMENT_TOO_LONG"), nullable=True),
             "code_type": pa.Column(
                 text, check(pl.col("code_type").is_in([SPECIFIED, RANDOM, BTN4]), "CODE_TYPE_UNKNOWN"), nullable=True
             ),
@@ -108,9 +106,7 @@ def rows_schema(max_quantity: int) -> pa.DataFrameSchema:
                 text,
                 [
                     check(quantity.str.contains(r"^[1-9][0-9]{0,17}$"), "QUANTITY_FORMAT"),
-                    check(
-                        (quantity.cast(pl.Int64, strict=False) <= max_quantity).fill_null(value=True), "QUANTITY_LIMIT"
-                    ),
+                    check((quantity.cast(pl.Int64, strict=False) <= max_quantity).fill_null(value=True), "QUANTITY_LIMIT"),
                 ],
                 nullable=True,
             ),

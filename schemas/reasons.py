@@ -48,8 +48,8 @@ _TABLE = [
            "Write Specified, Random or BTN+4; or fill in just Code, just Quantity, or BTN and Quantity."),
     Reason("CODE_TYPE_CONFLICT", "row", "Code Type",
            "Specified takes Code alone, Random takes Quantity alone, BTN+4 takes BTN and Quantity. "
-           "Empty the cell that does not belong."),
-    Reason("CELL_FORMULA", "row", "", "The formula has no stored value. Copy the cell and paste it as a value."),
+           "Orders for cards that exist take Code or Order ID alone. Empty the cell that does not belong."),
+    Reason("CELL_FORMULA", "row", "", "The cell is a formula without a stored value, or an error. Type the value itself."),
     Reason("CELL_CHARACTER", "row", "", "The cell holds a character that can't be used here. Type the cell again."),
     Reason("CODE_MISSING", "row", "Code", "Fill in a code of 14 digits."),
     Reason("CODE_FORMAT", "row", "Code", "A code has exactly 14 digits and nothing else. Write all of them."),

@@ -1,0 +1,140 @@
+"""Submission folders: written beside, then renamed, so that each appears whole; the original moves in last."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines import inbox, reports
+from pipelines.errors import CardsError
+from pipelines.inbox import Drop
+from pipelines.registry import Answers, Registry
+from pipelines.settings import Settings
+from pipelines.world import World
+
+_OURS: Final = ("confirmation.", "rejections.", "release-", "refused-")
+
+
+def shown(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8, and control characters, escaped."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | None], world: World) -> list[dict[str, Any]]:
+    """Write the answers of events, move their originals in, and note that it is done; what became of each file.
+
+    That is one document a file: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`.
+    """
+    answers = reports.by_event(registry.answers(list(events)))
+    told = []
+    for event, answer in answers.items():
+        folder = _folder(settings, answer)
+        _place(settings, answer)
+        world.step("placement written")
+        _write(folder, answer)
+        world.step("folder written")
+        _archive(events[event], folder)
+        world.step("archived")
+        told.append(_submission(settings, folder, answer))
+    registry.answered(list(events))
+    world.step("answered")
+    return told
+
+
+def finish(settings: Settings, registry: Registry, world: World) -> list[dict[str, Any]]:
+    """Answer what an earlier run entered and did not live to answer."""
+    events = registry.unanswered()
+    if not events:
+        return []
+    given = registry.answers(events).events
+    drops = {(drop.sender, shown(drop.path.name)): drop for drop in inbox.present(settings.inbox)}
+    originals: dict[int, Drop | None] = {}
+    for event, sender, file, digest in given.select("event", "sender", "file", "digest").iter_rows():
+        drop = drops.get((sender, file))
+        content = inbox.content_of(drop, settings.max_file_mb << 20) if drop else None
+        originals[event] = drop if content is not None and inbox.digest_of(content) == digest else None
+    return deliver(settings, registry, originals, world)
+
+
+def _folder(settings: Settings, answer: Answers) -> Path:
+    event = answer.events.row(0, named=True)
+    return settings.outbox / str(event["sender"]) / str(event["folder"])
+
+
+def _submission(settings: Settings, folder: Path, answer: Answers) -> dict[str, Any]:
+    event = answer.events.row(0, named=True)
+    where = {"reseller": event["sender"], "file": event["file"], "folder": str(folder.relative_to(settings.home))}
+    return {**where, **reports.counted(answer)}
+
+
+def _place(settings: Settings, answer: Answers) -> None:
+    """Write the placement file of an event that placed something and is no repetition."""
+    event = answer.events.row(0, named=True)
+    if len(answer.orders) and event["answers"] == event["event"]:
+        frame = reports.placement(answer)
+        whole_file(settings.outbox / "network" / f"placement-{event['sender']}-{event['folder']}.csv", frame)
+
+
+def whole_file(path: Path, frame: pl.DataFrame) -> None:
+    """Write a CSV file so that it appears whole or not at all."""
+    make(path.parent)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    reports.write_csv(frame, beside)
+    settle(beside)
+    beside.replace(path)
+    settle(path.parent)
+
+
+def make(folder: Path) -> None:
+    """Make a folder that only we can enter."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CardsError(f"The folder {folder} can't be made: {error.strerror}. Set CARDS_HOME or its permissions.") from None
+
+
+def settle(path: Path) -> None:
+    """Have the disk hold a file, or a folder's list of names; what holds codes is for our eyes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if path.is_file():
+            os.fchmod(descriptor, 0o600)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(folder: Path, answer: Answers) -> None:
+    if folder.is_dir():
+        return
+    make(folder.parent)
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    make(beside)
+    reports.write_folder(beside, answer)
+    for path in (*beside.iterdir(), beside):
+        settle(path)
+    try:
+        beside.rename(folder)
+    except OSError:  # another worker was quicker, with the same content
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(beside)
+    settle(folder.parent)
+
+
+def _archive(drop: Drop | None, folder: Path) -> None:
+    """Move the original into its folder, if it is still the file that was answered."""
+    if drop is None or not inbox.same(drop):
+        return
+    name = drop.path.name
+    if name.lower().startswith(_OURS):
+        name = f"original-{name}"
+    drop.path.chmod(0o600)
+    shutil.move(drop.path, folder / name)
+    settle(folder)
+    settle(drop.path.parent)

@@ -1,0 +1,205 @@
+"""What is written into a submission's folder, all of it from what the registry knows of the file."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines import workbooks
+from pipelines.placing import digits
+from pipelines.registry import Answers
+from pipelines.workbooks import Sheet
+from schemas import actions
+from schemas.orders import HEADERS, NAMES
+from schemas.reasons import REASONS
+
+CONFIRMATION: Final = ["Order ID", "Customer Account Number", "Customer Order ID", "Action", "Authorization Code", "State"]
+PLACEMENT: Final = [
+    "Order ID", "Action", "Customer Account Number", "Product Account Number", "Access Number", "Authorization Code",
+    "International Origin", "International Termination",
+]  # fmt: skip
+REJECTIONS: Final = [*HEADERS.values(), "Row", "Reason", "What to fix"]
+_DANGEROUS: Final = r"^[=+\-@\t\r]"
+_NOT_YET: Final = (
+    "Do not print these codes yet. A code is safe to print when it appears in a release file of this folder; "
+    "that is after the network has confirmed it, usually the next morning."
+)
+_NEW_ID: Final = "Other rows of this order were placed: give this row a new Customer Order ID."
+
+
+def of_event(answers: Answers, event: int) -> Answers:
+    """What concerns one event."""
+    return Answers(*(frame.filter(pl.col("event") == event) for frame in answers))
+
+
+def by_event(answers: Answers) -> dict[int, Answers]:
+    """What concerns each event."""
+    parts = [frame.partition_by("event", as_dict=True) for frame in answers]
+    empty = [frame.clear() for frame in answers]
+    return {
+        event: Answers(*(part.get((event,), none) for part, none in zip(parts, empty, strict=True)))
+        for event in answers.events["event"]
+    }
+
+
+def write_csv(frame: pl.DataFrame, path: Path) -> None:
+    """A CSV file in which no cell can become a formula (OWASP, “CSV injection”): an apostrophe goes before it."""
+    text = pl.col(pl.String)
+    safe = pl.when(text.str.contains(_DANGEROUS)).then("'" + text).when(text != "").then(text)
+    with path.open("wb") as file:
+        frame.with_columns(safe.name.keep()).write_csv(file, line_terminator="\r\n")
+
+
+def write_folder(folder: Path, answer: Answers) -> None:
+    """Write the reports of one event into a folder."""
+    event = answer.events.row(0, named=True)
+    if event["readable"]:
+        codes = confirmed(answer)
+        write_csv(codes, folder / "confirmation.csv")
+        _confirmation(folder / "confirmation.xlsx", answer, event, codes)
+    if len(answer.findings):
+        rows = rejections(answer)
+        write_csv(rows, folder / "rejections.csv")
+        _rejections(folder / "rejections.xlsx", answer, event, rows)
+
+
+def _cards(answer: Answers) -> pl.DataFrame:
+    """Every card of the placed orders, new or taken, with the fields of its order."""
+    cards = pl.concat([answer.codes, answer.touches]).select("order_no", "code")
+    return cards.join(answer.orders, on="order_no", maintain_order="left")
+
+
+def confirmed(answer: Answers) -> pl.DataFrame:
+    """`confirmation.csv`: a row for each card of a placed order, and one for each order that was placed before."""
+    columns = {
+        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref",
+        "Action": "action", "Authorization Code": "code", "State": "state",
+    }  # fmt: skip
+    placed = _cards(answer).with_columns(digits(pl.col("code")).alias("code"), state=pl.lit("placed"))
+    again = answer.repeats.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
+    both = pl.concat(
+        [frame.select(pl.col(name).alias(header) for header, name in columns.items()) for frame in (placed, again)]
+    )
+    return both
+
+
+def placement(answer: Answers) -> pl.DataFrame:
+    """`outbox/network/placement-*.csv`: what the network must load for the orders of an event."""
+    return _cards(answer).select(
+        pl.col(name).alias(header) if name != "code" else digits(pl.col("code")).alias(header)
+        for header, name in zip(PLACEMENT, ["order_id", "action", "account", "product", "access_number", "code", "origin",
+                                            "termination"], strict=True)
+    )  # fmt: skip
+
+
+def rejections(answer: Answers) -> pl.DataFrame:
+    """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix."""
+    told = _worded(answer.findings)
+    whole = told.filter(pl.col("row") == 0)
+    each = told.filter(pl.col("row") > 0).group_by("row").agg(
+        pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
+    )  # fmt: skip
+    rows = answer.rejected.join(each, on="row", how="left", maintain_order="left")
+    rows = rows.join(
+        answer.orders.select("account", "order_ref", placed=pl.lit(value=True)), on=["account", "order_ref"], how="left",
+        maintain_order="left",
+    )  # fmt: skip
+    fix = pl.concat_str(pl.col("words"), pl.when("placed").then(pl.lit(_NEW_ID)), separator=" ", ignore_nulls=True)
+    of_file = "; ".join(whole["reason"].unique(maintain_order=True)), " ".join(whole["words"].unique(maintain_order=True))
+    named = rows.select(
+        *(pl.col(name).alias(HEADERS[name]) for name in NAMES), pl.col("row").alias("Row"),
+        pl.col("reason").fill_null(of_file[0]).alias("Reason"), _fix(fix, of_file[1]),
+    )  # fmt: skip
+    if len(named) or whole.is_empty():
+        return named
+    blank = [pl.lit("").alias(header) for header in HEADERS.values()]
+    return whole.select(
+        *blank, pl.col("row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
+    )
+
+
+def _fix(fix: pl.Expr, otherwise: str) -> pl.Expr:
+    return pl.when(pl.col("reason").is_null()).then(pl.lit(otherwise)).otherwise(fix).alias("What to fix")
+
+
+def _worded(findings: pl.DataFrame) -> pl.DataFrame:
+    """The findings with `words`: the column, what stands in it, and what to do."""
+    words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
+    column = pl.col("column_name").replace_strict(HEADERS, default="", return_dtype=pl.String)
+    value = pl.when(pl.col("value") != "").then(pl.format("“{}”", pl.col("value").str.slice(0, 200)))
+    where = pl.concat_str(pl.when(column != "").then(column), value, separator=" ", ignore_nulls=True)
+    return findings.with_columns(words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words))
+
+
+def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.DataFrame) -> None:
+    placed = answer.orders.with_columns(
+        state=pl.lit("placed"), placed_at=pl.lit(datetime.fromisoformat(event["at"]).replace(tzinfo=None))
+    )
+    again = answer.repeats.with_columns(state=pl.lit("already placed"), placed_at=pl.col("at").str.head(19).str.to_datetime())
+    wanted = {
+        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref", "Action": "action",
+        "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
+        "Product Account Number": "product", "Access Number": "access_number", "International Origin": "origin",
+        "International Termination": "termination", "Comments": "comments",
+    }  # fmt: skip
+    orders = pl.concat([frame.select(pl.col(name).alias(header) for header, name in wanted.items()) for frame in (placed, again)],
+                       how="vertical_relaxed")  # fmt: skip
+    counts = counted(answer)
+    new = answer.orders["action"].is_in(actions.issuing()).any()
+    summary: list[tuple[str, Any]] = [
+        ("File", event["file"]),
+        ("Received", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
+        ("Rows in the file", counts["rows"]),
+        ("Orders placed", counts["orders_placed"]),
+        ("Orders already placed", counts["orders_already_placed"]),
+        ("Orders rejected", counts["orders_rejected"]),
+        ("Codes placed", counts["codes_placed"]),
+        ("Rows rejected", counts["rows_rejected"]),
+        *[("Remark", note) for note in event["notes"].splitlines()],
+    ]
+    advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, mend it and drop it again."
+                                             if counts["rows_rejected"] else "")  # fmt: skip
+    sheets = [Sheet("Orders", orders), Sheet("Codes", codes)]
+    workbooks.write(path, sheets, summary, "Order confirmation", advice.strip() or "Nothing is left for you to do.")
+
+
+def _rejections(path: Path, answer: Answers, event: dict[str, Any], rows: pl.DataFrame) -> None:
+    whole = answer.findings.filter(pl.col("row") == 0)
+    marks = _marks(answer)
+    counts = answer.findings.group_by("reason", maintain_order=True).len()
+    what = [(row["reason"], f"{REASONS[row['reason']].words} ({row['len']}×)") for row in counts.iter_rows(named=True)]
+    found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
+    summary = [("File", event["file"]), ("Rows rejected", len(answer.rejected)), *found, *what]
+    advice = "Mend the marked cells of the sheet Orders, save, and drop this workbook again. The last three columns may stay."
+    if len(marks) > workbooks.NOTED or rows.height * rows.width > workbooks.SMALL:
+        advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
+    if answer.rejected.is_empty():
+        workbooks.write(path, [], summary, "The file could not be used", "Nothing of it was placed. Correct the file as said below and drop it again.")  # fmt: skip
+    else:
+        workbooks.write(path, [Sheet("Orders", rows, marks)], summary, "Rejected orders", advice)
+
+
+def _marks(answer: Answers) -> pl.DataFrame:
+    """The cells at fault: `index` of the row among the rejected, `column` (header), `note`."""
+    place = answer.rejected.select("row").with_row_index("index")
+    told = _worded(answer.findings.filter(pl.col("column_name").is_in(NAMES)))
+    told = told.with_columns(note=pl.format("{}: {}", "reason", "words"))
+    return told.join(place, on="row", maintain_order="left").group_by("index", "column_name", maintain_order=True).agg(
+        pl.col("note").unique(maintain_order=True).str.join("\n")
+    ).select("index", pl.col("column_name").replace_strict(HEADERS, return_dtype=pl.String).alias("column"), "note")  # fmt: skip
+
+
+def counted(answer: Answers) -> dict[str, Any]:
+    """The figures of an event, as `cards run --json` has them."""
+    rejected = answer.rejected.join(answer.orders.select("account", "order_ref"), on=["account", "order_ref"], how="anti")
+    reasons = answer.findings.group_by("reason").agg(pl.col("row").n_unique()).sort("reason")
+    return {
+        "orders_placed": len(answer.orders),
+        "orders_already_placed": len(answer.repeats),
+        "orders_rejected": rejected.select(pl.struct("account", "order_ref").n_unique()).item() if len(rejected) else 0,
+        "codes_placed": len(answer.codes),
+        "rows": answer.events["rows"].item(),
+        "rows_rejected": len(answer.rejected),
+        "reasons": dict(reasons.iter_rows()),
+    }

@@ -1,0 +1,28 @@
+"""What comes in from outside the program and can't be foreseen: randomness, time, and the moment at which it is killed."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from pipelines.placing import Source
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+class World(NamedTuple):
+    """The source of random bytes, the clock (local time), and what happens at each named step (tests kill there)."""
+
+    source: Source = os.urandom
+    now: Callable[[], datetime] = _now
+    step: Callable[[str], None] = _nothing
+
+    def at(self) -> str:
+        """The local time as the registry keeps it: ISO 8601, to the second, with its offset."""
+        return self.now().isoformat(timespec="seconds")
