@@ -1,5 +1,8 @@
 """Errors of ours. What a sender did wrong is never an exception: it is a finding with a reason."""
 
+import traceback
+from pathlib import Path
+
 
 class CardsError(Exception):
     """Work could not be done; the text says in one line what to do. Ends the program with exit code 1."""
@@ -15,3 +18,14 @@ class TransientError(CardsError):
 
 class ConflictError(Exception):
     """Another worker issued a code, used an order ID or answered this file first: decide this file anew."""
+
+
+def told(error: Exception) -> CardsError:
+    """An error that was not foreseen, as one of ours: its kind and place, without its text, which may hold a code."""
+    if isinstance(error, CardsError):
+        return error
+    if isinstance(error, OSError) and error.strerror:
+        return CardsError(f"{error.filename or 'A file'}: {error.strerror}. Mend this and run again; nothing is lost.")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipelines" in frame.filename]
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))
+    return CardsError(f"This should not happen; please report it: {type(error).__name__} at {places or 'an unknown place'}.")

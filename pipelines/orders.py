@@ -5,12 +5,13 @@ registry, rejected) → draw and de-duplicate → commit → answer → archive.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from pipelines import inbox, known, outbox, placing, validate
-from pipelines.errors import ConflictError
+from pipelines.errors import ConflictError, UsageError
 from pipelines.inbox import Drop
 from pipelines.readers import Parser, Table, missing, read
 from pipelines.registry import Placed, Registry
@@ -18,9 +19,7 @@ from pipelines.settings import Settings
 from pipelines.world import World
 from schemas import actions, orders
 from schemas.orders import HEADERS, NAMES, RANDOM
-
-Progress = Callable[[str, int, int], None]
-"""Told the step, how much of it is done, and how much there is."""
+from schemas.reasons import REASONS
 
 _BATCH_BYTES: Final = 256 << 20
 _TRIES: Final = 20
@@ -75,11 +74,7 @@ class Decision(NamedTuple):
 
 
 def process_inbox(
-    settings: Settings,
-    registry: Registry,
-    world: World = World(),
-    senders: Callable[[str], bool] = lambda _: True,
-    progress: Progress = lambda step, done, total: None,
+    settings: Settings, registry: Registry, world: World = World(), senders: Callable[[str], bool] = lambda _: True
 ) -> list[dict[str, Any]]:
     """Answer every ready order file; what became of each, see `outbox.deliver`.
 
@@ -90,7 +85,7 @@ def process_inbox(
     drops = inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender != inbox.NETWORK and senders(sender))
     with Parser(settings) as parser:
         for batch in _batches(drops):
-            sweep = prepare(_taken(batch, parser, settings, registry, world, progress), settings)
+            sweep = prepare(_taken(batch, parser, settings, registry, world), settings)
             for wave in _waves(sweep, settings):
                 events = _enter(sweep.only(wave), registry, settings, world)
                 told += outbox.deliver(settings, registry, events, world)
@@ -111,13 +106,11 @@ def _batches(drops: list[Drop]) -> Iterator[list[Drop]]:
         yield batch
 
 
-def _taken(
-    drops: list[Drop], parser: Parser, settings: Settings, registry: Registry, world: World, progress: Progress
-) -> list[File]:
+def _taken(drops: list[Drop], parser: Parser, settings: Settings, registry: Registry, world: World) -> list[File]:
     """The files with what they hold; those that were answered before are not read again."""
     files: list[File] = []
     for done, drop in enumerate(drops):
-        progress("reading", done, len(drops))
+        world.progress("reading", done, len(drops))
         content = inbox.content_of(drop, settings.max_file_mb << 20)
         if content is None:
             continue
@@ -130,7 +123,7 @@ def _taken(
         else:
             files.append(File(len(files), drop, digest, read(content, parser, settings, NAMES, orders.BY_HEADER)))
         world.step("read")
-    progress("reading", len(drops), len(drops))
+    world.progress("reading", len(drops), len(drops))
     return files
 
 
@@ -277,7 +270,7 @@ def decide(sweep: Sweep, registry: Registry, settings: Settings, world: World) -
     bad = rows["unit"].is_in(_bad(rows, found, sweep.faults).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
     held = rejected.join(found, on="line", how="anti").join(sweep.faults, on="file", how="anti")
-    found = pl.concat([found, validate.rule(held, _EACH, "ORDER_HELD", "order_ref").with_columns(column=pl.lit(""))])
+    found = pl.concat([found, held.select("line", column=pl.lit(""), reason=pl.lit("ORDER_HELD"), value=pl.lit(""))])
     issued = _issued(good, asked, burnt, registry, world)
     touches = taken.join(good.select("line", "order"), on="line").select("order", "code")
     return Decision(_fates(sweep.orders, already, good, issued, touches), issued, touches,
@@ -395,3 +388,31 @@ def placed_of(file: File, parts: Parts, world: World) -> Placed:
     key = (-1,) if file.answers else (file.number,)
     mine = {name: frames.get(key, frames[-1,]) for name, frames in parts.items()}
     return Placed(event, file.answers, **mine)
+
+
+def check(path: Path, sender: str, settings: Settings, registry: Registry) -> dict[str, Any]:
+    """Everything that is wrong with a file, and what could be placed of it; nothing is.
+
+    One document: `file`, `rows`, `orders_placed`, `orders_already_placed`, `orders_rejected`, and `findings`, each
+    with `row` (0: the whole file), `column`, `reason`, `value` and `what_to_fix`.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} is no file.")
+    info = path.stat()
+    drop = Drop(sender or inbox.HOUSE, path, info.st_size, info.st_mtime_ns, info.st_ino)
+    with Parser(settings) as parser:
+        content = inbox.content_of(drop, settings.max_file_mb << 20)
+        file = File(0, drop, "", read(content or b"", parser, settings, NAMES, orders.BY_HEADER))
+    sweep = prepare([file], settings)
+    decision = decide(sweep, registry, settings, World())
+    fates = dict(decision.orders["fate"].value_counts().iter_rows())
+    found = _by_file(sweep, decision)["findings"].get((0,), pl.DataFrame())
+    return {
+        "file": str(path), "rows": len(sweep.rows), "orders_placed": fates.get("placed", 0),
+        "orders_already_placed": fates.get("already", 0), "orders_rejected": fates.get("rejected", 0),
+        "findings": [
+            {"row": row["row"], "column": HEADERS.get(row["column_name"], ""), "reason": row["reason"], "value": row["value"],
+             "what_to_fix": REASONS[row["reason"]].words}
+            for row in found.sort("row", maintain_order=True).iter_rows(named=True)
+        ],
+    }  # fmt: skip

@@ -31,7 +31,7 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
     """
     answers = reports.by_event(registry.answers(list(events)))
     told = []
-    for event, answer in answers.items():
+    for done, (event, answer) in enumerate(answers.items(), 1):
         folder = _folder(settings, answer)
         _place(settings, answer)
         world.step("placement written")
@@ -40,6 +40,7 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
         _archive(events[event], folder)
         world.step("archived")
         told.append(_submission(settings, folder, answer))
+        world.progress("answering", done, len(answers))
     registry.answered(list(events))
     world.step("answered")
     return told

@@ -264,16 +264,15 @@ class Registry:
     def import_codes(self, codes: pl.Series) -> int:
         """Enter codes that exist already as `external`; how many of them were new. Known ones stay as they are."""
         frame = codes.unique().sort().to_frame("code")
+        if frame.is_empty():
+            return 0
         with _told(), self._transaction(), self._given(frame):
-            before = self._count("codes")
+            known = self._get("SELECT count(*) FROM given g JOIN codes c ON c.code = g.code", {"n": INT}).item()
             self._do(
                 f"INSERT INTO codes SELECT g.code, 0, 0, {STATES.index('external')} FROM given g "
-                "LEFT JOIN codes c ON c.code = g.code WHERE c.code IS NULL ORDER BY g.code"
+                "WHERE true ORDER BY g.code ON CONFLICT DO NOTHING"
             )
-            return self._count("codes") - before
-
-    def _count(self, table: str) -> int:
-        return int(self._get(f"SELECT count(*) FROM {table}", {"n": INT}).item())
+        return len(frame) - int(known)
 
     # -- what is known -------------------------------------------------------------------------------------------------
 

@@ -12,16 +12,18 @@ def _now() -> datetime:
     return datetime.now().astimezone()
 
 
-def _nothing(_: str) -> None:
+def _nothing(*_: object) -> None:
     return None
 
 
 class World(NamedTuple):
-    """The source of random bytes, the clock (local time), and what happens at each named step (tests kill there)."""
+    """The source of random bytes, the clock (local time), what happens at each named step (tests kill there), and who
+    is told of progress: the step, how much of it is done, and how much there is."""
 
     source: Source = os.urandom
     now: Callable[[], datetime] = _now
     step: Callable[[str], None] = _nothing
+    progress: Callable[[str, int, int], None] = _nothing
 
     def at(self) -> str:
         """The local time as the registry keeps it: ISO 8601, to the second, with its offset."""

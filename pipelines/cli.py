@@ -1,0 +1,131 @@
+"""The command line: `cards`. Libraries are imported in the commands that need them, so that it starts at once."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines import errors
+
+app = typer.Typer(name="cards", no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Turns resellers' order files into calling-card authorization codes, each issued once, ever.")  # fmt: skip
+catalog = typer.Typer(no_args_is_help=True, help="The catalogue of accounts and access numbers.")
+codes = typer.Typer(no_args_is_help=True, help="Codes that exist already.")
+app.add_typer(catalog, name="catalog")
+app.add_typer(codes, name="registry")
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Shown = Annotated[bool, typer.Option("--show-codes", help="Show codes in full instead of 1234••••••7890.")]
+
+
+@app.command(epilog="Example: cards run --json")
+def run(as_json: Json = False) -> None:
+    """Answer every order file that is ready in the inbox, now and in this process."""
+    from pipelines import orders, screen
+    from pipelines.settings import load_settings
+
+    settings = load_settings()
+    with _registry(settings) as registry, screen.progress(quiet=as_json) as world:
+        told = orders.process_inbox(settings, registry, world)
+    if as_json:
+        screen.document({"submissions": told})
+    else:
+        screen.table("Submissions", map(_short, told))
+
+
+def _short(told: dict[str, Any]) -> dict[str, Any]:
+    reasons = ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
+    return {"reseller": told["reseller"], "file": told["file"], "placed": told["orders_placed"],
+            "already": told["orders_already_placed"], "rejected": told["orders_rejected"], "codes": told["codes_placed"],
+            "reasons (rows)": reasons, "folder": told["folder"]}  # fmt: skip
+
+
+@app.command(epilog="Example: cards check october.xlsx --reseller acme")
+def check(
+    file: Path,
+    reseller: Annotated[str, typer.Option(help="Whose file it is; the house's own when left out.")] = "",
+    as_json: Json = False,
+    show_codes: Shown = False,
+) -> None:
+    """Tell every reason for which a file, or a part of it, would be rejected. Nothing is placed."""
+    from pipelines import orders, screen
+    from pipelines.settings import load_settings
+
+    settings = load_settings()
+    with _registry(settings) as registry:
+        told = orders.check(file, reseller, settings, registry)
+    if not show_codes:
+        told["findings"] = [{key: screen.masked(str(text)) if key in ("value", "what_to_fix") else text
+                             for key, text in finding.items()} for finding in told["findings"]]  # fmt: skip
+    if as_json:
+        screen.document(told)
+    else:
+        print(f"{told['file']}: {told['rows']} rows; {told['orders_placed']} orders can be placed, "
+              f"{told['orders_already_placed']} are placed already, {told['orders_rejected']} would be rejected.")  # fmt: skip
+        screen.table("Reasons", told["findings"])
+
+
+@app.command(epilog="Example: cards template --reseller acme orders.xlsx")
+def template(
+    file: Annotated[Path, typer.Argument(help="The workbook to write.")] = Path("orders.xlsx"),
+    reseller: Annotated[str, typer.Option(help="Whose accounts it offers; everybody's when left out.")] = "",
+) -> None:
+    """Write an order workbook to fill in, with drop-downs from the catalogue."""
+    from pipelines.settings import load_settings
+    from pipelines.template import write_template
+
+    with _registry(load_settings()) as registry:
+        write_template(file, *registry.catalogue(), reseller)
+    print(f"{file} is written. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
+
+
+@app.command(epilog="Example: cards demo")
+def demo(home: Annotated[Path | None, typer.Option(help="A new folder for it; a temporary one when left out.")] = None) -> None:
+    """Show a whole life in a scratch folder: order files with good and broken orders, and what becomes of them."""
+    from pipelines.demo import play
+
+    play(home)
+
+
+@catalog.command("load", epilog="Example: cards catalog load catalogue.xlsx")
+def load(file: Path) -> None:
+    """Replace the catalogue by a workbook with the sheets Accounts and Access Numbers."""
+    from pipelines.catalogue import load_catalogue
+    from pipelines.settings import load_settings
+
+    with _registry(load_settings()) as registry:
+        accounts, numbers = load_catalogue(file, registry)
+    print(f"{accounts} product accounts and {numbers} access numbers are loaded.")
+
+
+@codes.command("import", epilog="Example: cards registry import existing-codes.parquet")
+def import_existing(file: Path) -> None:
+    """Enter codes that exist already (CSV or Parquet, a column Code), so that they are never issued again."""
+    from pipelines import catalogue, screen
+    from pipelines.settings import load_settings
+
+    with _registry(load_settings()) as registry, screen.progress() as world:
+        lines, new, wrong = catalogue.import_codes(file, registry, lambda done: world.progress("codes", done, done))
+    print(f"{lines} lines: {new} codes are new, {lines - new - wrong} were known, {wrong} are no 14 digits and were left out.")
+
+
+def _registry(settings: Any) -> Any:
+    from pipelines.registry import open_registry
+
+    return open_registry(settings.registry_url)
+
+
+def main() -> None:
+    """Run the command line; an error is one line on standard error, and exit code 1, or 2 for wrong usage."""
+    try:
+        app()
+    except errors.UsageError as error:
+        _end(error, 2)
+    except Exception as error:  # noqa: BLE001 - whatever it is, no traceback that could show a code
+        _end(errors.told(error), 1)
+
+
+def _end(error: Exception, code: int) -> None:
+    print(f"cards: {error}", file=sys.stderr)
+    sys.exit(code)
