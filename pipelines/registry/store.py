@@ -1,0 +1,269 @@
+"""The registry: every code that was ever issued, every order, every answer.
+
+The code is the primary key of `codes`, which is the last word on uniqueness. Writers take turns, so that ids are
+`max + 1` without gaps or races.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import adbc_driver_manager.dbapi as adbc
+import polars as pl
+
+from pipelines.errors import CardsError, ConflictError
+from pipelines.registry.database import POSTGRESQL, SQLITE, Database, told
+from pipelines.registry.tables import ACCESS, ACCOUNT, EVENT, INT, ORDER, TABLES, TEXT
+from schemas.codes import STATES
+
+
+def open_registry(url: str) -> "Registry":
+    """Open a registry, making its tables where there are none. Raises TransientError when it is out of reach."""
+    dialect = SQLITE if url.startswith("sqlite") else POSTGRESQL
+    with told("The registry can't be opened."):
+        registry = Registry(dialect.connect(url), dialect)
+        registry.prepare()
+    return registry
+
+
+class Registry(Database):
+    """What is known of catalogue, files, orders and codes."""
+
+    # -- catalogue and existing codes ----------------------------------------------------------------------------------
+
+    def load_catalogue(self, accounts: pl.DataFrame, access_numbers: pl.DataFrame) -> None:
+        """Replace the catalogue."""
+        with told(), self.transaction():
+            self.do("DELETE FROM accounts")
+            self.do("DELETE FROM access_numbers")
+            self.put("accounts", accounts)
+            self.put("access_numbers", access_numbers)
+
+    def catalogue(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Accounts and access numbers."""
+        with told():
+            return self.get("SELECT * FROM accounts", ACCOUNT), self.get("SELECT * FROM access_numbers", ACCESS)
+
+    def import_codes(self, codes: pl.Series) -> int:
+        """Enter codes that exist already as `external`; how many of them were new. Known ones stay as they are."""
+        frame = codes.unique().sort().to_frame("code")
+        if frame.is_empty():
+            return 0
+        with told(), self.transaction(), self.given(frame):
+            known = self.get("SELECT count(*) FROM given g JOIN codes c ON c.code = g.code", {"n": INT}).item()
+            self.do(
+                f"INSERT INTO codes SELECT g.code, 0, 0, {STATES.index('external')} FROM given g "
+                "WHERE true ORDER BY g.code ON CONFLICT DO NOTHING"
+            )
+        return len(frame) - int(known)
+
+    # -- what is known -------------------------------------------------------------------------------------------------
+
+    def taken(self, codes: pl.Series) -> pl.Series:
+        """Those of the codes (integers) that were ever issued or entered."""
+        given = codes.unique().sort().to_frame("code")
+        return self.join(given, "SELECT c.code FROM given g JOIN codes c ON c.code = g.code", {"code": INT})["code"]
+
+    def taken_under(self, btns: pl.Series) -> pl.DataFrame:
+        """`btn` and every code burnt under it. `btns` are integers of ten digits."""
+        given = (
+            btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * 10_000, high=pl.col("btn") * 10_000 + 9_999)
+        )
+        sql = "SELECT g.btn, c.code, c.state FROM given g JOIN codes c ON c.code BETWEEN g.low AND g.high"
+        return self.join(given, sql, {"btn": INT, "code": INT, "state": pl.UInt8})
+
+    def cards(self, codes: pl.Series) -> pl.DataFrame:
+        """Those of the codes that were issued here: `code`, `account`, `state`, and `awaited`, whether an order that
+        takes the card waits for the network."""
+        sql = (
+            "SELECT c.code, o.account, c.state, (SELECT count(*) FROM touches t WHERE t.code = c.code AND t.done = 0) "
+            "FROM given g JOIN codes c ON c.code = g.code JOIN orders o ON o.order_no = c.order_no"
+        )
+        found = self.join(
+            codes.unique().sort().to_frame("code"), sql, {"code": INT, "account": TEXT, "state": pl.UInt8, "awaited": INT}
+        )
+        return found.with_columns(pl.col("awaited") > 0)
+
+    def cards_under(self, ids: pl.DataFrame) -> pl.DataFrame:
+        """The cards of orders given by `account` and `order_id` that are not burnt yet: those and `code`."""
+        gone = ", ".join(str(STATES.index(state)) for state in ("refused", "disconnected"))
+        sql = (
+            "SELECT g.account, g.order_id, c.code FROM given g JOIN orders o ON o.order_id = g.order_id "
+            f"AND o.account = g.account JOIN codes c ON c.order_no = o.order_no AND c.state NOT IN ({gone}) ORDER BY c.code"
+        )
+        return self.join(ids.drop_nulls().unique(), sql, {"account": TEXT, "order_id": TEXT, "code": INT})
+
+    def orders_of(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Placed orders with one of the given `account` and `order_ref`."""
+        sql = (
+            "SELECT o.order_no, o.order_id, o.account, o.order_ref, o.content FROM given g "
+            "JOIN orders o ON o.account = g.account AND o.order_ref = g.order_ref"
+        )
+        schema = {"order_no": INT, "order_id": TEXT, "account": TEXT, "order_ref": TEXT, "content": TEXT}
+        return self.join(keys.select("account", "order_ref").unique(), sql, schema)
+
+    def seen(self, files: pl.DataFrame) -> pl.DataFrame:
+        """Events that answered one of the given (`sender`, `digest`) before, the latest of each pair."""
+        columns = ", ".join(f"e.{name}" for name in EVENT)
+        sql = (
+            f"SELECT {columns} FROM given g JOIN events e ON e.sender = g.sender AND e.digest = g.digest "
+            "WHERE e.readable = 1 ORDER BY e.event"
+        )
+        found = self.join(files.select("sender", "digest").unique(), sql, dict(EVENT))
+        return found.unique(["sender", "digest"], keep="last", maintain_order=True)
+
+    # -- a file of orders ----------------------------------------------------------------------------------------------
+
+    def commit_file(self, file: "Placed") -> int:
+        """Enter a file with all that came of it, in one transaction; the event's number.
+
+        Raises ConflictError, and enters nothing, when a code, an order ID or the file itself was entered meanwhile.
+        """
+        try:
+            with self.transaction():
+                return self._enter(file)
+        except (ConflictError, CardsError):
+            raise
+        except adbc.Error as error:
+            if self._clashes(file):
+                raise ConflictError from None
+            with told():
+                raise error
+
+    def _enter(self, file: "Placed") -> int:
+        event = self.next("events", "event")
+        fields = {
+            "event": event,
+            "answers": file.answers or event,
+            "answered": 0,
+            "night": 0,
+            "folder": self._folder(file.event),
+        }
+        self.put("events", pl.DataFrame([{**file.event, **fields}], EVENT))
+        first = self.next("orders", "order_no")
+        numbers = self.join(
+            file.orders.select("account").unique(),
+            "SELECT g.account, max(o.number) FROM given g JOIN orders o ON o.account = g.account GROUP BY g.account",
+            {"account": TEXT, "last": INT},
+        )
+        orders = file.orders.sort("order").with_row_index("position")
+        number = pl.col("last").fill_null(0) + pl.col("order").cum_count().over("account")
+        orders = orders.join(numbers, on="account", how="left", maintain_order="left").with_columns(
+            event=event,
+            order_no=pl.col("position").cast(INT) + first,
+            number=number,
+            awaiting=1,
+            since=pl.lit(file.event["at"]),
+        )
+        orders = orders.with_columns(order_id=pl.format("{}-{}", "account", "number"))
+        of = orders.select("order", "order_no")
+        self.put("orders", orders)
+        self.put("codes", file.codes.join(of, on="order").with_columns(event=event, state=STATES.index("placed")))
+        self.put("touches", file.touches.join(of, on="order").with_columns(done=0))
+        self.put("repeats", file.repeats.with_columns(event=event))
+        self.put("rejected", file.rejected.with_columns(event=event))
+        self.put("findings", file.findings.with_columns(event=event))
+        return event
+
+    def _folder(self, event: dict[str, Any]) -> str:
+        """The name of a submission's folder: local time and the file's stem, and a number where that is not enough."""
+        time = datetime.fromisoformat(event["at"]).strftime("%Y%m%d-%H%M%S")
+        name = f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(event['file']).stem)[:80].strip('._') or 'file'}"
+        like = "SELECT folder FROM events WHERE sender = $1 AND (folder = $2 OR folder LIKE $3)"
+        same = self.get(like, {"folder": TEXT}, event["sender"], name, f"{name}~%")["folder"]
+        return f"{name}~{len(same) + 1}" if len(same) else name
+
+    def next(self, table: str, key: str) -> int:
+        return int(self.get(f"SELECT coalesce(max({key}), 0) + 1 FROM {table}", {"n": INT}).item())
+
+    def _clashes(self, file: "Placed") -> bool:
+        """Whether what a file wants to enter is there by now."""
+        files = pl.DataFrame({"sender": [file.event["sender"]], "digest": [file.event["digest"]]})
+        return bool(
+            (not file.answers and len(self.seen(files)))
+            or len(self.orders_of(file.orders))
+            or len(self.taken(file.codes["code"]))
+            or len(self.awaited(file.touches["code"]))
+        )
+
+    def awaited(self, codes: pl.Series) -> pl.Series:
+        """Those of the codes that an order takes which the network has not confirmed."""
+        sql = "SELECT t.code FROM given g JOIN touches t ON t.code = g.code AND t.done = 0"
+        return self.join(codes.unique().sort().to_frame("code"), sql, {"code": INT})["code"]
+
+    def answered(self, events: list[int]) -> None:
+        """Note that the folders of the events are complete."""
+        if events:
+            with told(), self.transaction(), self.given(pl.DataFrame({"event": events}, {"event": INT})):
+                self.do("UPDATE events SET answered = 1 WHERE event IN (SELECT event FROM given)")
+
+    def unanswered(self) -> list[int]:
+        """Events whose folder may not be complete."""
+        with told():
+            return self.get("SELECT event FROM events WHERE answered = 0 ORDER BY event", {"event": INT})["event"].to_list()
+
+    # -- what the reports are written from -----------------------------------------------------------------------------
+
+    def answers(self, events: list[int]) -> "Answers":
+        """All that the reports of these events' files say."""
+        given = pl.DataFrame({"asked": events}, {"asked": INT})
+        order = {name: kind for name, kind in ORDER.items() if name not in ("event", "content", "awaiting", "since")}
+
+        def of_events(columns: dict[str, Any], joins: str, by: str, of: str = "t") -> pl.DataFrame:
+            wanted = ", ".join(f"{of}.{name}" if "." not in name else name for name in columns)
+            sql = f"SELECT e.event, {wanted} FROM given g JOIN events e ON e.event = g.asked {joins} ORDER BY {by}"
+            names = {name.rpartition(".")[2]: kind for name, kind in columns.items()}
+            return self.join(given, sql, {"event": INT, **names})
+
+        def plain(table: str) -> dict[str, Any]:
+            return {name: kind for name, kind in TABLES[table].items() if name != "event"}
+
+        orders = "JOIN orders o ON o.event = e.answers"
+        card = {"order_no": INT, "code": INT}
+        return Answers(
+            of_events(plain("events"), "", "e.event", "e"),
+            of_events(order, orders, "o.order_no", "o"),
+            of_events(card, f"{orders} JOIN codes t ON t.order_no = o.order_no AND t.event = o.event", "t.order_no, t.code"),
+            of_events(card, f"{orders} JOIN touches t ON t.order_no = o.order_no", "t.order_no, t.code"),
+            of_events(
+                {**{name: kind for name, kind in order.items() if name != "rows"}, "r.rows": INT, "p.at": TEXT},
+                "JOIN repeats r ON r.event = e.answers JOIN orders o ON o.order_no = r.order_no "
+                "JOIN events p ON p.event = o.event",
+                "o.order_no",
+                "o",
+            ),
+            of_events(plain("rejected"), "JOIN rejected t ON t.event = e.answers", "t.row"),
+            of_events(plain("findings"), "JOIN findings t ON t.event = e.answers", "t.row"),
+        )
+
+
+class Placed(NamedTuple):
+    """What comes of one file and is entered in one transaction.
+
+    `event`: the event's fields; `answers`: the event whose answer the file gets again, else 0. `orders`: `order` and
+    the fields of ORDER; `codes` and `touches`: `order`, `code`; `repeats`: `order_no`, `rows`; `rejected`: `row` and
+    the columns of an order file; `findings`: `row` (0: the whole file), `column_name`, `reason`, `value`.
+    """
+
+    event: dict[str, Any]
+    answers: int
+    orders: pl.DataFrame
+    codes: pl.DataFrame
+    touches: pl.DataFrame
+    repeats: pl.DataFrame
+    rejected: pl.DataFrame
+    findings: pl.DataFrame
+
+
+class Answers(NamedTuple):
+    """What the reports of some files say; `event` in each frame tells whose they are."""
+
+    events: pl.DataFrame
+    orders: pl.DataFrame
+    codes: pl.DataFrame
+    touches: pl.DataFrame
+    repeats: pl.DataFrame
+    rejected: pl.DataFrame
+    findings: pl.DataFrame

@@ -1,0 +1,67 @@
+"""The tables of the registry, as the frames that go in and come back.
+
+No column is ever NULL: absent text is empty, an absent number 0, so that a column has one type on both databases.
+Times are local ISO 8601 text.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from schemas.orders import NAMES
+
+VERSION: Final = 1
+
+TEXT, INT = pl.String, pl.Int64
+EVENT: Final = pl.Schema(
+    {"event": INT, "kind": TEXT, "sender": TEXT, "digest": TEXT, "file": TEXT, "folder": TEXT, "at": TEXT,
+     "rows": INT, "notes": TEXT, "readable": INT, "answers": INT, "answered": INT, "night": INT}
+)  # fmt: skip
+"""Something that came in or was done: a file of orders, a report of the network, or a night.
+
+`answers` is the event whose answer this one gets (its own, unless the same bytes came before); `answered` is 1 once
+its folder is complete.
+"""
+ORDER: Final = pl.Schema(
+    {"order_no": INT, "event": INT, "order_id": TEXT, "account": TEXT, "number": INT, "order_ref": TEXT,
+     "action": TEXT, "service_type": TEXT, "product": TEXT, "access_number": TEXT, "origin": TEXT,
+     "termination": TEXT, "comments": TEXT, "code_type": TEXT, "content": TEXT, "rows": INT, "cards": INT,
+     "awaiting": INT, "since": TEXT}
+)  # fmt: skip
+"""A placed order. `awaiting` is 1 until a report of the network names it, counted from `since`."""
+CODE: Final = pl.Schema({"code": INT, "order_no": INT, "event": INT, "state": pl.UInt8})
+"""A number that is burnt: its order (0 for one that was not issued here), the event that burnt it, its state."""
+TOUCH: Final = pl.Schema({"order_no": INT, "code": INT, "done": INT})
+"""A card that an order of another action than Add takes; `done` 0 awaited, 1 the network shows it, 2 it does not."""
+MOVE: Final = pl.Schema({"code": INT, "event": INT, "state": pl.UInt8})
+REPEAT: Final = pl.Schema({"event": INT, "order_no": INT, "rows": INT})
+REJECTED: Final = pl.Schema({"event": INT, "row": INT, **dict.fromkeys(NAMES, TEXT)})
+FINDING: Final = pl.Schema({"event": INT, "row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT})
+REPLACEMENT: Final = pl.Schema({"code": INT, "replaced": INT})
+ACCOUNT: Final = pl.Schema(dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT))
+ACCESS: Final = pl.Schema(dict.fromkeys(["access_number", "account", "description"], TEXT))
+
+TABLES: Final = {
+    "events": EVENT, "orders": ORDER, "codes": CODE, "touches": TOUCH, "moves": MOVE, "repeats": REPEAT,
+    "rejected": REJECTED, "findings": FINDING, "replacements": REPLACEMENT, "accounts": ACCOUNT,
+    "access_numbers": ACCESS,
+}  # fmt: skip
+KEYS: Final = {
+    "events": "event", "orders": "order_no", "codes": "code", "touches": "order_no, code", "moves": "code, event",
+    "rejected": "event, row", "replacements": "code",
+}  # fmt: skip
+INDEXES: Final = [
+    "CREATE UNIQUE INDEX events_digest ON events (sender, digest) WHERE readable = 1 AND answers = event",
+    "CREATE INDEX events_folder ON events (folder)",
+    "CREATE INDEX events_unanswered ON events (event) WHERE answered = 0",
+    "CREATE UNIQUE INDEX orders_id ON orders (order_id)",
+    "CREATE UNIQUE INDEX orders_ref ON orders (account, order_ref)",
+    "CREATE UNIQUE INDEX orders_number ON orders (account, number)",
+    "CREATE INDEX orders_event ON orders (event)",
+    "CREATE INDEX orders_awaiting ON orders (order_no) WHERE awaiting = 1",
+    "CREATE INDEX codes_order ON codes (order_no) WHERE order_no > 0",
+    "CREATE UNIQUE INDEX touches_awaited ON touches (code) WHERE done = 0",
+    "CREATE INDEX touches_code ON touches (code)",
+    "CREATE INDEX repeats_event ON repeats (event)",
+    "CREATE INDEX findings_event ON findings (event)",
+]

