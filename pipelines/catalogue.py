@@ -37,8 +37,10 @@ def load_catalogue(path: Path, registry: Registry) -> tuple[int, int]:
     if wrong:
         raise UsageError(f"{path.name} was not loaded. " + "; ".join(wrong[:_LISTED]) + (" …" if len(wrong) > _LISTED else ""))
     filled = pl.col(pl.String).fill_null("")
-    registry.load_catalogue(accounts.with_columns(filled).unique(["account", "product"], maintain_order=True).select(*ACCOUNT),
-                            access.with_columns(filled).unique(["access_number", "account"], maintain_order=True).select(*ACCESS))  # fmt: skip
+    registry.load_catalogue(
+        accounts.with_columns(filled).unique(["account", "product"], maintain_order=True).select(*ACCOUNT),
+        access.with_columns(filled).unique(["access_number", "account"], maintain_order=True).select(*ACCESS),
+    )
     return len(accounts), len(access)
 
 

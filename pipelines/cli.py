@@ -8,8 +8,12 @@ import typer
 
 from pipelines import errors
 
-app = typer.Typer(name="cards", no_args_is_help=True, pretty_exceptions_enable=False,
-                  help="Turns resellers' order files into calling-card authorization codes, each issued once, ever.")  # fmt: skip
+app = typer.Typer(
+    name="cards",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Turns resellers' order files into calling-card authorization codes, each issued once, ever.",
+)
 catalog = typer.Typer(no_args_is_help=True, help="The catalogue of accounts and access numbers.")
 codes = typer.Typer(no_args_is_help=True, help="Codes that exist already.")
 app.add_typer(catalog, name="catalog")
@@ -76,7 +80,8 @@ def template(
     from pipelines.template import write_template
 
     with _registry(load_settings()) as registry:
-        write_template(file, *registry.catalogue(), reseller)
+        accounts, access_numbers = registry.catalogue()
+        write_template(file, accounts, access_numbers, reseller)
     print(f"{file} is written. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
@@ -122,7 +127,7 @@ def main() -> None:
         app()
     except errors.UsageError as error:
         _end(error, 2)
-    except Exception as error:  # noqa: BLE001 - whatever it is, no traceback that could show a code
+    except Exception as error:
         _end(errors.told(error), 1)
 
 

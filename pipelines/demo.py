@@ -10,13 +10,13 @@ from pipelines.errors import UsageError
 from pipelines.registry import open_registry
 from pipelines.settings import load_settings
 
-_ACCOUNTS: Final = [
+_ACCOUNTS: Final[list[tuple[str, ...]]] = [
     ("Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"),
     ("acme", "10023456", "7001", "Prepaid card, domestic", "whole"),
     ("acme", "10023456", "7002", "Prepaid card, international", "whole"),
     ("globex", "20098765", "8001", "Employee card", "partial"),
 ]
-_ACCESS: Final = [
+_ACCESS: Final[list[tuple[str, ...]]] = [
     ("Access Number", "Customer Account Number", "Description"),
     ("800-860-4444", "", "for everyone"),
     ("800-866-3691", "", "for everyone"),

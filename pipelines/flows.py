@@ -32,7 +32,7 @@ def sweep(resellers: list[str] | None) -> list[dict[str, Any]]:
     try:
         with open_registry(settings.registry_url) as registry:
             return orders.process_inbox(settings, registry, senders=lambda sender: resellers is None or sender in resellers)
-    except Exception as error:  # noqa: BLE001 - a traceback that Prefect keeps could show a code
+    except Exception as error:
         raise told(error) from None
 
 
@@ -40,8 +40,8 @@ def _orders_run() -> str:
     """The name of a run: how many files it finds, and from whom."""
     try:
         settings = load_settings()
-        drops = [d for d in inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender != inbox.NETWORK)]
-    except Exception:  # noqa: BLE001 - the run itself tells what is wrong
+        drops = list(inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender != inbox.NETWORK))
+    except Exception:
         return "orders"
     senders = sorted({drop.sender for drop in drops})
     named = ", ".join(senders[:5]) + (" …" if len(senders) > 5 else "")

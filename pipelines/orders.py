@@ -64,7 +64,8 @@ class Sweep(NamedTuple):
 
 class Decision(NamedTuple):
     """What becomes of a sweep: `orders` with `fate` (placed, already, rejected) and, where it is already placed, its
-    `order_no`; `codes` and `touches` of placed orders (`order`, `code`); `rejected` lines with all `findings`."""
+    `order_no`; `codes` and `touches` of placed orders (`order`, `code`); `rejected` lines with all `findings`.
+    """
 
     orders: pl.DataFrame
     codes: pl.DataFrame
@@ -87,7 +88,7 @@ def process_inbox(
         for batch in _batches(drops):
             sweep = prepare(_taken(batch, parser, settings, registry, world), settings)
             for wave in _waves(sweep, settings):
-                events = _enter(sweep.only(wave), registry, settings, world)
+                events = _enter(sweep.only(wave), registry, world)
                 told += outbox.deliver(settings, registry, events, world)
     return told
 
@@ -182,7 +183,8 @@ def _still_meant(findings: pl.DataFrame, of_cells: pl.DataFrame) -> pl.DataFrame
 
 def _waves(sweep: Sweep, settings: Settings) -> Iterator[list[File]]:
     """The files in waves in which no two want the same order ID, code or content, so that each can be decided with
-    all others of its wave; who came first goes first."""
+    all others of its wave; who came first goes first.
+    """
     order_keys = sweep.orders.select("file", key=pl.concat_str("account", pl.lit(" "), "order_ref"))
     digests = pl.DataFrame(
         {"file": [file.number for file in sweep.files], "key": [f"{file.drop.sender}/{file.digest}" for file in sweep.files]},
@@ -214,9 +216,9 @@ def _late(keys: pl.DataFrame) -> list[int]:
     return keys.filter(pl.col("file") > pl.col("file").min().over("key"))["file"].unique().to_list()
 
 
-def _enter(sweep: Sweep, registry: Registry, settings: Settings, world: World) -> dict[int, Drop]:
+def _enter(sweep: Sweep, registry: Registry, world: World) -> dict[int, Drop]:
     """Decide a wave and enter it, file by file; the events and where their originals lie."""
-    parts = _by_file(sweep, decide(sweep, registry, settings, world))
+    parts = _by_file(sweep, decide(sweep, registry, world))
     world.step("decided")
     events: dict[int, Drop] = {}
     for file in sweep.files:
@@ -231,7 +233,7 @@ def _enter(sweep: Sweep, registry: Registry, settings: Settings, world: World) -
                 if not left:
                     raise
                 alone = sweep.only([_again(file, registry)])
-                placed = placed_of(alone.files[0], _by_file(alone, decide(alone, registry, settings, world)), world)
+                placed = placed_of(alone.files[0], _by_file(alone, decide(alone, registry, world)), world)
         world.step("committed")
     return events
 
@@ -242,7 +244,7 @@ def _again(file: File, registry: Registry) -> File:
     return file._replace(answers=seen["answers"].item()) if len(seen) else file
 
 
-def decide(sweep: Sweep, registry: Registry, settings: Settings, world: World) -> Decision:
+def decide(sweep: Sweep, registry: Registry, world: World) -> Decision:
     """What becomes of each order of a sweep, and the codes of those that can be placed."""
     accounts, access_numbers = registry.catalogue()
     mine = known.of_senders(accounts, _senders(sweep.files))
@@ -295,7 +297,8 @@ def _placed_before(sweep: Sweep, mine: pl.DataFrame, registry: Registry) -> pl.D
 
 def _with_units(sweep: Sweep, mine: pl.DataFrame) -> pl.DataFrame:
     """The rows with their `unit`, which is placed whole or not at all: the order, or for resellers that accept
-    orders in part the row."""
+    orders in part the row.
+    """
     partial = mine.filter(pl.col("acceptance") == "partial").select("file", "account", partial=True).unique()
     rows = sweep.rows.join(partial, on=["file", "account"], how="left", maintain_order="left")
     return rows.with_columns(unit=pl.when("partial").then("line").otherwise(pl.col("line").first().over("order")))
@@ -352,8 +355,8 @@ def _as_written(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
         *(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit("")
     )
     kept = pl.col("reason") == "CELL_CHARACTER"
-    return cells.select("line", "file", "row", "column", "reason",
-                        value=pl.when(kept | (pl.col("reason") == "CELL_FORMULA")).then("value").otherwise(written))  # fmt: skip
+    kept |= pl.col("reason") == "CELL_FORMULA"
+    return cells.select("line", "file", "row", "column", "reason", value=pl.when(kept).then("value").otherwise(written))
 
 
 Parts = dict[str, dict[tuple[Any, ...], pl.DataFrame]]
@@ -404,7 +407,7 @@ def check(path: Path, sender: str, settings: Settings, registry: Registry) -> di
         content = inbox.content_of(drop, settings.max_file_mb << 20)
         file = File(0, drop, "", read(content or b"", parser, settings, NAMES, orders.BY_HEADER))
     sweep = prepare([file], settings)
-    decision = decide(sweep, registry, settings, World())
+    decision = decide(sweep, registry, World())
     fates = dict(decision.orders["fate"].value_counts().iter_rows())
     found = _by_file(sweep, decision)["findings"].get((0,), pl.DataFrame())
     return {

@@ -16,10 +16,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Final
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import fastexcel
-import pyarrow as arrow
+import pyarrow as pa
 import pyarrow.csv
 
 SEPARATORS: Final = ",;\t|"
@@ -87,7 +87,7 @@ def _zipped(content: bytes, limits: Limits) -> Parsed:
             if "xl/workbook.xml" in names:
                 parsed.faults += _cell_faults(archive, _chosen(fastexcel.read_excel(content)))
             return parsed
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError, ElementTree.ParseError, OSError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError, ET.ParseError, OSError) as error:
         raise UnreadableError("FILE_UNREADABLE", "the workbook's archive is broken") from error
     except RuntimeError as error:  # what zipfile raises for a member with a password
         raise UnreadableError("FILE_ENCRYPTED", "") from error
@@ -112,15 +112,15 @@ def _chosen(book: fastexcel.ExcelReader) -> str:
     """The sheet named Orders, else the first visible one."""
     for name in book.sheet_names:
         if name.strip().lower() == "orders":
-            return name
+            return str(name)
     visible = [name for name in book.sheet_names if _visible(book, name)]
     if not visible:
         raise UnreadableError("FILE_EMPTY", "no visible sheet")
-    return visible[0]
+    return str(visible[0])
 
 
 def _visible(book: fastexcel.ExcelReader, name: str) -> bool:
-    return book.load_sheet(name, n_rows=0, header_row=None, dtypes="string").visible == "visible"
+    return bool(book.load_sheet(name, n_rows=0, header_row=None, dtypes="string").visible == "visible")
 
 
 def _workbook(content: bytes, limits: Limits) -> Parsed:
@@ -138,7 +138,7 @@ def _workbook(content: bytes, limits: Limits) -> Parsed:
         if "password" in str(error).lower():
             raise UnreadableError("FILE_ENCRYPTED", "") from error
         raise UnreadableError("FILE_UNREADABLE", "the workbook can't be parsed") from error
-    table = arrow.Table.from_batches([batch])
+    table = pa.Table.from_batches([batch])
     others = len(book.sheet_names) - 1
     notes = [f"Sheet “{name}” was read; {others} other sheet(s) were not."] if others else []
     return Parsed(_stream(table, range(1, table.num_rows + 1)), notes=notes)
@@ -151,7 +151,7 @@ def _cell_faults(archive: zipfile.ZipFile, sheet: str) -> list[tuple[int, int, s
         return []
     faults = []
     first = None
-    for _, element in ElementTree.iterparse(io.BytesIO(content)):
+    for _, element in ET.iterparse(io.BytesIO(content)):
         if element.tag.endswith("}c"):
             row, column = _position(element.get("r", "A1"))
             children = {child.tag.rpartition("}")[2]: child for child in element}
@@ -168,9 +168,9 @@ def _cell_faults(archive: zipfile.ZipFile, sheet: str) -> list[tuple[int, int, s
 
 
 def _sheet_path(archive: zipfile.ZipFile, sheet: str) -> str:
-    relations = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
+    relations = ET.fromstring(archive.read("xl/_rels/workbook.xml.rels"))
     targets = {relation.get("Id"): relation.get("Target", "") for relation in relations}
-    for element in ElementTree.fromstring(archive.read("xl/workbook.xml")).iter():
+    for element in ET.fromstring(archive.read("xl/workbook.xml")).iter():
         if element.tag.endswith("}sheet") and element.get("name") == sheet:
             identity = next(value for key, value in element.items() if key.endswith("}id"))
             target = targets[identity]
@@ -227,7 +227,7 @@ def _text(text: str, limits: Limits) -> Parsed:
     rows = [row for row in range(1, table.num_rows + len(bad) + 1) if row not in dropped] if bad else None
     if mended:
         columns = list(zip(*mended.values(), strict=True))
-        table = arrow.concat_tables([table, arrow.table(dict(zip(table.column_names, columns, strict=True)), table.schema)])
+        table = pa.concat_tables([table, pa.table(dict(zip(table.column_names, columns, strict=True)), table.schema)])
         rows = [*(rows or []), *mended]
     if table.num_rows > limits.rows:
         raise UnreadableError("FILE_TOO_LARGE", f"{table.num_rows} rows; {limits.rows} are taken")
@@ -248,7 +248,7 @@ def _cells(line: str, separator: str) -> list[str]:
     return next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
 
 
-def _records(text: str, separator: str, width: int, bad: list[tuple[int, str]]) -> arrow.Table:
+def _records(text: str, separator: str, width: int, bad: list[tuple[int, str]]) -> pa.Table:
     """Every record of the right width as a row of text; the others go into `bad` as (record number, its text)."""
 
     def set_aside(row: pyarrow.csv.InvalidRow) -> str:
@@ -264,9 +264,7 @@ def _records(text: str, separator: str, width: int, bad: list[tuple[int, str]]) 
         pyarrow.csv.ParseOptions(
             delimiter=separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=set_aside
         ),
-        pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, arrow.string()), null_values=[""], strings_can_be_null=True
-        ),
+        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True),
     )
 
 
@@ -291,8 +289,8 @@ def _unclosed(text: str, separator: str) -> int:
     """The record in which a quotation mark is opened and never closed; 0 where there is none."""
     record = 0
     try:
-        for record, _ in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True), 1):
-            pass
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
+            record += 1
     except csv.Error:
         return record + 1
     return 0
@@ -301,12 +299,12 @@ def _unclosed(text: str, separator: str) -> int:
 # -- the process -------------------------------------------------------------------------------------------------------
 
 
-def _stream(table: arrow.Table, rows: Iterable[int]) -> bytes:
+def _stream(table: pa.Table, rows: Iterable[int]) -> bytes:
     """The table with plain column names, and its row numbers, as an Arrow stream."""
     names = [f"c{position}" for position in range(table.num_columns)]
-    table = table.rename_columns(names).append_column("row", arrow.array(rows, arrow.uint32()))
-    sink = arrow.BufferOutputStream()
-    with arrow.ipc.new_stream(sink, table.schema) as writer:
+    table = table.rename_columns(names).append_column("row", pa.array(rows, pa.uint32()))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
 

@@ -61,7 +61,9 @@ def draw_pins(demands: pl.DataFrame, burnt: pl.Series, source: Source = os.urand
     `demands`: `line`, `btn` (integer), `quantity`, of which no BTN is asked for more than it has free; `burnt`:
     codes that can't be given.
     """
-    much = pl.col("quantity").sum().over("btn") > PINS // 4
+    gone = burnt.to_frame("code").group_by(btn=pl.col("code") // PINS).agg(gone=pl.len().cast(pl.Int64))
+    demands = demands.join(gone, on="btn", how="left", maintain_order="left")
+    much = pl.col("quantity").sum().over("btn") + pl.col("gone").fill_null(0) > PINS // 4
     return pl.concat([_dealt(demands.filter(much), burnt, source), _guessed(demands.filter(~much), burnt, source)])
 
 

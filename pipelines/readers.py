@@ -138,7 +138,8 @@ def _table(
 
 def _trimmed(column: str) -> pl.Expr:
     """A cell without the white space around it and the apostrophe that our own reports set before `= + - @`, null
-    when nothing is left."""
+    when nothing is left.
+    """
     text = pl.col(column).str.strip_chars(" \t\r\n").str.replace(r"^'([=+\-@])", "$1")
     return pl.when(text != "").then(text)
 

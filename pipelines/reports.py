@@ -78,10 +78,9 @@ def confirmed(answer: Answers) -> pl.DataFrame:
     }  # fmt: skip
     placed = _cards(answer).with_columns(digits(pl.col("code")).alias("code"), state=pl.lit("placed"))
     again = answer.repeats.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
-    both = pl.concat(
+    return pl.concat(
         [frame.select(pl.col(name).alias(header) for header, name in columns.items()) for frame in (placed, again)]
     )
-    return both
 
 
 def placement(answer: Answers) -> pl.DataFrame:
@@ -143,8 +142,8 @@ def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.
         "Product Account Number": "product", "Access Number": "access_number", "International Origin": "origin",
         "International Termination": "termination", "Comments": "comments",
     }  # fmt: skip
-    orders = pl.concat([frame.select(pl.col(name).alias(header) for header, name in wanted.items()) for frame in (placed, again)],
-                       how="vertical_relaxed")  # fmt: skip
+    named = [pl.col(name).alias(header) for header, name in wanted.items()]
+    orders = pl.concat([placed.select(named), again.select(named)], how="vertical_relaxed")
     counts = counted(answer)
     new = answer.orders["action"].is_in(actions.issuing()).any()
     summary: list[tuple[str, Any]] = [
@@ -175,7 +174,8 @@ def _rejections(path: Path, answer: Answers, event: dict[str, Any], rows: pl.Dat
     if len(marks) > workbooks.NOTED or rows.height * rows.width > workbooks.SMALL:
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
     if answer.rejected.is_empty():
-        workbooks.write(path, [], summary, "The file could not be used", "Nothing of it was placed. Correct the file as said below and drop it again.")  # fmt: skip
+        advice = "Nothing of it was placed. Correct the file as said below and drop it again."
+        workbooks.write(path, [], summary, "The file could not be used", advice)
     else:
         workbooks.write(path, [Sheet("Orders", rows, marks)], summary, "Rejected orders", advice)
 
@@ -185,9 +185,9 @@ def _marks(answer: Answers) -> pl.DataFrame:
     place = answer.rejected.select("row").with_row_index("index")
     told = _worded(answer.findings.filter(pl.col("column_name").is_in(NAMES)))
     told = told.with_columns(note=pl.format("{}: {}", "reason", "words"))
-    return told.join(place, on="row", maintain_order="left").group_by("index", "column_name", maintain_order=True).agg(
-        pl.col("note").unique(maintain_order=True).str.join("\n")
-    ).select("index", pl.col("column_name").replace_strict(HEADERS, return_dtype=pl.String).alias("column"), "note")  # fmt: skip
+    placed = told.join(place, on="row", maintain_order="left").group_by("index", "column_name", maintain_order=True)
+    notes = placed.agg(pl.col("note").unique(maintain_order=True).str.join("\n"))
+    return notes.select("index", column=pl.col("column_name").replace_strict(HEADERS, return_dtype=pl.String), note="note")
 
 
 def counted(answer: Answers) -> dict[str, Any]:

@@ -59,8 +59,9 @@ def _widths(rows: pl.DataFrame) -> list[int]:
 def _write_fast(path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]], title: str, advice: str) -> None:
     import xlsxturbo
 
+    header: Any = _HEADER
     lines = pl.DataFrame({title: [label for label, _ in summary] + [advice], " ": [str(value) for _, value in summary] + [""]})
-    frames = [(legible(lines), "Summary", {"column_widths": {0: 40, 1: 40}})] + [
+    frames: list[Any] = [(legible(lines), "Summary", {"column_widths": {0: 40, 1: 40}})] + [
         (
             sheet.rows,
             sheet.title,
@@ -68,7 +69,7 @@ def _write_fast(path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]],
         )
         for sheet in sheets
     ]
-    xlsxturbo.dfs_to_xlsx(frames, str(path), header_format=_HEADER, compression_level=1)
+    xlsxturbo.dfs_to_xlsx(frames, str(path), header_format=header, compression_level=1)
 
 
 def _write_rich(path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]], title: str, advice: str) -> None:

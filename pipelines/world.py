@@ -18,7 +18,8 @@ def _nothing(*_: object) -> None:
 
 class World(NamedTuple):
     """The source of random bytes, the clock (local time), what happens at each named step (tests kill there), and who
-    is told of progress: the step, how much of it is done, and how much there is."""
+    is told of progress: the step, how much of it is done, and how much there is.
+    """
 
     source: Source = os.urandom
     now: Callable[[], datetime] = _now

@@ -47,7 +47,7 @@ ACCESS_NUMBERS = pl.DataFrame(
     ["access_number", "account", "description"],
     orient="row",
 )
-EXTERNAL = [73905162840999, 30355501420007]
+EXTERNAL = [73905162840999, 30355501430007]
 """Codes that the network has and nobody here issued."""
 
 NewRegistry = Callable[[], AbstractContextManager[str]]
@@ -209,7 +209,7 @@ def read_csv(path: Path) -> pl.DataFrame:
             {"Authorization Code": [], "Row": [], "Reason": []},
             dict.fromkeys(["Authorization Code", "Row", "Reason"], pl.String),
         )
-    return pl.read_csv(path, infer_schema=False, missing_utf8_is_empty_string=True)
+    return pl.read_csv(path, infer_schema=False).fill_null("")
 
 
 # -- order files -------------------------------------------------------------------------------------------------------

@@ -45,7 +45,8 @@ def _connect_sqlite(url: str) -> adbc.Connection:
 def _connect_postgresql(url: str) -> adbc.Connection:
     import adbc_driver_postgresql.dbapi as driver
 
-    return driver.connect(url, autocommit=True)
+    connection: adbc.Connection = driver.connect(url, autocommit=True)
+    return connection
 
 
 SQLITE: Final = Dialect(_connect_sqlite, "INTEGER", ("BEGIN IMMEDIATE",), "sqlite_schema WHERE name")
@@ -93,6 +94,7 @@ class Database:
     # -- the machinery -------------------------------------------------------------------------------------------------
 
     def do(self, sql: str, *parameters: Any) -> None:
+        """Execute a statement."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
 
@@ -102,7 +104,7 @@ class Database:
             cursor.execute(sql, parameters or None)
             frame = pl.from_arrow(cursor.fetch_arrow_table().rename_columns(list(schema)))
         assert isinstance(frame, pl.DataFrame)
-        return frame.cast(dict(schema))
+        return frame.cast(pl.Schema(schema))
 
     def put(self, table: str, frame: pl.DataFrame) -> None:
         """Append a frame to a table."""
@@ -141,10 +143,8 @@ class Database:
             yield
             self.do("COMMIT")
         except BaseException:
-            try:
+            with suppress(adbc.Error):  # the connection is gone, and the transaction with it
                 self.do("ROLLBACK")
-            except adbc.Error:
-                pass  # the connection is gone, and the transaction with it
             raise
 
     def prepare(self) -> None:

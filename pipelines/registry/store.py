@@ -5,7 +5,6 @@ The code is the primary key of `codes`, which is the last word on uniqueness. Wr
 """
 
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -76,7 +75,8 @@ class Registry(Database):
 
     def cards(self, codes: pl.Series) -> pl.DataFrame:
         """Those of the codes that were issued here: `code`, `account`, `state`, and `awaited`, whether an order that
-        takes the card waits for the network."""
+        takes the card waits for the network.
+        """
         sql = (
             "SELECT c.code, o.account, c.state, (SELECT count(*) FROM touches t WHERE t.code = c.code AND t.done = 0) "
             "FROM given g JOIN codes c ON c.code = g.code JOIN orders o ON o.order_no = c.order_no"
@@ -126,11 +126,11 @@ class Registry(Database):
                 return self._enter(file)
         except (ConflictError, CardsError):
             raise
-        except adbc.Error as error:
+        except adbc.Error:
             if self._clashes(file):
                 raise ConflictError from None
             with told():
-                raise error
+                raise
 
     def _enter(self, file: "Placed") -> int:
         event = self.next("events", "event")
@@ -176,6 +176,7 @@ class Registry(Database):
         return f"{name}~{len(same) + 1}" if len(same) else name
 
     def next(self, table: str, key: str) -> int:
+        """The next number of a table's key; only inside a transaction, where writers take turns."""
         return int(self.get(f"SELECT coalesce(max({key}), 0) + 1 FROM {table}", {"n": INT}).item())
 
     def _clashes(self, file: "Placed") -> bool:
