@@ -38,11 +38,31 @@ def run(as_json: Json = False) -> None:
         screen.table("Submissions", map(_short, told))
 
 
+@app.command(epilog="Example: cards reconcile --json")
+def reconcile(as_json: Json = False) -> None:
+    """Compare what was placed with the network's order-ID reports: release, refuse, replace, and write the workbook."""
+    from pipelines import reconcile as night
+    from pipelines import screen
+    from pipelines.settings import load_settings
+
+    settings = load_settings()
+    with _registry(settings) as registry, screen.progress(quiet=as_json) as world:
+        told = night.reconcile(settings, registry, world)
+    if as_json:
+        screen.document(told)
+    else:
+        screen.table("Reports", [{**one, "reasons": _reasons(one)} for one in told.pop("reports")])
+        screen.facts(told)
+
+
+def _reasons(told: dict[str, Any]) -> str:
+    return ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
+
+
 def _short(told: dict[str, Any]) -> dict[str, Any]:
-    reasons = ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
     return {"reseller": told["reseller"], "file": told["file"], "placed": told["orders_placed"],
             "already": told["orders_already_placed"], "rejected": told["orders_rejected"], "codes": told["codes_placed"],
-            "reasons (rows)": reasons, "folder": told["folder"]}  # fmt: skip
+            "reasons (rows)": _reasons(told), "folder": told["folder"]}  # fmt: skip
 
 
 @app.command(epilog="Example: cards check october.xlsx --reseller acme")

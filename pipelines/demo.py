@@ -4,9 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines import orders, outbox, screen
+from pipelines import orders, screen
 from pipelines.catalogue import load_catalogue
 from pipelines.errors import UsageError
+from pipelines.files import make
 from pipelines.registry import open_registry
 from pipelines.settings import load_settings
 
@@ -79,7 +80,7 @@ def _why(told: dict[str, Any]) -> str:
 def lay(home: Path) -> None:
     """Lay a catalogue, a workbook and a CSV file of orders into a home."""
     for folder in ("inbox/acme", "inbox/globex", "inbox/network"):
-        outbox.make(home / folder)
+        make(home / folder)
     _workbook(home / "catalogue.xlsx", {"Accounts": _ACCOUNTS, "Access Numbers": _ACCESS})
     _workbook(home / "inbox/acme/october.xlsx", {"Orders": [_HEADER, *_ACME]})
     lines = [",".join(f'"{cell}"' if "," in cell else cell for cell in row) for row in (_HEADER, *_GLOBEX)]

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines import inbox, known, outbox, placing, validate
+from pipelines import inbox, known, outbox, placing, reports, validate
 from pipelines.errors import ConflictError, UsageError
 from pipelines.inbox import Drop
 from pipelines.readers import Parser, Table, missing, read
@@ -409,13 +409,14 @@ def check(path: Path, sender: str, settings: Settings, registry: Registry) -> di
     sweep = prepare([file], settings)
     decision = decide(sweep, registry, World())
     fates = dict(decision.orders["fate"].value_counts().iter_rows())
-    found = _by_file(sweep, decision)["findings"].get((0,), pl.DataFrame())
+    frames = _by_file(sweep, decision)["findings"]
+    found = frames.get((0,), frames[-1,])
     return {
         "file": str(path), "rows": len(sweep.rows), "orders_placed": fates.get("placed", 0),
         "orders_already_placed": fates.get("already", 0), "orders_rejected": fates.get("rejected", 0),
         "findings": [
             {"row": row["row"], "column": HEADERS.get(row["column_name"], ""), "reason": row["reason"], "value": row["value"],
              "what_to_fix": REASONS[row["reason"]].words}
-            for row in found.sort("row", maintain_order=True).iter_rows(named=True)
+            for row in reports.in_order(found).iter_rows(named=True)
         ],
     }  # fmt: skip

@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
-from pipelines import inbox, reports
-from pipelines.errors import CardsError
+from pipelines import inbox, night_reports, reports
+from pipelines.files import make, settle
 from pipelines.inbox import Drop
 from pipelines.registry import Answers, Registry
 from pipelines.settings import Settings
@@ -27,11 +25,15 @@ def shown(name: str) -> str:
 def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | None], world: World) -> list[dict[str, Any]]:
     """Write the answers of events, move their originals in, and note that it is done; what became of each file.
 
-    That is one document a file: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`.
+    That is one document a file: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`;
+    of a report of the network see `reconcile.taken`.
     """
     answers = reports.by_event(registry.answers(list(events)))
     told = []
     for done, (event, answer) in enumerate(answers.items(), 1):
+        if answer.events["kind"].item() == "night":
+            night_reports.write(settings, registry, answer.events.row(0, named=True))
+            continue
         folder = _folder(settings, answer)
         _place(settings, answer)
         world.step("placement written")
@@ -69,6 +71,9 @@ def _folder(settings: Settings, answer: Answers) -> Path:
 def _submission(settings: Settings, folder: Path, answer: Answers) -> dict[str, Any]:
     event = answer.events.row(0, named=True)
     where = {"reseller": event["sender"], "file": event["file"], "folder": str(folder.relative_to(settings.home))}
+    if event["kind"] == "report":
+        return {"file": where["file"], "folder": where["folder"], "rows": event["rows"],
+                "seen": event["answers"] != event["event"], "reasons": reports.reasons(answer)}  # fmt: skip
     return {**where, **reports.counted(answer)}
 
 
@@ -76,37 +81,7 @@ def _place(settings: Settings, answer: Answers) -> None:
     """Write the placement file of an event that placed something and is no repetition."""
     event = answer.events.row(0, named=True)
     if len(answer.orders) and event["answers"] == event["event"]:
-        frame = reports.placement(answer)
-        whole_file(settings.outbox / "network" / f"placement-{event['sender']}-{event['folder']}.csv", frame)
-
-
-def whole_file(path: Path, frame: pl.DataFrame) -> None:
-    """Write a CSV file so that it appears whole or not at all."""
-    make(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    reports.write_csv(frame, beside)
-    settle(beside)
-    beside.replace(path)
-    settle(path.parent)
-
-
-def make(folder: Path) -> None:
-    """Make a folder that only we can enter."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise CardsError(f"The folder {folder} can't be made: {error.strerror}. Set CARDS_HOME or its permissions.") from None
-
-
-def settle(path: Path) -> None:
-    """Have the disk hold a file, or a folder's list of names; what holds codes is for our eyes."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        if path.is_file():
-            os.fchmod(descriptor, 0o600)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        reports.write_placement(settings.outbox, event, reports.cards(answer))
 
 
 def _write(folder: Path, answer: Answers) -> None:

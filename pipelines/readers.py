@@ -145,9 +145,9 @@ def _trimmed(column: str) -> pl.Expr:
 
 
 def _repeated(titles: dict[str, str], known: dict[str, str]) -> list[tuple[int, str, str, str]]:
-    names = list(known.values())
-    twice = [titles[column] for column, name in known.items() if names.count(name) > 1]
-    return [(0, "", "COLUMN_REPEATED", " and ".join(f"“{text}”" for text in twice))] if twice else []
+    same = {name: [titles[column] for column in known if known[column] == name] for name in known.values()}
+    return [(0, "", "COLUMN_REPEATED", " and ".join(f"“{text}”" for text in twice))
+            for twice in same.values() if len(twice) > 1]  # fmt: skip
 
 
 def _too_long(rows: pl.DataFrame, names: list[str], most: int) -> list[tuple[int, str, str, str]]:

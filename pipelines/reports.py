@@ -7,6 +7,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines import workbooks
+from pipelines.files import whole_file
 from pipelines.placing import digits
 from pipelines.registry import Answers
 from pipelines.workbooks import Sheet
@@ -20,6 +21,8 @@ PLACEMENT: Final = [
     "International Origin", "International Termination",
 ]  # fmt: skip
 REJECTIONS: Final = [*HEADERS.values(), "Row", "Reason", "What to fix"]
+OF_REPORTS: Final = ["target", "code"]
+"""The columns of an order file that rejected rows of a network report have: Order ID and Code."""
 _DANGEROUS: Final = r"^[=+\-@\t\r]"
 _NOT_YET: Final = (
     "Do not print these codes yet. A code is safe to print when it appears in a release file of this folder; "
@@ -54,7 +57,7 @@ def write_csv(frame: pl.DataFrame, path: Path) -> None:
 def write_folder(folder: Path, answer: Answers) -> None:
     """Write the reports of one event into a folder."""
     event = answer.events.row(0, named=True)
-    if event["readable"]:
+    if event["readable"] and event["kind"] == "orders":
         codes = confirmed(answer)
         write_csv(codes, folder / "confirmation.csv")
         _confirmation(folder / "confirmation.xlsx", answer, event, codes)
@@ -64,7 +67,7 @@ def write_folder(folder: Path, answer: Answers) -> None:
         _rejections(folder / "rejections.xlsx", answer, event, rows)
 
 
-def _cards(answer: Answers) -> pl.DataFrame:
+def cards(answer: Answers) -> pl.DataFrame:
     """Every card of the placed orders, new or taken, with the fields of its order."""
     cards = pl.concat([answer.codes, answer.touches]).select("order_no", "code")
     return cards.join(answer.orders, on="order_no", maintain_order="left")
@@ -76,20 +79,24 @@ def confirmed(answer: Answers) -> pl.DataFrame:
         "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref",
         "Action": "action", "Authorization Code": "code", "State": "state",
     }  # fmt: skip
-    placed = _cards(answer).with_columns(digits(pl.col("code")).alias("code"), state=pl.lit("placed"))
+    placed = cards(answer).with_columns(digits(pl.col("code")).alias("code"), state=pl.lit("placed"))
     again = answer.repeats.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
     return pl.concat(
         [frame.select(pl.col(name).alias(header) for header, name in columns.items()) for frame in (placed, again)]
     )
 
 
-def placement(answer: Answers) -> pl.DataFrame:
-    """`outbox/network/placement-*.csv`: what the network must load for the orders of an event."""
-    return _cards(answer).select(
-        pl.col(name).alias(header) if name != "code" else digits(pl.col("code")).alias(header)
-        for header, name in zip(PLACEMENT, ["order_id", "action", "account", "product", "access_number", "code", "origin",
-                                            "termination"], strict=True)
-    )  # fmt: skip
+def write_placement(outbox: Path, event: dict[str, Any], cards: pl.DataFrame) -> None:
+    """Write `outbox/network/placement-*.csv`: what the network must load for an event's cards.
+
+    For a change of existing cards, an empty cell means: as it was.
+    """
+    names = ["order_id", "action", "account", "product", "access_number", "code", "origin", "termination"]
+    rows = cards.with_columns(code=digits(pl.col("code"))).select(
+        pl.col(name).alias(header) for header, name in zip(PLACEMENT, names, strict=True)
+    )
+    path = outbox / "network" / f"placement-{event['sender']}-{event['folder']}.csv"
+    whole_file(path, lambda beside: write_csv(rows, beside))
 
 
 def rejections(answer: Answers) -> pl.DataFrame:
@@ -104,31 +111,38 @@ def rejections(answer: Answers) -> pl.DataFrame:
         answer.orders.select("account", "order_ref", placed=pl.lit(value=True)), on=["account", "order_ref"], how="left",
         maintain_order="left",
     )  # fmt: skip
-    fix = pl.concat_str(pl.col("words"), pl.when("placed").then(pl.lit(_NEW_ID)), separator=" ", ignore_nulls=True)
     of_file = "; ".join(whole["reason"].unique(maintain_order=True)), " ".join(whole["words"].unique(maintain_order=True))
+    reasons = pl.concat_str(pl.lit(of_file[0] or None, pl.String), "reason", separator="; ", ignore_nulls=True)
+    new_id = pl.when("placed").then(pl.lit(_NEW_ID))
+    fix = pl.concat_str(pl.lit(of_file[1] or None, pl.String), "words", new_id, separator=" ", ignore_nulls=True)
+    names = NAMES if answer.events["kind"].item() == "orders" else OF_REPORTS
     named = rows.select(
-        *(pl.col(name).alias(HEADERS[name]) for name in NAMES), pl.col("row").alias("Row"),
-        pl.col("reason").fill_null(of_file[0]).alias("Reason"), _fix(fix, of_file[1]),
+        *(pl.col(name).alias(HEADERS[name]) for name in names), pl.col("row").alias("Row"),
+        reasons.alias("Reason"), fix.alias("What to fix"),
     )  # fmt: skip
     if len(named) or whole.is_empty():
         return named
-    blank = [pl.lit("").alias(header) for header in HEADERS.values()]
+    blank = [pl.lit("").alias(HEADERS[name]) for name in names]
     return whole.select(
         *blank, pl.col("row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
     )
 
 
-def _fix(fix: pl.Expr, otherwise: str) -> pl.Expr:
-    return pl.when(pl.col("reason").is_null()).then(pl.lit(otherwise)).otherwise(fix).alias("What to fix")
+def in_order(findings: pl.DataFrame) -> pl.DataFrame:
+    """The findings row by row; within a row as its columns stand, and then as in the table of reasons."""
+    column = pl.col("column_name").replace_strict({name: n for n, name in enumerate(HEADERS)}, default=-1)
+    reason = pl.col("reason").replace_strict({code: n for n, code in enumerate(REASONS)})
+    return findings.sort("row", column, reason, "value", maintain_order=True)
 
 
 def _worded(findings: pl.DataFrame) -> pl.DataFrame:
-    """The findings with `words`: the column, what stands in it, and what to do."""
+    """The findings in order, with `words`: the column, what stands in it, and what to do."""
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     column = pl.col("column_name").replace_strict(HEADERS, default="", return_dtype=pl.String)
-    value = pl.when(pl.col("value") != "").then(pl.format("“{}”", pl.col("value").str.slice(0, 200)))
+    value = pl.col("value").str.slice(0, 200)
+    value = pl.when(pl.col("value") != "").then(pl.when(pl.col("row") > 0).then(pl.format("“{}”", value)).otherwise(value))
     where = pl.concat_str(pl.when(column != "").then(column), value, separator=" ", ignore_nulls=True)
-    return findings.with_columns(words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words))
+    return in_order(findings).with_columns(words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words))
 
 
 def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.DataFrame) -> None:
@@ -164,9 +178,10 @@ def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.
 
 
 def _rejections(path: Path, answer: Answers, event: dict[str, Any], rows: pl.DataFrame) -> None:
-    whole = answer.findings.filter(pl.col("row") == 0)
+    findings = in_order(answer.findings)
+    whole = findings.filter(pl.col("row") == 0)
     marks = _marks(answer)
-    counts = answer.findings.group_by("reason", maintain_order=True).len()
+    counts = findings.group_by("reason", maintain_order=True).len()
     what = [(row["reason"], f"{REASONS[row['reason']].words} ({row['len']}×)") for row in counts.iter_rows(named=True)]
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
     summary = [("File", event["file"]), ("Rows rejected", len(answer.rejected)), *found, *what]
@@ -193,7 +208,6 @@ def _marks(answer: Answers) -> pl.DataFrame:
 def counted(answer: Answers) -> dict[str, Any]:
     """The figures of an event, as `cards run --json` has them."""
     rejected = answer.rejected.join(answer.orders.select("account", "order_ref"), on=["account", "order_ref"], how="anti")
-    reasons = answer.findings.group_by("reason").agg(pl.col("row").n_unique()).sort("reason")
     return {
         "orders_placed": len(answer.orders),
         "orders_already_placed": len(answer.repeats),
@@ -201,5 +215,10 @@ def counted(answer: Answers) -> dict[str, Any]:
         "codes_placed": len(answer.codes),
         "rows": answer.events["rows"].item(),
         "rows_rejected": len(answer.rejected),
-        "reasons": dict(reasons.iter_rows()),
+        "reasons": reasons(answer),
     }
+
+
+def reasons(answer: Answers) -> dict[str, int]:
+    """In how many rows each reason was found."""
+    return dict(answer.findings.group_by("reason").agg(pl.col("row").n_unique()).sort("reason").iter_rows())

@@ -33,6 +33,13 @@ def table(title: str, rows: Iterable[dict[str, Any]]) -> None:
             print("\t".join(str(value) for value in line))
 
 
+def facts(values: dict[str, Any]) -> None:
+    """Names and values, one a line."""
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        print(f"{name.replace('_', ' '):<{width}}  {value}")
+
+
 def _rich(title: str, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table

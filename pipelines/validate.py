@@ -8,7 +8,7 @@ import polars as pl
 from pandera.errors import SchemaErrors
 
 from schemas import actions, orders
-from schemas.codes import CODES
+from schemas.codes import CODES, is_code
 from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
 
 FINDINGS: Final = pl.Schema({"line": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String})
@@ -75,7 +75,7 @@ def split(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> tuple[pl.DataFrame
             "column",
             pl.col("check").alias("reason"),
             pl.col("failure_case").alias("value"),
-        ).unique(["line", "column", "reason"], maintain_order=True)
+        ).unique(maintain_order=True)
         return frame.join(found, on="line", how="anti"), found
     return frame, FINDINGS.to_frame()
 
@@ -114,7 +114,8 @@ def alone(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
         .otherwise(pl.lit(value=False))
     )  # fmt: skip
     nothing = pl.all_horizontal(pl.col("product", "access_number", "origin", "termination").is_null())
-    drawn = pl.col("quantity").cast(pl.Int64, strict=False).fill_null(0)
+    drawn = pl.col("quantity").cast(pl.Int64, strict=False)
+    drawn = pl.when(drawn.is_between(1, max_quantity)).then(drawn).otherwise(0)  # what is refused leaves room for the others
     total = drawn.cum_sum().over("file")
     found = [
         split(rows, orders.rows_schema(max_quantity))[1],
@@ -123,7 +124,7 @@ def alone(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
         rule(rows, issues & (kind == SPECIFIED) & ~code, "CODE_MISSING", "code"),
         rule(rows, takes & ~code & ~target, "CODE_MISSING", "code"),
         rule(rows, issues & kind.is_in([RANDOM, BTN4]) & ~quantity, "QUANTITY_FORMAT", "quantity"),
-        rule(rows, (drawn <= max_quantity) & (drawn > 0) & (total > max_quantity), "QUANTITY_LIMIT", "quantity"),
+        rule(rows, (drawn > 0) & (total > max_quantity), "QUANTITY_LIMIT", "quantity"),
         rule(rows, issues & (kind == BTN4) & ~btn, "BTN_FORMAT", "btn"),
         rule(rows, issues & ~_filled("product"), "PRODUCT_UNKNOWN", "product"),
         rule(rows, issues & ~_filled("access_number"), "ACCESS_FORMAT", "access_number"),
@@ -196,8 +197,9 @@ def listed(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         .select("line", "order", "file", pl.col("code").str.extract_all(_CODES_OF_A_CELL))
         .explode("code", empty_as_null=True)
     )
-    good, found = split(named.with_columns(pl.col("code").fill_null("")), CODES)
-    return good.with_columns(pl.col("code").cast(pl.Int64)), found
+    # a good code beside a bad one stays, so that what else is wrong with the row is told at once
+    good = named.filter(is_code(pl.col("code"))).with_columns(pl.col("code").cast(pl.Int64))
+    return good, split(named.with_columns(pl.col("code").fill_null("")), CODES)[1]
 
 
 def repeated(codes: pl.DataFrame) -> pl.DataFrame:

@@ -39,7 +39,7 @@ def write(path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]], title
     if sum(sheet.rows.height * sheet.rows.width for sheet in sheets) <= SMALL:
         _write_rich(path, sheets, summary, title, advice)
     else:
-        _write_fast(path, sheets, summary, title, advice)
+        write_fast(path, sheets, summary, title, advice)
 
 
 def _parts(sheet: Sheet) -> list[Sheet]:
@@ -56,20 +56,54 @@ def _widths(rows: pl.DataFrame) -> list[int]:
     return [min(60, max(len(name) + 4, int(width) + 2)) for name, width in zip(rows.columns, head.row(0), strict=True)]
 
 
-def _write_fast(path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]], title: str, advice: str) -> None:
+def write_fast(
+    path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]], title: str, advice: str, chart: Sheet | None = None
+) -> None:
+    """The same, of any size, and with a frame as a column chart beside the summary; without notes and print set-up.
+
+    The first column of the chart's frame names the columns, each other one is a series.
+    """
     import xlsxturbo
 
     header: Any = _HEADER
-    lines = pl.DataFrame({title: [label for label, _ in summary] + [advice], " ": [str(value) for _, value in summary] + [""]})
-    frames: list[Any] = [(legible(lines), "Summary", {"column_widths": {0: 40, 1: 40}})] + [
+    parts = [part for sheet in sheets for part in _parts(sheet)]
+    frames: list[Any] = [(pl.DataFrame(), "Summary", _dashboard(summary, title, advice, chart))]
+    frames += [
         (
-            sheet.rows,
-            sheet.title,
-            {"column_widths": dict(enumerate(_widths(sheet.rows))), "autofilter": True, "freeze_panes": True},
+            part.rows,
+            part.title,
+            {"column_widths": dict(enumerate(_widths(part.rows))), "autofilter": True, "freeze_panes": True},
         )
-        for sheet in sheets
+        for part in parts
     ]
     xlsxturbo.dfs_to_xlsx(frames, str(path), header_format=header, compression_level=1)
+
+
+def _dashboard(summary: list[tuple[str, Any]], title: str, advice: str, chart: Sheet | None) -> dict[str, Any]:
+    """The summary sheet as xlsxturbo takes it: cells, and the chart with its figures beside it."""
+    cells: dict[str, Any] = {"A1": {"value": title, "format": {"bold": True, "font_size": 16, "font_color": "#1F4E79"}}}
+    for line, (label, value) in enumerate(summary, 4):
+        cells[f"A{line}"] = {"value": label, "format": {"bold": True}}
+        text = {"num_format": "@"} if isinstance(value, str) else {"num_format": "#,##0"}
+        cells[f"B{line}"] = {"value": value, "format": {"align_horizontal": "left", **text}}
+    made: dict[str, Any] = {
+        "header": False, "cells": cells, "column_widths": {0: 40, 1: 40}, "row_heights": {0: 24, 1: 48},
+        "merged_ranges": [("A2:B2", advice, {"italic": True, "wrap_text": True, "align_vertical": "top"})],
+    }  # fmt: skip
+    if chart is None or chart.rows.is_empty():
+        return made
+    first, end = len(summary) + 7, len(summary) + 6 + len(chart.rows)
+    letters = "ABCDEFGH"[: chart.rows.width]
+    for letter, name in zip(letters, chart.rows.columns, strict=True):
+        cells[f"{letter}{first - 1}"] = {"value": name, "format": _HEADER}
+    for line, values in enumerate(chart.rows.iter_rows(), first):
+        cells.update({f"{letter}{line}": value for letter, value in zip(letters, values, strict=True)})
+    series = [
+        {"name": name, "values": f"Summary!${letter}${first}:${letter}${end}", "categories": f"Summary!$A${first}:$A${end}"}
+        for letter, name in zip(letters[1:], chart.rows.columns[1:], strict=True)
+    ]
+    chart_options = {"type": "column", "title": chart.title, "series": series, "width": 640, "height": 360}
+    return {**made, "charts": {"E3": {**chart_options, "legend_position": "bottom"}}}
 
 
 def _write_rich(path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]], title: str, advice: str) -> None:

@@ -20,8 +20,8 @@ REPORT = pa.DataFrameSchema(
         "order_id": pa.Column(
             pl.String,
             [
-                present("order_id", "ORDER_ID_MISSING"),
-                check(pl.col("order_id").str.contains(r"^[A-Za-z0-9_-]{1,40}$"), "ORDER_ID_FORMAT"),
+                present("order_id", "REPORT_ORDER_ID"),
+                check(pl.col("order_id").str.contains(r"^[A-Za-z0-9_-]{1,40}$"), "REPORT_ORDER_ID"),
             ],
             nullable=True,
         ),

@@ -74,6 +74,9 @@ _TABLE = [
     Reason("CARD_DISCONNECTED", "row", "Code", "The card is disconnected for good. Take it out of the order."),
     Reason("NOTHING_TO_CHANGE", "row", "Action",
            "Say what to change: fill in Access Number, Product Account Number or one of the international flags."),
+    # row of an order-ID report
+    Reason("REPORT_ORDER_ID", "row", "Order ID",
+           "Every row of an order-ID report names the Order ID of a placement file. Make the report anew."),
     # order
     Reason("ORDER_CONFLICT", "order", "",
            "All rows of one order must agree here. Make them equal, or give the row an order ID of its own."),

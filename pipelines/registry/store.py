@@ -133,15 +133,7 @@ class Registry(Database):
                 raise
 
     def _enter(self, file: "Placed") -> int:
-        event = self.next("events", "event")
-        fields = {
-            "event": event,
-            "answers": file.answers or event,
-            "answered": 0,
-            "night": 0,
-            "folder": self._folder(file.event),
-        }
-        self.put("events", pl.DataFrame([{**file.event, **fields}], EVENT))
+        event = self.enter_event(file.event, file.answers)
         first = self.next("orders", "order_no")
         numbers = self.join(
             file.orders.select("account").unique(),
@@ -161,11 +153,25 @@ class Registry(Database):
         of = orders.select("order", "order_no")
         self.put("orders", orders)
         self.put("codes", file.codes.join(of, on="order").with_columns(event=event, state=STATES.index("placed")))
-        self.put("touches", file.touches.join(of, on="order").with_columns(done=0))
+        self.put("touches", file.touches.join(of, on="order").with_columns(done=0, settled=0))
         self.put("repeats", file.repeats.with_columns(event=event))
         self.put("rejected", file.rejected.with_columns(event=event))
         self.put("findings", file.findings.with_columns(event=event))
         return event
+
+    def enter_rejected(self, event: dict[str, Any], rejected: pl.DataFrame, findings: pl.DataFrame) -> int:
+        """Enter a file of which nothing is used, with what is wrong with it. Inside a transaction."""
+        number = self.enter_event(event)
+        self.put("rejected", rejected.with_columns(event=number))
+        self.put("findings", findings.with_columns(event=number))
+        return number
+
+    def enter_event(self, event: dict[str, Any], answers: int = 0) -> int:
+        """Enter an event; its number. Inside a transaction. `answers`: the event whose answer it gets again, else 0."""
+        number = self.next("events", "event")
+        fields = {"event": number, "answers": answers or number, "answered": 0, "folder": self._folder(event)}
+        self.put("events", pl.DataFrame([{"night": 0, **event, **fields}], EVENT))
+        return number
 
     def _folder(self, event: dict[str, Any]) -> str:
         """The name of a submission's folder: local time and the file's stem, and a number where that is not enough."""

@@ -1,0 +1,266 @@
+"""What the night reads from the registry and enters into it: reports of the network, replacements, and figures."""
+
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from pipelines.registry.store import Registry
+from pipelines.registry.tables import EVENT, INT, TEXT
+from schemas.codes import STATES
+
+STATE: Final = {name: number for number, name in enumerate(STATES)}
+TREND: Final = 30
+"""So many nights are compared."""
+_SHOWN: Final = {"order_id": TEXT, "code": INT, "order_no": INT, "action": TEXT, "owner": INT, "state": INT, "done": INT}
+_CARD: Final = {"order_no": INT, "order_id": TEXT, "code_type": TEXT, "code": INT}
+
+
+class Verdict(NamedTuple):
+    """What follows from a report: orders that it names (`order_no`), `moves` of cards (`code`, `was`, `state`),
+    orders for cards that are carried out (`order_no`, `code`), and what nobody here placed (`order_id`, `code`, `held`;
+    codes that are not known yet are entered as external).
+    """
+
+    named: pl.DataFrame
+    moves: pl.DataFrame
+    done: pl.DataFrame
+    unexpected: pl.DataFrame
+    external: pl.Series
+
+
+def held(registry: Registry, shown: pl.DataFrame) -> pl.DataFrame:
+    """What is known of the codes that a report shows (`order_id`, `code`).
+
+    `order_no` and `action` of the order that is named (0 and empty: there is none), `owner` of the code (its order;
+    0 external, -1 not known), its `state` (-1 not known), and `done` of the named order for the card (-1: it does not
+    take it).
+    """
+    sql = (
+        "SELECT g.order_id, g.code, coalesce(o.order_no, 0), coalesce(o.action, ''), coalesce(c.order_no, -1), "
+        "coalesce(c.state, -1), coalesce(t.done, -1) FROM given g LEFT JOIN orders o ON o.order_id = g.order_id "
+        "LEFT JOIN codes c ON c.code = g.code LEFT JOIN touches t ON t.order_no = o.order_no AND t.code = g.code"
+    )
+    return registry.join(shown.unique(["order_id", "code"]).sort("code"), sql, _SHOWN)
+
+
+def named(registry: Registry, ids: pl.Series) -> pl.DataFrame:
+    """The orders with these Order IDs: `order_id`, `order_no`."""
+    sql = "SELECT o.order_id, o.order_no FROM given g JOIN orders o ON o.order_id = g.order_id"
+    return registry.join(ids.unique().to_frame("order_id"), sql, {"order_id": TEXT, "order_no": INT})
+
+
+def enter_report(registry: Registry, event: dict[str, Any], answers: int, verdict: Verdict) -> int:
+    """Enter a report with all that follows from it; the event's number. Inside a transaction."""
+    number = registry.enter_event(event, answers)
+    external = verdict.external.unique().sort().to_frame("code")
+    registry.put("codes", external.with_columns(order_no=0, event=number, state=STATE["external"]))
+    registry.put("unexpected", verdict.unexpected.with_columns(event=number))
+    _move(registry, verdict.moves, number)
+    with registry.given(verdict.done.select("order_no", "code").unique()):
+        registry.do(
+            f"UPDATE touches SET done = 1, settled = {number} WHERE done <> 1 AND EXISTS "
+            "(SELECT 1 FROM given g WHERE g.order_no = touches.order_no AND g.code = touches.code)"
+        )
+    with registry.given(verdict.named.select("order_no").unique()):
+        registry.do("UPDATE orders SET awaiting = 2 WHERE awaiting = 1 AND order_no IN (SELECT order_no FROM given)")
+    return number
+
+
+def _move(registry: Registry, moves: pl.DataFrame, event: int) -> None:
+    registry.put("moves", moves.with_columns(event=event))
+    with registry.given(moves.select("code", pl.col("state").cast(pl.Int16))):
+        registry.do("UPDATE codes SET state = g.state FROM given g WHERE codes.code = g.code")
+
+
+def unsettled(registry: Registry) -> bool:
+    """Whether a report was entered that no night has settled."""
+    sql = "SELECT count(*) FROM events WHERE kind = 'report' AND night = 0"
+    return bool(registry.get(sql, {"n": INT}).item())
+
+
+def left_out(registry: Registry) -> pl.DataFrame:
+    """Placed cards of orders that reports name and that no report shows: `order_no`, `order_id`, `code_type`, `code`."""
+    sql = (
+        "SELECT o.order_no, o.order_id, o.code_type, c.code FROM orders o JOIN codes c ON c.order_no = o.order_no "
+        f"WHERE o.awaiting = 2 AND o.order_no > 0 AND c.order_no > 0 AND c.state = {STATE['placed']} ORDER BY c.code"
+    )
+    return registry.get(sql, _CARD)
+
+
+def enter_night(registry: Registry, event: dict[str, Any], refused: pl.DataFrame, replaced: pl.DataFrame) -> int:
+    """Settle every order that reports name; the event's number. Inside a transaction.
+
+    `refused`: `code`; `replaced`: `order_no`, `code` (new), `replaced` (refused).
+    """
+    number = registry.enter_event(event)
+    registry.do(f"UPDATE events SET night = {event['night']} WHERE kind = 'report' AND night = 0")
+    _move(registry, refused.select("code", was=STATE["placed"], state=STATE["refused"]), number)
+    registry.do(
+        f"UPDATE touches SET done = 2, settled = {number} WHERE done = 0 AND order_no IN "
+        "(SELECT order_no FROM orders WHERE awaiting = 2)"
+    )
+    registry.do("UPDATE orders SET awaiting = 0 WHERE awaiting = 2")
+    registry.put("codes", replaced.select("code", "order_no", event=number, state=STATE["placed"]))
+    registry.put("replacements", replaced.with_columns(event=number))
+    with registry.given(replaced.select("order_no").unique()):
+        registry.do("UPDATE orders SET awaiting = 1, since = $1 WHERE order_no IN (SELECT order_no FROM given)", event["at"])
+    return number
+
+
+def last(registry: Registry, night: int) -> dict[str, Any] | None:
+    """The latest event of a night; None when it has none."""
+    columns = ", ".join(EVENT)
+    sql = f"SELECT {columns} FROM events WHERE kind = 'night' AND night = {night} ORDER BY event DESC LIMIT 1"
+    return next(registry.get(sql, EVENT).iter_rows(named=True), None)
+
+
+class Night(NamedTuple):
+    """All that the answers of a night say. `event` is its latest one; frames are as their queries below have them."""
+
+    event: dict[str, Any]
+    orders: pl.DataFrame
+    counts: pl.DataFrame
+    refused: pl.DataFrame
+    replaced: pl.DataFrame
+    late: pl.DataFrame
+    undone: pl.DataFrame
+    unexpected: pl.DataFrame
+    awaited: pl.DataFrame
+    btns: pl.DataFrame
+    trend: pl.DataFrame
+
+
+_ORDER: Final = {
+    "order_no": INT, "order_id": TEXT, "reseller": TEXT, "folder": TEXT, "account": TEXT, "order_ref": TEXT, "action": TEXT,
+    "code_type": TEXT, "placed": TEXT, "cards": INT, "awaiting": INT, "since": TEXT,
+}  # fmt: skip
+_ORDER_SQL: Final = (
+    "o.order_no, o.order_id, p.sender, p.folder, o.account, o.order_ref, o.action, o.code_type, p.at, o.cards, o.awaiting, "
+    "o.since"
+)
+
+
+def told(registry: Registry, event: dict[str, Any]) -> Night:
+    """What a night did, as of its latest event: the same whenever it is asked, as long as nothing is entered for it."""
+    night, number = int(event["night"]), int(event["event"])
+    of_night = f"JOIN events e ON e.event = m.event WHERE e.night = {night} AND e.kind <> 'orders'"
+    settled = "(SELECT *, settled AS event FROM touches WHERE settled > 0) m"
+    touched = (
+        f"SELECT c.order_no FROM moves m JOIN codes c ON c.code = m.code {of_night} "
+        f"UNION SELECT m.order_no FROM {settled} {of_night}"
+    )
+    order = f"SELECT {_ORDER_SQL} FROM orders o JOIN events p ON p.event = o.event"
+    card = {"order_id": TEXT, "reseller": TEXT, "account": TEXT, "order_ref": TEXT, "action": TEXT, "code_type": TEXT,
+            "code": INT}  # fmt: skip
+    card_sql = "o.order_id, p.sender, o.account, o.order_ref, o.action, o.code_type"
+    of_order = "JOIN orders o ON o.order_no = c.order_no JOIN events p ON p.event = o.event"
+    get = registry.get
+    return Night(
+        event,
+        get(f"{order} WHERE o.order_no IN ({touched}) ORDER BY o.order_no", _ORDER),
+        get(
+            f"SELECT c.order_no, m.was, m.state, count(*) FROM moves m JOIN codes c ON c.code = m.code {of_night} "
+            "GROUP BY c.order_no, m.was, m.state",
+            {"order_no": INT, "was": INT, "state": INT, "cards": INT},
+        ),
+        _refused(registry, f"c.order_no IN ({touched}) AND c.order_no > 0"),
+        get(
+            f"SELECT {card_sql}, m.code, m.replaced FROM replacements m JOIN codes c ON c.code = m.code {of_order} {of_night} "
+            "ORDER BY o.order_no, m.code",
+            {**card, "replaced": INT},
+        ),
+        get(
+            f"SELECT {card_sql}, c.code FROM moves m JOIN codes c ON c.code = m.code {of_order} {of_night} "
+            f"AND m.was = {STATE['refused']} AND m.state = {STATE['ready']} ORDER BY o.order_no, c.code",
+            card,
+        ),
+        get(
+            f"SELECT o.order_no, {card_sql}, m.code, m.done FROM {settled} "
+            f"JOIN orders o ON o.order_no = m.order_no JOIN events p ON p.event = o.event {of_night} "
+            "ORDER BY o.order_no, m.code",
+            {"order_no": INT, **card, "done": INT},
+        ),
+        get(
+            f"SELECT m.order_id, m.code, m.held, e.file FROM unexpected m {of_night} ORDER BY m.event, m.order_id, m.code",
+            {"order_id": TEXT, "code": INT, "held": TEXT, "file": TEXT},
+        ),
+        get(f"{order} WHERE o.awaiting > 0 AND o.event <= {number} ORDER BY o.order_no", _ORDER),
+        get(
+            f"SELECT DISTINCT c.code / 10000 FROM codes c JOIN orders o ON o.order_no = c.order_no WHERE o.code_type = 'BTN+4' "
+            f"AND c.order_no > 0 AND c.event <= {number} ORDER BY 1",
+            {"btn": INT},
+        ),
+        get(
+            "SELECT e.night, m.was, m.state, count(*) FROM moves m JOIN events e ON e.event = m.event "
+            f"WHERE e.kind <> 'orders' AND e.night <= {night} AND e.night IN (SELECT DISTINCT night FROM events "
+            f"WHERE kind = 'night' AND night <= {night} ORDER BY night DESC LIMIT {TREND}) "
+            "GROUP BY e.night, m.was, m.state ORDER BY e.night",
+            {"night": INT, "was": INT, "state": INT, "cards": INT},
+        ),
+    )
+
+
+def _refused(registry: Registry, which: str) -> pl.DataFrame:
+    """Refused codes of orders with the order's fields, `replaced_by` (0: by none) and the `night` that refused them."""
+    sql = (
+        "SELECT c.order_no, o.order_id, p.sender, p.folder, o.account, o.order_ref, o.code_type, c.code, coalesce(r.code, 0), "
+        "coalesce((SELECT max(e.night) FROM moves m JOIN events e ON e.event = m.event WHERE m.code = c.code), 0) "
+        "FROM codes c JOIN orders o ON o.order_no = c.order_no JOIN events p ON p.event = o.event "
+        f"LEFT JOIN replacements r ON r.replaced = c.code WHERE {which} AND c.state = {STATE['refused']} "
+        "ORDER BY c.order_no, c.code"
+    )
+    return registry.get(
+        sql,
+        {"order_no": INT, "order_id": TEXT, "reseller": TEXT, "folder": TEXT, "account": TEXT, "order_ref": TEXT,
+         "code_type": TEXT, "code": INT, "replaced_by": INT, "night": INT},
+    )  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    """What became of some orders: `orders` with `released` (1 when the network ever had one of its cards); `ready`
+    cards (`order_no`, `code`), `refused` ones, and cards for which an order was not carried out (`undone`).
+    """
+
+    orders: pl.DataFrame
+    ready: pl.DataFrame
+    refused: pl.DataFrame
+    undone: pl.DataFrame
+
+
+def outcome(registry: Registry, orders: pl.Series) -> Outcome:
+    """What became of the orders with these numbers, as it stands."""
+    which = "o.order_no IN (SELECT order_no FROM given)"
+    released = (
+        "CASE WHEN EXISTS (SELECT 1 FROM codes c JOIN moves m ON m.code = c.code WHERE c.order_no = o.order_no "
+        f"AND m.state = {STATE['ready']}) THEN 1 ELSE 0 END"
+    )
+    with registry.given(orders.to_frame("order_no")):
+        return Outcome(
+            registry.get(
+                f"SELECT {_ORDER_SQL}, {released} FROM orders o JOIN events p ON p.event = o.event WHERE {which} "
+                "ORDER BY o.order_no",
+                {**_ORDER, "released": INT},
+            ),
+            registry.get(
+                "SELECT o.order_no, c.code FROM orders o JOIN codes c ON c.order_no = o.order_no "
+                f"WHERE {which} AND c.order_no > 0 AND c.state = {STATE['ready']} ORDER BY o.order_no, c.code",
+                {"order_no": INT, "code": INT},
+            ),
+            _refused(registry, f"{which} AND c.order_no > 0"),
+            registry.get(
+                f"SELECT o.order_no, t.code FROM orders o JOIN touches t ON t.order_no = o.order_no WHERE {which} "
+                "AND t.done = 2 ORDER BY o.order_no, t.code",
+                {"order_no": INT, "code": INT},
+            ),
+        )
+
+
+def placements(registry: Registry, event: int) -> pl.DataFrame:
+    """The cards that a night had placed anew, with the fields of their order."""
+    sql = (
+        "SELECT c.code, o.order_no, o.order_id, o.action, o.account, o.product, o.access_number, o.origin, o.termination "
+        "FROM replacements r JOIN codes c ON c.code = r.code JOIN orders o ON o.order_no = c.order_no "
+        f"WHERE r.event = {event} ORDER BY c.order_no, c.code"
+    )
+    fields = ("order_id", "action", "account", "product", "access_number", "origin", "termination")
+    return registry.get(sql, {"code": INT, "order_no": INT, **dict.fromkeys(fields, TEXT)})
