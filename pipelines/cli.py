@@ -105,6 +105,79 @@ def template(
     print(f"{file} is written. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
+@app.command(epilog="Example: cards order 10023456-1 --show-codes")
+def order(order_id: str, as_json: Json = False, show_codes: Shown = False) -> None:
+    """Tell an order and the state of each of its codes (the order-ID report)."""
+    from pipelines import queries, screen
+    from pipelines.settings import load_settings
+
+    with _registry(load_settings()) as registry:
+        told = screen.safe(queries.order(order_id, registry), shown=show_codes)
+    if as_json:
+        screen.document(told)
+    else:
+        codes, counts = told.pop("codes"), told.pop("counts")
+        screen.facts({**told, **counts})
+        screen.table("Codes", codes)
+
+
+@app.command(epilog="Example: cards status 10023456-1; cards status 800-860-4444")
+def status(
+    asked: Annotated[str, typer.Argument(help="A code, Order ID, Customer Order ID, BTN or access number.")],
+    as_json: Json = False,
+    show_codes: Shown = False,
+) -> None:
+    """Tell the cards with this code, Order ID, Customer Order ID, BTN or access number; of a code its history too."""
+    from pipelines import queries, screen
+    from pipelines.settings import load_settings
+
+    with _registry(load_settings()) as registry:
+        told = screen.safe(queries.status(asked, registry), shown=show_codes)
+    if as_json:
+        screen.document(told)
+    else:
+        screen.table("Cards", told["cards"])
+        if "history" in told:
+            screen.table("History", told["history"])
+
+
+@app.command(epilog="Example: cards capacity 303-555-0142 3035550555")
+def capacity(
+    btns: Annotated[list[str] | None, typer.Argument(help="Billing telephone numbers.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file with a BTN a line.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how many PINs of each BTN are free, in use, burnt and impossible by the number rule."""
+    from pipelines import queries, screen
+    from pipelines.settings import load_settings
+
+    asked = [*(btns or []), *(queries.btns_of(file) if file else [])]
+    if not asked:
+        raise errors.UsageError("Name at least one BTN, or a file of them with --file.")
+    with _registry(load_settings()) as registry:
+        told = queries.capacity(asked, registry)
+    if as_json:
+        screen.document({"btns": told})
+    else:
+        screen.table("PINs", told)
+
+
+@app.command(epilog="Example: cards report outbox/acme/20261005-093000-october")
+def report(submission: str, as_json: Json = False) -> None:
+    """Write every report of a submission again, from the registry."""
+    from pipelines import outbox, queries, screen
+    from pipelines.settings import load_settings
+
+    settings = load_settings()
+    with _registry(settings) as registry:
+        folder = outbox.write_again(settings, registry, queries.submission(submission, registry)["event"])
+    files = sorted(path.name for path in folder.iterdir())
+    if as_json:
+        screen.document({"folder": str(folder), "files": files})
+    else:
+        print(f"{folder} holds {', '.join(files)}.")
+
+
 @app.command(epilog="Example: cards demo")
 def demo(home: Annotated[Path | None, typer.Option(help="A new folder for it; a temporary one when left out.")] = None) -> None:
     """Show a whole life in a scratch folder: order files with good and broken orders, and what becomes of them."""

@@ -12,11 +12,12 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
-from pipelines import inbox, orders
+from pipelines import inbox, orders, reconcile
 from pipelines.errors import TransientError, told
 from pipelines.registry import open_registry
 from pipelines.screen import masked
 from pipelines.settings import load_settings
+from pipelines.world import World
 
 
 def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
@@ -32,6 +33,18 @@ def sweep(resellers: list[str] | None) -> list[dict[str, Any]]:
     try:
         with open_registry(settings.registry_url) as registry:
             return orders.process_inbox(settings, registry, senders=lambda sender: resellers is None or sender in resellers)
+    except Exception as error:
+        raise told(error) from None
+
+
+@task(name="night", cache_policy=NO_CACHE, persist_result=False, retries=4, retry_delay_seconds=[1, 5, 20, 60],
+      retry_condition_fn=_transient)  # fmt: skip
+def night() -> dict[str, Any]:
+    """Reconcile what was placed with the reports at hand."""
+    settings = load_settings()
+    try:
+        with open_registry(settings.registry_url) as registry:
+            return reconcile.reconcile(settings, registry)
     except Exception as error:
         raise told(error) from None
 
@@ -57,6 +70,24 @@ def process_inbox(resellers: list[str] | None = None) -> int:
                               description="What became of the files of this run")  # fmt: skip
     get_run_logger().info("%d files answered", len(submissions))
     return len(submissions)
+
+
+def _night_run() -> str:
+    """The name of a run: its date."""
+    return f"night: {World().now():%Y-%m-%d}"
+
+
+@flow(name="nightly-reconciliation", flow_run_name=_night_run, persist_result=False, log_prints=False)
+def nightly_reconciliation() -> str:
+    """Take the network's reports, release what is ready, replace what was refused; where the workbook lies."""
+    done = night()
+    reports = done.pop("reports")
+    if reports:
+        create_table_artifact(key="reports", table=[_row(one) for one in reports], description="The network's reports")
+    create_table_artifact(key="night", table=[{"figure": name.replace("_", " "), "value": value} for name, value in done.items()],
+                          description=f"Reconciliation of {done['night']}")  # fmt: skip
+    get_run_logger().info("%d codes are ready, %d were refused", done["codes_ready"], done["codes_refused"])
+    return str(done["workbook"])
 
 
 def _row(told: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -61,6 +62,22 @@ def finish(settings: Settings, registry: Registry, world: World) -> list[dict[st
         content = inbox.content_of(drop, settings.max_file_mb << 20) if drop else None
         originals[event] = drop if content is not None and inbox.digest_of(content) == digest else None
     return deliver(settings, registry, originals, world)
+
+
+def write_again(settings: Settings, registry: Registry, event: int) -> Path:
+    """Write every report of a submission again from the registry; its folder."""
+    answer = reports.of_event(registry.answers([event]), event)
+    folder = _folder(settings, answer)
+    make(folder)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
+        reports.write_folder(Path(beside), answer)
+        for path in Path(beside).iterdir():
+            settle(path)
+            path.replace(folder / path.name)
+    settle(folder)
+    _place(settings, answer)
+    night_reports.write_outcomes(settings, registry, answer.orders["order_no"])
+    return folder
 
 
 def _folder(settings: Settings, answer: Answers) -> Path:

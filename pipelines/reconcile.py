@@ -140,7 +140,7 @@ def _known() -> pl.Expr:
 def settle(night: int, settings: Settings, registry: Registry, world: World) -> int:
     """Refuse what named orders lack, and draw replacements; the event's number. One transaction."""
     at = world.at()
-    event = {"kind": "night", "sender": inbox.NETWORK, "digest": "", "file": f"{night}", "at": at, "rows": 0, "notes": "",
+    event = {"kind": "night", "sender": inbox.NETWORK, "digest": "", "file": "nightly-reconciliation", "at": at, "rows": 0, "notes": "",
              "readable": 1, "night": night}  # fmt: skip
     with registry.transaction():
         refused = nights.left_out(registry)

@@ -15,6 +15,17 @@ def masked(text: str) -> str:
     return re.sub(r"(?<!\d)(\d{4})\d{6}(\d{4})(?!\d)", r"\1••••••\2", text)
 
 
+def safe(value: Any, *, shown: bool = False) -> Any:
+    """A document in which every code is masked, unless they are to be shown."""
+    if shown:
+        return value
+    if isinstance(value, dict):
+        return {key: safe(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [safe(one) for one in value]
+    return masked(value) if isinstance(value, str) else value
+
+
 def document(value: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
@@ -30,7 +41,11 @@ def table(title: str, rows: Iterable[dict[str, Any]]) -> None:
     else:
         print(title)
         for line in (list(rows[0]), *(row.values() for row in rows)):
-            print("\t".join(str(value) for value in line))
+            print("\t".join(_text(value) for value in line))
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
 
 
 def facts(values: dict[str, Any]) -> None:
@@ -48,7 +63,7 @@ def _rich(title: str, rows: list[dict[str, Any]]) -> None:
     for name, value in rows[0].items():
         shown.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(str(value) for value in row.values()))
+        shown.add_row(*(_text(value) for value in row.values()))
     Console().print(shown)
 
 
