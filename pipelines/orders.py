@@ -54,7 +54,7 @@ class Sweep(NamedTuple):
     def only(self, files: list[File]) -> "Sweep":
         """The part of the sweep that concerns these files."""
         if len(files) == len(self.files):
-            return self
+            return self._replace(files=files)
         mine = pl.col("file").is_in([file.number for file in files])
         rows = self.rows.filter(mine)
         parts = [frame.filter(mine) for frame in (self.raw, self.orders, self.codes, self.faults)]

@@ -102,7 +102,8 @@ def read(content: bytes, parser: Parser, settings: Settings, names: list[str], b
     if not parsed.table:
         whole = [fault for fault in parsed.faults if fault[1] < 0]
         return Table(_no_rows(names), [], [], _faults([(row, "", reason, text) for row, _, reason, text in whole]), [])
-    grid = pl.read_ipc_stream(parsed.table).sort("row")
+    # PostgreSQL takes no zero character; what replaces it is as strange to `validate.cells`
+    grid = pl.read_ipc_stream(parsed.table).sort("row").with_columns(pl.col(pl.String).str.replace_all("\0", "\ufffd"))
     filled = pl.any_horizontal(pl.col(pl.String).str.contains(r"\S"))
     header = grid.filter(filled).head(1)
     if header.is_empty():

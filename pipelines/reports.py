@@ -146,10 +146,9 @@ def _worded(findings: pl.DataFrame) -> pl.DataFrame:
 
 
 def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.DataFrame) -> None:
-    placed = answer.orders.with_columns(
-        state=pl.lit("placed"), placed_at=pl.lit(datetime.fromisoformat(event["at"]).replace(tzinfo=None))
-    )
-    again = answer.repeats.with_columns(state=pl.lit("already placed"), placed_at=pl.col("at").str.head(19).str.to_datetime())
+    when = pl.col("at").str.head(19).str.to_datetime()
+    placed = answer.orders.with_columns(state=pl.lit("placed"), placed_at=when)
+    again = answer.repeats.with_columns(state=pl.lit("already placed"), placed_at=when)
     wanted = {
         "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref", "Action": "action",
         "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",

@@ -14,8 +14,9 @@ from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
 FINDINGS: Final = pl.Schema({"line": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String})
 """What is wrong with a line of the sweep: at which column, by which reason, and what stands there."""
 
-_STRANGE: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{Nd}--[0-9]]]"
-"""Control, zero-width and direction characters, spaces that are no space, digits that are no ASCII digits."""
+_STRANGE: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{Nd}--[0-9]]\x{fffd}]"
+"""Control, zero-width and direction characters, spaces that are no space, digits that are no ASCII digits, and what
+stands for a character that was lost."""
 
 
 _CODES_OF_A_CELL: Final = r"[^\s,;]+"

@@ -4,6 +4,7 @@ Small workbooks are written by openpyxl, which knows notes, fills and print set-
 writes a million rows in seconds (openpyxl: minutes).
 """
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,7 +16,7 @@ SMALL: Final = 200_000
 NOTED: Final = 10_000
 """So many cells get a note."""
 SHEET_ROWS: Final = 1_000_000
-_ILLEGAL: Final = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"
+_ILLEGAL: Final = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ufffe\uffff]"
 _DATE: Final = "yyyy-mm-dd hh:mm"
 _HEADER: Final = {"bold": True, "font_color": "#FFFFFF", "bg_color": "#1F4E79"}
 
@@ -135,7 +136,7 @@ def _write_rich(path: Path, sheets: list[Sheet], summary: list[tuple[str, Any]],
 
 def _fill(cell: Any, value: Any) -> None:
     """Put a value into a cell; text is never anything but text."""
-    cell.value = value
+    cell.value = re.sub(_ILLEGAL, "\ufffd", value) if isinstance(value, str) else value
     if isinstance(value, str):
         cell.data_type = "s"
         cell.number_format = "@"

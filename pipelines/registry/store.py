@@ -227,11 +227,13 @@ class Registry(Database):
         def plain(table: str) -> dict[str, Any]:
             return {name: kind for name, kind in TABLES[table].items() if name != "event"}
 
+        # of a repeated file the event itself knows nothing: it was not read again
+        event = {f"f.{name}" if name in ("rows", "notes") else name: kind for name, kind in plain("events").items()}
         orders = "JOIN orders o ON o.event = e.answers"
         card = {"order_no": INT, "code": INT}
         return Answers(
-            of_events(plain("events"), "", "e.event", "e"),
-            of_events(order, orders, "o.order_no", "o"),
+            of_events(event, "JOIN events f ON f.event = e.answers", "e.event", "e"),
+            of_events({**order, "p.at": TEXT}, f"{orders} JOIN events p ON p.event = o.event", "o.order_no", "o"),
             of_events(card, f"{orders} JOIN codes t ON t.order_no = o.order_no AND t.event = o.event", "t.order_no, t.code"),
             of_events(card, f"{orders} JOIN touches t ON t.order_no = o.order_no", "t.order_no, t.code"),
             of_events(
