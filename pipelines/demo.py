@@ -4,7 +4,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines import orders, screen
+import polars as pl
+
+from pipelines import orders, reconcile, screen
 from pipelines.catalogue import load_catalogue
 from pipelines.errors import UsageError
 from pipelines.files import make
@@ -62,8 +64,16 @@ def play(home: Path | None) -> None:
         load_catalogue(home / "catalogue.xlsx", registry)
         with screen.progress() as world:
             told = orders.process_inbox(settings, registry, world)
-    screen.table("Orders", [_line(one) for one in told])
-    print(f"\nThe files are in {home}. Open the workbooks in its outbox; what the network must load is in outbox/network.")
+        screen.table("1. Order files were dropped into the inbox, and answered", [_line(one) for one in told])
+        answer_as_network(home)
+        with screen.progress() as world:
+            night = reconcile.reconcile(settings, registry, world)
+    print("\n2. The network loaded outbox/network/placement-*.csv and answered; it lacks every fifth code and one whole order")
+    print("\n3. The night compared")
+    screen.facts({name: value for name, value in night.items() if name != "reports"})
+    released = sorted(path.relative_to(home) for path in (home / "outbox").rglob("release-*.xlsx"))
+    screen.table("\n4. Codes that are safe to print", [{"release file": path} for path in released])
+    print(f"\nAll files are in {home}. Open the workbooks in its outbox: confirmation, rejections, release, reconciliation.")
 
 
 def _line(told: dict[str, Any]) -> dict[str, Any]:
@@ -75,6 +85,14 @@ def _line(told: dict[str, Any]) -> dict[str, Any]:
 
 def _why(told: dict[str, Any]) -> str:
     return ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
+
+
+def answer_as_network(home: Path) -> None:
+    """Write the order-ID report of a network that refuses every fifth code, and has not yet looked at one order."""
+    placed = pl.concat(pl.read_csv(path, infer_schema=False) for path in sorted((home / "outbox/network").glob("*.csv")))
+    report = placed.select("Order ID", "Authorization Code").with_row_index("line")
+    seen = report.filter(pl.col("line") % 5 != 1, pl.col("Order ID") != placed["Order ID"].last())
+    seen.drop("line").write_csv(home / "inbox/network/order-id-report.csv")
 
 
 def lay(home: Path) -> None:

@@ -84,8 +84,8 @@ def nightly_reconciliation() -> str:
     reports = done.pop("reports")
     if reports:
         create_table_artifact(key="reports", table=[_row(one) for one in reports], description="The network's reports")
-    create_table_artifact(key="night", table=[{"figure": name.replace("_", " "), "value": value} for name, value in done.items()],
-                          description=f"Reconciliation of {done['night']}")  # fmt: skip
+    figures = [{"figure": name.replace("_", " "), "value": value} for name, value in done.items()]
+    create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done['night']}")
     get_run_logger().info("%d codes are ready, %d were refused", done["codes_ready"], done["codes_refused"])
     return str(done["workbook"])
 

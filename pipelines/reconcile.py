@@ -139,9 +139,10 @@ def _known() -> pl.Expr:
 
 def settle(night: int, settings: Settings, registry: Registry, world: World) -> int:
     """Refuse what named orders lack, and draw replacements; the event's number. One transaction."""
-    at = world.at()
-    event = {"kind": "night", "sender": inbox.NETWORK, "digest": "", "file": "nightly-reconciliation", "at": at, "rows": 0, "notes": "",
-             "readable": 1, "night": night}  # fmt: skip
+    event = {
+        "kind": "night", "sender": inbox.NETWORK, "digest": "", "file": "nightly-reconciliation", "at": world.at(), "rows": 0,
+        "notes": "", "readable": 1, "night": night,
+    }  # fmt: skip
     with registry.transaction():
         refused = nights.left_out(registry)
         wanted = refused if settings.replace_refused else refused.clear()
@@ -158,9 +159,8 @@ def replacements(refused: pl.DataFrame, registry: Registry, world: World) -> pl.
     dialled = dialled.sort("order_no", "code").join(free, on="btn", maintain_order="left")
     dialled = dialled.filter(pl.int_range(pl.len()).over("btn") < pl.col("free"))
     seat = pl.int_range(pl.len()).over("order_no", "btn")
-    demands = (
-        dialled.group_by("order_no", "btn", maintain_order=True).agg(quantity=pl.len().cast(pl.Int64)).with_row_index("line")
-    )
+    demands = dialled.group_by("order_no", "btn", maintain_order=True).agg(quantity=pl.len().cast(pl.Int64))
+    demands = demands.with_row_index("line")
     pins = placing.draw_pins(demands.select("line", "btn", "quantity"), burnt, world.source)
     pins = pins.with_columns(seat=pl.int_range(pl.len()).over("line"))
     old = dialled.with_columns(seat=seat).join(demands.select("line", "order_no", "btn"), on=["order_no", "btn"])
