@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import xlsxturbo
@@ -60,16 +61,41 @@ def small_files(home: Path) -> None:
         orders.write_csv(path.with_suffix(".csv")) if number % 2 else xlsxturbo.df_to_xlsx(orders, f"{path}.xlsx")
 
 
+def night(home: Path) -> None:
+    orders = fields(1000, Quantity="1000").with_columns(pl.format("N{}", pl.int_range(1000)).alias("Customer Order ID"))
+    orders.write_csv(home / "inbox/acme/big.csv")
+    run_cards(home, "run")
+    (placed,) = (home / "outbox/network").glob("placement-*.csv")
+    report = pl.scan_csv(placed, infer_schema=False).select("Order ID", "Authorization Code")
+    report.sink_csv(home / "inbox/network/report.csv")
+
+
 JOBS: dict[str, Callable[[Path], None]] = {
     "100,000 Specified codes in one .xlsx": specified_xlsx,
     "1,000,000 Specified codes in one .csv": specified_csv,
     "a Random order of 1,000,000 codes": random_csv,
+    "a night: 1,000 orders, 1,000,000 awaited codes, a report of all": night,
     "1,000 files of 10 orders, half .xlsx, half .csv": small_files,
 }
 
 
-def measure(prepare: Callable[[Path], None]) -> tuple[float, int, int]:
-    """Seconds, peak memory in MB and codes placed of `cards run` on what is prepared."""
+def run_cards(home: Path, command: str) -> tuple[float, int, Any]:
+    """Seconds, peak memory in MB, and what a command tells as JSON."""
+    environment = {**os.environ, "CARDS_HOME": str(home), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": ""}
+    start = time.perf_counter()
+    with (home / "told.json").open("wb") as out:
+        process = subprocess.Popen([Path(sys.executable).with_name("cards"), command, "--json"], env=environment, stdout=out)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = status
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"cards {command} ended with {status}")
+    return seconds, usage.ru_maxrss // 1024, json.loads((home / "told.json").read_text())
+
+
+def measure(prepare: Callable[[Path], None]) -> tuple[str, float, int, int]:
+    """The command that does the job on what is prepared, its seconds, peak memory in MB, and how many codes it placed
+    or released."""
     with tempfile.TemporaryDirectory(prefix="cards-measure-") as folder:
         home = Path(folder)
         lay(home)
@@ -78,25 +104,17 @@ def measure(prepare: Callable[[Path], None]) -> tuple[float, int, int]:
         with open_registry(f"sqlite:///{home}/registry.db") as registry:
             load_catalogue(home / "catalogue.xlsx", registry)
         prepare(home)
-        environment = {**os.environ, "CARDS_HOME": folder, "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": ""}
-        start = time.perf_counter()
-        command = [Path(sys.executable).with_name("cards"), "run", "--json"]
-        with (home / "told.json").open("wb") as out:
-            process = subprocess.Popen(command, env=environment, stdout=out)
-            _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = status
-        seconds = time.perf_counter() - start
-        if status:
-            raise SystemExit(f"cards run ended with {status}")
-        told = json.loads((home / "told.json").read_text())["submissions"]
-        return seconds, usage.ru_maxrss // 1024, sum(one["codes_placed"] for one in told)
+        command = "reconcile" if prepare is night else "run"
+        seconds, peak, told = run_cards(home, command)
+        codes = told["codes_ready"] if prepare is night else sum(one["codes_placed"] for one in told["submissions"])
+        return command, seconds, peak, codes
 
 
 def main() -> None:
-    lines = ["| job (`cards run`, SQLite) | codes placed | seconds | peak memory |", "|---|---:|---:|---:|"]
+    lines = ["| job | command | codes | seconds | peak memory |", "|---|---|---:|---:|---:|"]
     for name, prepare in JOBS.items():
-        seconds, peak, placed = measure(prepare)
-        lines.append(f"| {name} | {placed:,} | {seconds:.1f} | {peak:,} MB |")
+        command, seconds, peak, codes_done = measure(prepare)
+        lines.append(f"| {name} | `cards {command}` | {codes_done:,} | {seconds:.1f} | {peak:,} MB |")
         print(lines[-1], flush=True)
     before, _, rest = README.read_text("utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
