@@ -10,8 +10,8 @@ from pipelines.errors import UsageError
 from pipelines.registry import ACCESS, ACCOUNT, Registry
 from pipelines.validate import split
 from schemas import catalogue
+from schemas.headers import Column, by_header, header_key
 from schemas.orders import BY_HEADER
-from schemas.tables import Column, by_header, header_key
 
 _BATCH: Final = 2_000_000
 _LISTED: Final = 10

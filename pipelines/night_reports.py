@@ -12,7 +12,7 @@ from pipelines.placing import digits
 from pipelines.registry import Registry, nights
 from pipelines.registry.nights import STATE, Night
 from pipelines.settings import Settings
-from pipelines.workbooks import Sheet
+from pipelines.workbooks import Book, Sheet
 from schemas.orders import BTN4, SPECIFIED
 
 _SAFE: Final = "The network has confirmed these codes. They are safe to print."
@@ -72,10 +72,10 @@ def _by_order(rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
 
 
 def _write_pair(path: Path, rows: pl.DataFrame, title: str, advice: str) -> None:
-    summary: list[tuple[str, Any]] = [("Order ID", path.name.partition("-")[2]), ("Codes", len(rows))]
-    sheets = [Sheet("Codes", rows)]
+    facts: list[tuple[str, Any]] = [("Order ID", path.name.partition("-")[2]), ("Codes", len(rows))]
+    book = Book(title, advice, facts, [Sheet("Codes", rows)])
     whole_file(path.with_name(f"{path.name}.csv"), lambda beside: reports.write_csv(rows, beside))
-    whole_file(path.with_name(f"{path.name}.xlsx"), lambda beside: workbooks.write_fast(beside, sheets, summary, title, advice))
+    whole_file(path.with_name(f"{path.name}.xlsx"), lambda beside: workbooks.write(beside, book, 2_000))
 
 
 def _advised(refused: pl.DataFrame, registry: Registry) -> pl.DataFrame:
@@ -130,7 +130,7 @@ def _moved(counts: pl.DataFrame, was: tuple[str, ...], state: str) -> int:
 def write_workbook(settings: Settings, registry: Registry, night: Night) -> None:
     """Write `outbox/reconciliation/<date>.xlsx`: totals with a chart, and a sheet for each thing that happened."""
     counted = figures(settings, night)
-    summary: list[tuple[str, Any]] = [
+    facts: list[tuple[str, Any]] = [
         ("Orders settled", counted["orders_settled"]),
         ("Codes ready, safe to print", counted["codes_ready"]),
         ("… of these after an earlier refusal", counted["codes_ready_late"]),
@@ -156,12 +156,9 @@ def write_workbook(settings: Settings, registry: Registry, night: Night) -> None
         Sheet("Awaited", _awaited(settings, night)),
         Sheet("Capacity", _capacity(night, registry)),
     ]  # fmt: skip
-    trend = _trend(night)
     title = f"Reconciliation of {_date(night.event['night']):%Y-%m-%d}"
-    whole_file(
-        _path(settings, night),
-        lambda beside: workbooks.write_fast(beside, sheets, summary, title, _advice(counted), Sheet("Trend", trend)),
-    )
+    book = Book(title, _advice(counted), facts, sheets, _trend(night), "Codes ready and refused, a night")
+    whole_file(_path(settings, night), lambda beside: workbooks.write(beside, book))
 
 
 def _advice(counted: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pipelines import inbox, night_reports, reports
 from pipelines.files import make, settle
 from pipelines.inbox import Drop
+from pipelines.mending import Mender
 from pipelines.registry import Answers, Registry
 from pipelines.settings import Settings
 from pipelines.world import World
@@ -30,6 +31,17 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
     of a report of the network see `reconcile.taken`.
     """
     answers = reports.by_event(registry.answers(list(events)))
+    with Mender(settings) as mender:
+        told = _delivered(settings, registry, events, answers, mender, world)
+    registry.answered(list(events))
+    world.step("answered")
+    return told
+
+
+def _delivered(
+    settings: Settings, registry: Registry, events: Mapping[int, Drop | None], answers: dict[int, Answers], mender: Mender,
+    world: World,
+) -> list[dict[str, Any]]:  # fmt: skip
     told = []
     for done, (event, answer) in enumerate(answers.items(), 1):
         if answer.events["kind"].item() == "night":
@@ -38,14 +50,13 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
         folder = _folder(settings, answer)
         _place(settings, answer)
         world.step("placement written")
-        _write(folder, answer)
+        drop = events[event]
+        _write(folder, answer, drop.path if drop else None, mender)
         world.step("folder written")
-        _archive(events[event], folder)
+        _archive(drop, folder)
         world.step("archived")
         told.append(_submission(settings, folder, answer))
         world.progress("answering", done, len(answers))
-    registry.answered(list(events))
-    world.step("answered")
     return told
 
 
@@ -69,8 +80,8 @@ def write_again(settings: Settings, registry: Registry, event: int) -> Path:
     answer = reports.of_event(registry.answers([event]), event)
     folder = _folder(settings, answer)
     make(folder)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        reports.write_folder(Path(beside), answer)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside, Mender(settings) as mender:
+        reports.write_folder(Path(beside), answer, _original(folder, answer), mender)
         for path in Path(beside).iterdir():
             settle(path)
             path.replace(folder / path.name)
@@ -78,6 +89,15 @@ def write_again(settings: Settings, registry: Registry, event: int) -> Path:
     _place(settings, answer)
     night_reports.write_outcomes(settings, registry, answer.orders["order_no"])
     return folder
+
+
+def _original(folder: Path, answer: Answers) -> Path | None:
+    """The file that was answered, where it was archived."""
+    event = answer.events.row(0, named=True)
+    for path in folder.iterdir():
+        if path.is_file() and not path.name.startswith(_OURS) and inbox.digest_of(path.read_bytes()) == event["digest"]:
+            return path
+    return None
 
 
 def _folder(settings: Settings, answer: Answers) -> Path:
@@ -101,14 +121,14 @@ def _place(settings: Settings, answer: Answers) -> None:
         reports.write_placement(settings.outbox, event, reports.cards(answer))
 
 
-def _write(folder: Path, answer: Answers) -> None:
+def _write(folder: Path, answer: Answers, original: Path | None, mender: Mender) -> None:
     if folder.is_dir():
         return
     make(folder.parent)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     make(beside)
-    reports.write_folder(beside, answer)
+    reports.write_folder(beside, answer, original, mender)
     for path in (*beside.iterdir(), beside):
         settle(path)
     try:

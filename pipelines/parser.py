@@ -312,7 +312,7 @@ def _stream(table: pa.Table, rows: Iterable[int]) -> bytes:
 def main() -> None:
     """Answer files until the parent hangs up."""
     connection = Connection(int(sys.argv[1]))
-    limits = Limits(*json.loads(connection.recv_bytes()))
+    limits = Limits(*json.loads(sys.argv[2]))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:

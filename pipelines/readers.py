@@ -1,19 +1,14 @@
 """From a file's bytes to a frame of text with our column names, through a child process that may die."""
 
 import difflib
-import json
-import subprocess
-import sys
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import polars as pl
 
+from pipelines.child import Child
 from pipelines.parser import Parsed
 from pipelines.settings import Settings
-from schemas.tables import header_key
+from schemas.headers import header_key
 
 FAULTS: Final = pl.Schema({"row": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String})
 _LISTED = 20
@@ -34,62 +29,24 @@ class Table(NamedTuple):
     notes: list[str]
 
 
-class Parser:
-    """The child process, started when first needed and again after it died; one serves many files."""
+class Parser(Child):
+    """The process that turns files into tables of text."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop()
+        limits = [settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20]
+        super().__init__("pipelines.parser", limits, settings.parser_seconds)
 
     def parse(self, content: bytes) -> Parsed:
         """What the child makes of a file; a dead or late child is an unreadable file."""
-        connection = self._connection or self._start()
         try:
-            connection.send_bytes(content)
-            if connection.poll(self._settings.parser_seconds):
-                faults, notes = json.loads(connection.recv_bytes())
-                return Parsed(connection.recv_bytes(), [tuple(fault) for fault in faults], notes)
-            found = f"not parsed within {self._settings.parser_seconds:g} seconds"
+            (faults, notes), table = self.ask(content)
+        except TimeoutError:
+            found = f"not parsed within {self._seconds:g} seconds"
         except (EOFError, OSError):
             found = "parsing it fails or takes too much memory"
-        self._stop()
+        else:
+            return Parsed(table, [tuple(fault) for fault in faults], notes)
         return Parsed(faults=[(0, -1, "FILE_UNREADABLE", found)])
-
-    def start(self) -> None:
-        """Start the child ahead of need, so that it is up when the first file comes."""
-        if self._connection is None:
-            self._start()
-
-    def _start(self) -> Connection:
-        ours, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "pipelines.parser", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # a crash report could hold a cell
-            )
-        settings = self._settings
-        limits = [settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20]
-        ours.send_bytes(json.dumps(limits).encode())
-        self._connection = ours
-        return ours
-
-    def _stop(self) -> None:
-        if self._connection:
-            self._connection.close()
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-        self._connection = self._process = None
 
 
 def read(content: bytes, parser: Parser, settings: Settings, names: list[str], by_header: dict[str, str]) -> Table:

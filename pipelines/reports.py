@@ -8,9 +8,10 @@ import polars as pl
 
 from pipelines import workbooks
 from pipelines.files import whole_file
+from pipelines.mending import Mender
 from pipelines.placing import digits
 from pipelines.registry import Answers
-from pipelines.workbooks import Sheet
+from pipelines.workbooks import Book, Sheet
 from schemas import actions
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
@@ -54,8 +55,8 @@ def write_csv(frame: pl.DataFrame, path: Path) -> None:
         frame.with_columns(safe.name.keep()).write_csv(file, line_terminator="\r\n")
 
 
-def write_folder(folder: Path, answer: Answers) -> None:
-    """Write the reports of one event into a folder."""
+def write_folder(folder: Path, answer: Answers, original: Path | None, mender: Mender) -> None:
+    """Write the reports of one event into a folder. `original`: where the file that it answers lies, if it is there."""
     event = answer.events.row(0, named=True)
     if event["readable"] and event["kind"] == "orders":
         codes = confirmed(answer)
@@ -64,7 +65,7 @@ def write_folder(folder: Path, answer: Answers) -> None:
     if len(answer.findings):
         rows = rejections(answer)
         write_csv(rows, folder / "rejections.csv")
-        _rejections(folder / "rejections.xlsx", answer, event, rows)
+        _rejections(folder / "rejections.xlsx", answer, rows, original, mender)
 
 
 def cards(answer: Answers) -> pl.DataFrame:
@@ -159,7 +160,7 @@ def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.
     orders = pl.concat([placed.select(named), again.select(named)], how="vertical_relaxed")
     counts = counted(answer)
     new = answer.orders["action"].is_in(actions.issuing()).any()
-    summary: list[tuple[str, Any]] = [
+    facts: list[tuple[str, Any]] = [
         ("File", event["file"]),
         ("Received", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
         ("Rows in the file", counts["rows"]),
@@ -173,25 +174,30 @@ def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.
     advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, mend it and drop it again."
                                              if counts["rows_rejected"] else "")  # fmt: skip
     sheets = [Sheet("Orders", orders), Sheet("Codes", codes)]
-    workbooks.write(path, sheets, summary, "Order confirmation", advice.strip() or "Nothing is left for you to do.")
+    advice = advice.strip() or "Nothing is left for you to do."
+    workbooks.write(path, Book("Order confirmation", advice, facts, sheets))
 
 
-def _rejections(path: Path, answer: Answers, event: dict[str, Any], rows: pl.DataFrame) -> None:
+def _rejections(path: Path, answer: Answers, rows: pl.DataFrame, original: Path | None, mender: Mender) -> None:
+    event = answer.events.row(0, named=True)
     findings = in_order(answer.findings)
     whole = findings.filter(pl.col("row") == 0)
     marks = _marks(answer)
     counts = findings.group_by("reason", maintain_order=True).len()
-    what = [(row["reason"], f"{REASONS[row['reason']].words} ({row['len']}×)") for row in counts.iter_rows(named=True)]
+    words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
+    what = counts.select(Reason="reason", Count=pl.col("len").cast(pl.Int64), words=words).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
-    summary = [("File", event["file"]), ("Rows rejected", len(answer.rejected)), *found, *what]
+    facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(answer.rejected)), *found]
     advice = "Mend the marked cells of the sheet Orders, save, and drop this workbook again. The last three columns may stay."
     if len(marks) > workbooks.NOTED or rows.height * rows.width > workbooks.SMALL:
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
     if answer.rejected.is_empty():
         advice = "Nothing of it was placed. Correct the file as said below and drop it again."
-        workbooks.write(path, [], summary, "The file could not be used", advice)
-    else:
-        workbooks.write(path, [Sheet("Orders", rows, marks)], summary, "Rejected orders", advice)
+        workbooks.write(path, Book("The file could not be used", advice, facts, [], what))
+        return
+    book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what)
+    if original is None or not mender.write_own(path, book, original):
+        workbooks.write(path, book)
 
 
 def _marks(answer: Answers) -> pl.DataFrame:

@@ -4,26 +4,24 @@ The lists and rules are kept on a hidden sheet under defined names, because a va
 characters. What the workbook stops is a convenience: a dropped file is judged by `schemas` and the registry alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import count
 from math import ceil
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import polars as pl
 from openpyxl import Workbook
-from openpyxl.cell.cell import Cell
 from openpyxl.formatting.rule import FormulaRule
-from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
+from openpyxl.styles import Alignment
 from openpyxl.utils import get_column_letter
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.datavalidation import DataValidation
-from openpyxl.worksheet.page import PageMargins
-from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 
 from pipelines.errors import UsageError
+from pipelines.styles import AMBER, BLUE, GREY, LINE, PALE, fill, font, headers, printable, put, table
 from pipelines.workbooks import legible
 from schemas.actions import ACTIONS, Action, issuing
 from schemas.codes import RUNS
@@ -37,9 +35,6 @@ _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ" + _DIGITS + "-_"
 _AT: Final = {name: f"${get_column_letter(place)}2" for place, name in enumerate(NAMES, 1)}
 """Each column's cell in the first row that is filled in, as its formulas refer to it."""
 
-_BLUE, _PALE, _GREY, _AMBER = "1F4E79", "DDEBF7", "D9D9D9", "FFF2CC"
-_THIN: Final = Side(style="thin", color="BFBFBF")
-_LINE: Final = Border(left=_THIN, right=_THIN, top=_THIN, bottom=_THIN)
 _WIDTHS: Final = {"action": 12, "service_type": 12, "order_ref": 18, "comments": 30, "code": 33, "quantity": 10}
 
 _KINDS: Final = {
@@ -112,7 +107,7 @@ def write_template(path: Path, accounts: pl.DataFrame, access_numbers: pl.DataFr
     _lists(book, offer)
     _orders(page)
     _instructions(book.create_sheet("Instructions", 1), reseller)
-    _table(book.create_sheet("Examples", 2), ["Example", *HEADERS.values()], _lines(examples(model)), [52, *_widths()])
+    table(book.create_sheet("Examples", 2), ["Example", *HEADERS.values()], _lines(examples(model)), [52, *_widths()])
     _accounts(book.create_sheet("Accounts", 3), offer)
     book.save(path)
 
@@ -228,7 +223,8 @@ _NOT_USED: Final = {
 
 
 def _orders(page: Worksheet) -> None:
-    _headers(page, list(HEADERS.values()))
+    headers(page, list(HEADERS.values()))
+    page.freeze_panes = "A2"
     for place, (column, width) in enumerate(zip(COLUMNS, _widths(), strict=True), 1):
         letter = get_column_letter(place)
         page.column_dimensions[letter].width = width
@@ -236,11 +232,10 @@ def _orders(page: Worksheet) -> None:
         cells = f"{letter}2:{letter}{_LAST}"
         page.add_data_validation(_validation(column.header, RULES.get(column.name), column.value, cells))
         if column.name in _NOT_USED:
-            grey = PatternFill("solid", start_color=_GREY, end_color=_GREY)
-            page.conditional_formatting.add(cells, FormulaRule([_NOT_USED[column.name]], fill=grey))  # type: ignore[no-untyped-call]
-    page.sheet_properties.tabColor = _BLUE
+            page.conditional_formatting.add(cells, FormulaRule([_NOT_USED[column.name]], fill=fill(GREY)))  # type: ignore[no-untyped-call]
+    page.sheet_properties.tabColor = BLUE
     page.print_options.gridLines = True
-    _printable(page)
+    printable(page)
 
 
 def _validation(header: str, rule: Rule | None, value: str, cells: str) -> DataValidation:
@@ -296,7 +291,7 @@ def _lists(book: Workbook, offer: Offer) -> None:
     for place, (name, items) in enumerate(lists.items(), 1):
         rows = [name, *items]
         for line, item in enumerate(rows, 1):
-            _put(page.cell(line, place), item)
+            put(page.cell(line, place), item)
         letter = get_column_letter(place)
         page.column_dimensions[letter].width = 18
         area = f"Lists!${letter}$2:${letter}${max(2, len(rows))}"
@@ -312,37 +307,37 @@ def _instructions(page: Worksheet, reseller: str) -> None:
     for letter, width in (("A", 28), ("B", 108)):
         page.column_dimensions[letter].width = width
     page.sheet_view.showGridLines = False
-    _put(page["A1"], f"How to order calling cards{f' — {reseller}' if reseller else ''}").font = _font(_BLUE, 16)
+    put(page["A1"], f"How to order calling cards{f' — {reseller}' if reseller else ''}").font = font(BLUE, 16)
     sections: list[tuple[str, Iterable[tuple[str, str]], str]] = [
-        ("What to do", steps, ""), ("What comes back", _ANSWERS, ""), ("", [("Do not print yet", _WARNING)], _AMBER),
+        ("What to do", steps, ""), ("What comes back", _ANSWERS, ""), ("", [("Do not print yet", _WARNING)], AMBER),
         ("Which codes you get", kinds, ""), ("", [("The number rule", _RULE)], ""), ("What to write where", columns, ""),
     ]  # fmt: skip
     line = 2
-    for title, rows, fill in sections:
+    for title, rows, color in sections:
         if title:
             line += 2
-            _put(page.cell(line - 1, 1), title).font = _font(_BLUE, 12)
+            put(page.cell(line - 1, 1), title).font = font(BLUE, 12)
         for label, text in rows:
-            _labelled(page, line, label, text, fill)
+            _labelled(page, line, label, text, color)
             line += 1
-    _printable(page, landscape=False)
+    printable(page, landscape=False)
 
 
-def _labelled(page: Worksheet, line: int, label: str, text: str, fill: str) -> None:
+def _labelled(page: Worksheet, line: int, label: str, text: str, color: str) -> None:
     """A line of the instructions: what it is about, and the words."""
-    for cell, shade in ((_put(page.cell(line, 1), label), _PALE), (_put(page.cell(line, 2), text), "FFFFFF")):
-        cell.alignment, cell.border = Alignment("left", "center", wrap_text=True, indent=1), _LINE
-        cell.fill = PatternFill("solid", start_color=fill or shade)
-    page.cell(line, 1).font = _font("000000")
+    for cell, shade in ((put(page.cell(line, 1), label), PALE), (put(page.cell(line, 2), text), "FFFFFF")):
+        cell.alignment, cell.border = Alignment("left", "center", wrap_text=True, indent=1), LINE
+        cell.fill = fill(color or shade)
+    page.cell(line, 1).font = font("000000")
     page.row_dimensions[line].height = 5 + 15 * ceil(len(text) / 118)
 
 
 def _accounts(page: Worksheet, offer: Offer) -> None:
     """What the numbers in the lists are."""
-    _table(page, ["Customer Account Number", "Product Account Number", "Description"], offer.products.iter_rows(), [17, 17, 36])
+    table(page, ["Customer Account Number", "Product Account Number", "Description"], offer.products.iter_rows(), [17, 17, 36])
     whom = pl.when(pl.col("account") == "").then(pl.lit("every account")).otherwise("account").alias("account")
     numbers = offer.numbers.with_columns(whom).iter_rows()
-    _table(page, ["Access Number", "Offered To", "Description"], numbers, [17, 17, 36], first=5)
+    table(page, ["Access Number", "Offered To", "Description"], numbers, [17, 17, 36], first=5)
 
 
 def examples(model: dict[str, str]) -> list[dict[str, str]]:
@@ -387,51 +382,3 @@ def _sample_codes() -> Iterator[str]:
 
 def _lines(rows: list[dict[str, str]]) -> Iterator[list[str]]:
     return ([row.get(name, "") for name in ("example", *NAMES)] for row in rows)
-
-
-# -- what all sheets have in common ------------------------------------------------------------------------------------
-
-
-def _put(cell: Any, text: str) -> Cell:
-    """Put text into a cell; it is never anything but text, whatever it begins with."""
-    assert isinstance(cell, Cell)
-    cell.number_format = "@"
-    if text:
-        cell.value = text
-        cell.data_type = "s"
-    return cell
-
-
-def _font(color: str, size: int = 11) -> Font:
-    return Font(name="Calibri", bold=True, size=size, color=color)
-
-
-def _headers(page: Worksheet, titles: list[str], first: int = 1) -> None:
-    for place, title in enumerate(titles, first):
-        cell = _put(page.cell(1, place), title)
-        cell.font, cell.fill = _font("FFFFFF"), PatternFill("solid", start_color=_BLUE)
-        cell.alignment, cell.border = Alignment(wrap_text=True, vertical="center"), _LINE
-    page.row_dimensions[1].height = 33
-    page.freeze_panes = "A2"
-
-
-def _table(page: Worksheet, titles: list[str], rows: Iterable[Sequence[str]], widths: list[int], first: int = 1) -> None:
-    """A table of text with a header, from a column on."""
-    _headers(page, titles, first)
-    for line, row in enumerate(rows, 2):
-        for place, text in enumerate(row, first):
-            cell = _put(page.cell(line, place), text)
-            cell.border = _LINE
-    for place, width in enumerate(widths, first):
-        page.column_dimensions[get_column_letter(place)].width = width
-    _printable(page)
-
-
-def _printable(page: Worksheet, *, landscape: bool = True) -> None:
-    page.page_setup.orientation = "landscape" if landscape else "portrait"
-    page.page_margins = PageMargins(left=0.4, right=0.4, top=0.5, bottom=0.7)
-    page.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
-    page.page_setup.fitToHeight = 0
-    page.print_title_rows = "1:1"
-    footer: Any = page.oddFooter
-    footer.center.text = "&A — page &P of &N"

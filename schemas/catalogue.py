@@ -5,7 +5,8 @@ from typing import Final
 import pandera.polars as pa
 import polars as pl
 
-from schemas.tables import Column, check, present
+from schemas.headers import Column
+from schemas.tables import check, present
 
 ACCEPTANCES: Final = ("whole", "partial")
 RESERVED: Final = ("network", "reconciliation", "house")

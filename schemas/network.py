@@ -6,7 +6,8 @@ import pandera.polars as pa
 import polars as pl
 
 from schemas.codes import CODES
-from schemas.tables import Column, by_header, check, present
+from schemas.headers import Column, by_header
+from schemas.tables import check, present
 
 COLUMNS: Final = (
     Column("order_id", "Order ID", ("Order", "Order Number"), "the Order ID of the placement file"),

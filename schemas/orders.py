@@ -10,7 +10,8 @@ import polars as pl
 
 from schemas import actions
 from schemas.codes import has_run
-from schemas.tables import Column, by_header, check, present
+from schemas.headers import Column, by_header
+from schemas.tables import check, present
 
 COLUMNS: Final = (
     Column("action", "Action", ("Act", "Order Action", "Activity"),

@@ -1,30 +1,7 @@
-"""What every table from outside has in common: columns known by header, aliases, and rules that are named."""
-
-import re
-from collections.abc import Iterable
-from typing import NamedTuple
+"""Rules that are named: what every table from outside is checked with."""
 
 import pandera.polars as pa
 import polars as pl
-
-
-class Column(NamedTuple):
-    """A column of a file: its name in our frames, its header, its other spellings, and what may stand in it."""
-
-    name: str
-    header: str
-    aliases: tuple[str, ...]
-    value: str
-
-
-def header_key(header: str) -> str:
-    """A header without case, spaces and punctuation, which is how headers are compared."""
-    return re.sub(r"[\W_]+", "", header).lower()
-
-
-def by_header(columns: Iterable[Column]) -> dict[str, str]:
-    """Every spelling of every column's header, as `header_key` gives it, to the column's name."""
-    return {header_key(text): column.name for column in columns for text in (column.header, *column.aliases)}
 
 
 def check(rule: pl.Expr, reason: str) -> pa.Check:

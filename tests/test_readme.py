@@ -9,7 +9,7 @@ import pytest
 from pipelines.settings import Settings
 from schemas import catalogue, network, orders
 from schemas.reasons import REASONS
-from schemas.tables import Column
+from schemas.headers import Column
 
 README = Path(__file__).parents[1] / "README.md"
 
