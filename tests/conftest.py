@@ -18,9 +18,11 @@ import pytest
 from hypothesis import settings
 
 from pipelines.orders import process_inbox
+from pipelines.reconcile import reconcile
 from pipelines.registry import Registry, open_registry
 from pipelines.settings import load_settings
 from pipelines.world import World
+from schemas.codes import STATES
 from schemas.orders import HEADERS
 
 settings.register_profile("cards", deadline=None, derandomize=True)
@@ -146,7 +148,7 @@ class Answer(NamedTuple):
 
 class Shop:
     """A home with an inbox for acme (orders whole) and globex (orders in part), a registry with their catalogue, a
-    clock that stands still and seeded randomness."""
+    clock that stands still until `later`, and seeded randomness."""
 
     def __init__(self, home: Path, url: str, seed: int = 1, **settings: Any) -> None:
         self.settings = load_settings(_env_file=None, home=home, registry=url, settle_seconds=0, **settings)
@@ -155,7 +157,8 @@ class Shop:
         self.registry: Registry = open_registry(url)
         self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
         self.registry.import_codes(pl.Series("code", EXTERNAL, pl.Int64))
-        self.world = World(source=random.Random(seed).randbytes, now=lambda: NOW)
+        self.now = NOW
+        self.world = World(source=random.Random(seed).randbytes, now=lambda: self.now)
         self._dropped = 0
 
     def drop(self, name: str | bytes, content: bytes | str, sender: str = "acme") -> Path:
@@ -180,6 +183,25 @@ class Shop:
         self.drop(name, csv_of(*rows), sender)
         (answer,) = self.run()
         return answer
+
+    def later(self, **time: float) -> None:
+        """Move the clock on, by what `timedelta` takes."""
+        self.now += timedelta(**time)
+
+    def report(self, *rows: tuple[str, str], name: str = "report.csv", content: bytes | str = "") -> Path:
+        """Put an order-ID report of the network into its inbox: Order IDs and codes, or content as it is."""
+        (self.settings.inbox / "network").mkdir(exist_ok=True)
+        lines = ["Order ID,Authorization Code", *(",".join(pair) for pair in rows)]
+        return self.drop(name, content or "\n".join([*lines, ""]), "network")
+
+    def night(self, step: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+        """Reconcile what was placed with the reports at hand."""
+        return reconcile(self.settings, self.registry, self.world._replace(step=step))
+
+    def states(self) -> dict[str, str]:
+        """The state of every code that was issued here or came with a report."""
+        rows = self.registry.get("SELECT code, state FROM codes WHERE event > 0", {"code": pl.Int64, "state": pl.Int64})
+        return {f"{code:014}": STATES[state] for code, state in rows.iter_rows()}
 
     def waiting(self) -> list[Path]:
         """The files in the inbox."""
