@@ -107,6 +107,7 @@ def lay(home: Path) -> None:
 
 def _workbook(path: Path, sheets: dict[str, list[tuple[str, ...]]]) -> None:
     from openpyxl import Workbook
+    from openpyxl.styles import Font
 
     book = Workbook()
     book.remove(book.worksheets[0])
@@ -114,4 +115,6 @@ def _workbook(path: Path, sheets: dict[str, list[tuple[str, ...]]]) -> None:
         sheet = book.create_sheet(title)
         for row in rows:
             sheet.append(row)
+        for cell in sheet[1]:
+            cell.font = Font(bold=True)
     book.save(path)

@@ -75,7 +75,8 @@ def _last(ours: Any, job: dict[str, Any], first: int) -> None:
     for line, values in enumerate(job["rows"], 2):
         for place, value in enumerate(values, first):
             cell = styles.put(ours.cell(line, place), value)
-            cell.alignment = Alignment(vertical="top", wrap_text=place == first + 2)
+            cell.alignment = Alignment(vertical="top", wrap_text=True)
+        ours.row_dimensions[line].height = max(ours.row_dimensions[line].height or 0, styles.height(values[2], 70))
     for place, width in zip(range(first, first + 3), (8, 26, 70), strict=True):
         ours.column_dimensions[get_column_letter(place)].width = width
     ours.freeze_panes = "A2"

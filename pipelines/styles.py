@@ -19,6 +19,7 @@ LINE: Final = Border(left=_THIN, right=_THIN, top=_THIN, bottom=_THIN)
 _TOP: Final = Alignment(wrap_text=True, vertical="top", horizontal="left")
 _SUMMARY: Final = (34, 16, 62)
 """The widths of a summary's columns: a label, a figure, and words beside it."""
+_BESIDE_CHART: Final = (42, 14, 14)
 
 
 def put(cell: Any, value: Any) -> Any:
@@ -90,12 +91,13 @@ def summary(
     """The first sheet: a title, what to do, facts, and the rows of a small table (the first is its header) of up to
     three columns, drawn as a chart titled `chart` where that is not empty.
     """
+    widths = _BESIDE_CHART if chart else _SUMMARY
     put(page["A1"], title).font = font(BLUE, 16)
     page.row_dimensions[1].height = 26
     put(page["A2"], advice).alignment = _TOP
     page["A2"].font, page["A2"].fill = font(), fill(AMBER)
     page.merge_cells("A2:C2")
-    page.row_dimensions[2].height = _height(advice, sum(_SUMMARY))
+    page.row_dimensions[2].height = height(advice, sum(widths))
     line = 4
     for label, value in facts:
         put(page.cell(line, 1), label).font = font()
@@ -103,32 +105,30 @@ def summary(
         page.merge_cells(start_row=line, end_row=line, start_column=2, end_column=3)
         for place in (1, 2, 3):
             page.cell(line, place).border = LINE
-        page.row_dimensions[line].height = _height(str(value), _SUMMARY[1] + _SUMMARY[2])
+        page.row_dimensions[line].height = height(str(value), widths[1] + widths[2])
         line += 1
     if len(rows) > 1:
-        _small_table(page, rows, line + 1)
+        _small_table(page, rows, line + 1, widths)
         if chart:
             _chart(page, rows, line + 1, chart)
-    for place, width in enumerate(_SUMMARY, 1):
+    for place, width in enumerate(widths, 1):
         page.column_dimensions[get_column_letter(place)].width = width
     page.sheet_view.showGridLines = False
     printable(page, landscape=bool(chart), repeated=False)
 
 
-def _height(text: str, width: int) -> float:
+def height(text: str, width: int) -> float:
     """The height in points of a cell whose text is wrapped."""
     return 15.5 * sum(1 + len(part) * 11 // (width * 10) for part in text.split("\n"))
 
 
-def _small_table(page: Worksheet, rows: list[Sequence[Any]], first: int) -> None:
+def _small_table(page: Worksheet, rows: list[Sequence[Any]], first: int, widths: Sequence[int]) -> None:
     headers(page, rows[0], line=first)
     for line, values in enumerate(rows[1:], first + 1):
         for place, value in enumerate(values, 1):
             cell = put(page.cell(line, place), value)
             cell.border, cell.alignment = LINE, _TOP
-        page.row_dimensions[line].height = max(
-            _height(str(value), width) for value, width in zip(values, _SUMMARY, strict=False)
-        )
+        page.row_dimensions[line].height = max(height(str(value), width) for value, width in zip(values, widths, strict=False))
 
 
 def _chart(page: Worksheet, rows: list[Sequence[Any]], first: int, title: str) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-SMALL: Final = 150_000
-"""So many cells go through openpyxl (some 4 s)."""
+SMALL: Final = 200_000
+"""So many cells go through openpyxl (some 5 s)."""
 NOTED: Final = 10_000
 """So many cells get a note."""
 SHEET_ROWS: Final = 1_000_000
@@ -69,7 +69,11 @@ def _parts(sheet: Sheet) -> list[Sheet]:
 
 def widths(rows: pl.DataFrame) -> list[int]:
     """Column widths, in characters, that fit the header and the first thousand rows."""
-    head = rows.head(1000).select(pl.all().cast(pl.String).str.len_chars().max().fill_null(0))
+    head = (
+        rows.head(1000)
+        .with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%d %H:%M"))
+        .select(pl.all().cast(pl.String).str.len_chars().max().fill_null(0))
+    )
     return [min(60, max(len(name) + 4, int(width) + 2)) for name, width in zip(rows.columns, head.row(0), strict=True)]
 
 
