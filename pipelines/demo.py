@@ -96,11 +96,12 @@ def answer_as_network(home: Path) -> None:
 
 
 def lay(home: Path) -> None:
-    """Lay a catalogue, a workbook and a CSV file of orders into a home."""
+    """Lay a catalogue, codes that exist already, and a workbook and a CSV file of orders into a home."""
     for folder in ("inbox/acme", "inbox/globex", "inbox/network"):
         make(home / folder)
     _workbook(home / "catalogue.xlsx", {"Accounts": _ACCOUNTS, "Access Numbers": _ACCESS})
     _workbook(home / "inbox/acme/october.xlsx", {"Orders": [_HEADER, *_ACME]})
+    (home / "existing-codes.csv").write_text("Code\n29017365829401\n29017365829402\n", "utf-8")
     lines = [",".join(f'"{cell}"' if "," in cell else cell for cell in row) for row in (_HEADER, *_GLOBEX)]
     (home / "inbox/globex/cards.csv").write_text("\n".join(lines) + "\n", "utf-8")
 

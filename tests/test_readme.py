@@ -1,15 +1,19 @@
 """The README's tables are those of the code. `pytest --golden` writes them anew."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from pipelines import demo
 from pipelines.settings import Settings
 from schemas import catalogue, network, orders
-from schemas.reasons import REASONS
 from schemas.headers import Column
+from schemas.reasons import REASONS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -53,6 +57,20 @@ def test_a_table_is_that_of_the_code(name: str, request: pytest.FixtureRequest) 
         text = before + begin + TABLES[name]() + end + rest.partition(end)[2]
         README.write_text(text, "utf-8")
     assert text.partition(begin)[2].partition(end)[0] == TABLES[name]()
+
+
+def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
+    demo.play(tmp_path / "demo")
+    block = next(part for part in README.read_text("utf-8").split("```") if part.startswith("\ncards catalog load"))
+    lines = block.strip().splitlines()
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path / "demo", env={**os.environ, "PATH": path}, capture_output=True
+        )
+        assert (line, done.returncode, done.stderr) == (line, 0, b"")
+        assert done.stdout
+    assert len(lines) >= 10
 
 
 def test_every_command_is_named() -> None:
