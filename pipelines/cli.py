@@ -1,5 +1,6 @@
 """The command line: `cards`. Libraries are imported in the commands that need them, so that it starts at once."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,20 @@ def reconcile(as_json: Json = False) -> None:
     else:
         screen.table("Reports", [{**one, "reasons": _reasons(one)} for one in told.pop("reports")])
         screen.facts(told)
+
+
+@app.command(epilog="Example: cards serve")
+def serve() -> None:
+    """Answer order files seconds after they are dropped, and run the night at 02:00, until Ctrl-C or SIGTERM.
+
+    Uses the Prefect server at PREFECT_API_URL, or brings up one of its own.
+    """
+    # the runs' own logs are on Prefect's page; here each is one line
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
+    from pipelines import flows
+
+    flows.serve()
 
 
 def _reasons(told: dict[str, Any]) -> str:
@@ -176,6 +191,17 @@ def report(submission: str, as_json: Json = False) -> None:
         screen.document({"folder": str(folder), "files": files})
     else:
         print(f"{folder} holds {', '.join(files)}.")
+
+
+@app.command("release-hold", epilog="Example: cards release-hold acme")
+def release_hold(reseller: str) -> None:
+    """Let a reseller go on whose files are held (FILE_HELD) because they asked for too many taken codes."""
+    from pipelines.settings import load_settings
+    from pipelines.world import World
+
+    with _registry(load_settings()) as registry:
+        counted = registry.release_hold(reseller, World().at())
+    print(f"{reseller} can order chosen codes again." if counted else f"{reseller} was not held.")
 
 
 @app.command(epilog="Example: cards demo")
