@@ -13,6 +13,7 @@ from pipelines.registry import Registry, nights
 from pipelines.registry.nights import STATE, Night
 from pipelines.settings import Settings
 from pipelines.workbooks import Book, Sheet
+from schemas import actions
 from schemas.orders import BTN4, SPECIFIED
 
 _SAFE: Final = "The network has confirmed these codes. They are safe to print."
@@ -21,6 +22,7 @@ _REPLACED: Final = "It was replaced. Use the new code once it stands in a releas
 _CHOOSE: Final = "Choose another code and order it under a new Customer Order ID."
 _NO_PIN: Final = "No PIN of this BTN is free. Order it for another BTN, under a new Customer Order ID."
 _ORDER_AGAIN: Final = "Order another code under a new Customer Order ID."
+_LATE: Final = "The network has it after all: it was released."
 _NOT_DONE: Final = "The network does not show that this was done; the card is as it was. Order it again under a new ID."
 
 
@@ -46,13 +48,21 @@ def write_outcomes(settings: Settings, registry: Registry, orders: pl.Series) ->
     lost = _by_order(
         bad.select("order_no", *_release(), _code("replaced_by", "Replaced by"), pl.col("advice").alias("What to do"))
     )
+    none = pl.DataFrame(schema=dict.fromkeys([*_HEADERS, "Authorization Code"], pl.String))
     for order in found.orders.iter_rows(named=True):  # a file each
-        folder = settings.outbox / order["reseller"] / order["folder"]
+        number, folder = order["order_no"], settings.outbox / order["reseller"] / order["folder"]
         if order["released"]:
-            rows = ready.get(order["order_no"], pl.DataFrame(schema=dict.fromkeys(_HEADERS, pl.String)))
-            _write_pair(folder / f"release-{order['order_id']}", rows, "Codes that are safe to print", _SAFE)
-        if order["order_no"] in lost:
-            _write_pair(folder / f"refused-{order['order_id']}", lost[order["order_no"]], "Codes that were refused", _NOT_SAFE)
+            _write_pair(folder / f"release-{order['order_id']}", ready.get(number, none), "Codes that are safe to print", _SAFE)
+        told = (
+            ("Codes that were refused", _NOT_SAFE)
+            if order["action"] in actions.issuing()
+            else ("Cards that are as they were", _NOT_DONE)
+        )
+        if number in lost:
+            _write_pair(folder / f"refused-{order['order_id']}", lost[number], *told)
+        else:  # the network has them after all: nothing may say any more that they must not be printed
+            for kind in ("csv", "xlsx"):
+                (folder / f"refused-{order['order_id']}.{kind}").unlink(missing_ok=True)
 
 
 _HEADERS: Final = {"Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref"}
@@ -86,7 +96,8 @@ def _advised(refused: pl.DataFrame, registry: Registry) -> pl.DataFrame:
     exhausted = free.filter(pl.col("free") == 0)["btn"]
     kind = pl.col("code_type")
     advice = (
-        pl.when(pl.col("replaced_by") > 0).then(pl.lit(_REPLACED))
+        pl.when(pl.col("state") != STATE["refused"]).then(pl.lit(_LATE))
+        .when(pl.col("replaced_by") > 0).then(pl.lit(_REPLACED))
         .when(kind == SPECIFIED).then(pl.lit(_CHOOSE))
         .when((kind == BTN4) & btn.is_in(exhausted.implode())).then(pl.lit(_NO_PIN))
         .otherwise(pl.lit(_ORDER_AGAIN))
@@ -142,7 +153,7 @@ def write_workbook(settings: Settings, registry: Registry, night: Night) -> None
         ("Orders awaited", counted["orders_awaited"]),
         ("… of these overdue", counted["orders_overdue"]),
     ]
-    refused = _advised(night.refused.filter(pl.col("night") == night.event["night"]), registry)
+    refused = _advised(night.refused, registry)
     sheets = [
         Sheet("Orders", _orders(night)),
         Sheet("Refused", refused.select(*_whose(), _code("code", "Refused code"), _code("replaced_by", "Replaced by"),
@@ -218,12 +229,12 @@ def _instant(text: pl.Expr) -> pl.Expr:
 
 def _awaited(settings: Settings, night: Night) -> pl.DataFrame:
     """Orders that no report has named, with their age when the night ran."""
-    age = (_instant(pl.lit(night.event["at"])) - _instant(pl.col("since"))).dt.total_minutes() / 60
-    rows = night.awaited.with_columns(age=age.round(1))
+    age = (_instant(pl.lit(night.event["at"])) - _instant(pl.col("since"))).dt.total_seconds() / 3600
+    rows = night.awaited.with_columns(age=age)
     overdue = pl.when(pl.col("age") > settings.overdue_hours).then(pl.lit("yes")).otherwise(pl.lit(""))
     return rows.select(
         *_whose(), pl.col("action").alias("Action"), pl.col("cards").alias("Cards"), _time("since").alias("Awaited since"),
-        pl.col("age").alias("Hours"), overdue.alias("Overdue"),
+        pl.col("age").round(1).alias("Hours"), overdue.alias("Overdue"),
     )  # fmt: skip
 
 

@@ -22,11 +22,12 @@ from schemas.orders import BTN4, NAMES, RANDOM
 def reconcile(settings: Settings, registry: Registry, world: World = World()) -> dict[str, Any]:
     """Take every report at hand, settle what they name, and write the answers; what the night did.
 
-    That is one document: `night`, `reports` (each as `taken` tells it), and the figures of `night_reports.figures`.
+    That is one document: `night`, `reports` (each as `taken` tells it; also those that a dead run left), and the figures
+    of `night_reports.figures`.
     Running it again in the same night changes nothing and tells the same figures.
     """
-    outbox.finish(settings, registry, world)
-    reports = taken(settings, registry, world)
+    left = outbox.finish(settings, registry, world)
+    reports = [one for one in left if "seen" in one] + taken(settings, registry, world)
     night = int(world.now().strftime("%Y%m%d"))
     if nights.unsettled(registry) or nights.last(registry, night) is None:
         event = settle(night, settings, registry, world)
@@ -37,8 +38,8 @@ def reconcile(settings: Settings, registry: Registry, world: World = World()) ->
 
 
 def taken(settings: Settings, registry: Registry, world: World) -> list[dict[str, Any]]:
-    """Enter every report that is ready, oldest first, and archive it: `file`, `folder`, `rows`, `codes`, `seen` (whether
-    the same bytes came before) and `reasons` of one that is malformed and was not used.
+    """Enter every report that is ready, oldest first, and archive it: `file`, `folder`, `rows`, `seen` (whether the same
+    bytes came before) and `reasons` of one that is malformed and was not used.
     """
     told = []
     drops = inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender == inbox.NETWORK)
@@ -141,7 +142,7 @@ def settle(night: int, settings: Settings, registry: Registry, world: World) -> 
     """Refuse what named orders lack, and draw replacements; the event's number. One transaction."""
     event = {
         "kind": "night", "sender": inbox.NETWORK, "digest": "", "file": "nightly-reconciliation", "at": world.at(), "rows": 0,
-        "notes": "", "readable": 1, "night": night,
+        "notes": "", "readable": 0, "night": night,
     }  # fmt: skip
     with registry.transaction():
         refused = nights.left_out(registry)

@@ -163,7 +163,7 @@ def told(registry: Registry, event: dict[str, Any]) -> Night:
             "GROUP BY c.order_no, m.was, m.state",
             {"order_no": INT, "was": INT, "state": INT, "cards": INT},
         ),
-        _refused(registry, f"c.order_no IN ({touched}) AND c.order_no > 0"),
+        _refused(registry, f"c.code IN (SELECT m.code FROM moves m {of_night} AND m.state = {STATE['refused']})"),
         get(
             f"SELECT {card_sql}, m.code, m.replaced FROM replacements m JOIN codes c ON c.code = m.code {of_order} {of_night} "
             "ORDER BY o.order_no, m.code",
@@ -191,7 +191,8 @@ def told(registry: Registry, event: dict[str, Any]) -> Night:
             {"btn": INT},
         ),
         get(
-            "SELECT e.night, m.was, m.state, count(*) FROM moves m JOIN events e ON e.event = m.event "
+            "SELECT e.night, coalesce(m.was, -1), coalesce(m.state, -1), count(m.code) FROM events e "
+            "LEFT JOIN moves m ON m.event = e.event "
             f"WHERE e.kind <> 'orders' AND e.night <= {night} AND e.night IN (SELECT DISTINCT night FROM events "
             f"WHERE kind = 'night' AND night <= {night} ORDER BY night DESC LIMIT {TREND}) "
             "GROUP BY e.night, m.was, m.state ORDER BY e.night",
@@ -201,18 +202,17 @@ def told(registry: Registry, event: dict[str, Any]) -> Night:
 
 
 def _refused(registry: Registry, which: str) -> pl.DataFrame:
-    """Refused codes of orders with the order's fields, `replaced_by` (0: by none) and the `night` that refused them."""
+    """Codes that are or were refused with the order's fields, their `state` and `replaced_by` (0: by none)."""
     sql = (
-        "SELECT c.order_no, o.order_id, p.sender, p.folder, o.account, o.order_ref, o.code_type, c.code, coalesce(r.code, 0), "
-        "coalesce((SELECT max(e.night) FROM moves m JOIN events e ON e.event = m.event WHERE m.code = c.code), 0) "
+        "SELECT c.order_no, o.order_id, p.sender, p.folder, o.account, o.order_ref, o.code_type, c.code, c.state, "
+        "coalesce(r.code, 0) "
         "FROM codes c JOIN orders o ON o.order_no = c.order_no JOIN events p ON p.event = o.event "
-        f"LEFT JOIN replacements r ON r.replaced = c.code WHERE {which} AND c.state = {STATE['refused']} "
-        "ORDER BY c.order_no, c.code"
+        f"LEFT JOIN replacements r ON r.replaced = c.code WHERE {which} ORDER BY c.order_no, c.code"
     )
     return registry.get(
         sql,
         {"order_no": INT, "order_id": TEXT, "reseller": TEXT, "folder": TEXT, "account": TEXT, "order_ref": TEXT,
-         "code_type": TEXT, "code": INT, "replaced_by": INT, "night": INT},
+         "code_type": TEXT, "code": INT, "state": INT, "replaced_by": INT},
     )  # fmt: skip
 
 
@@ -246,7 +246,7 @@ def outcome(registry: Registry, orders: pl.Series) -> Outcome:
                 f"WHERE {which} AND c.order_no > 0 AND c.state = {STATE['ready']} ORDER BY o.order_no, c.code",
                 {"order_no": INT, "code": INT},
             ),
-            _refused(registry, f"{which} AND c.order_no > 0"),
+            _refused(registry, f"{which} AND c.order_no > 0 AND c.state = {STATE['refused']}"),
             registry.get(
                 f"SELECT o.order_no, t.code FROM orders o JOIN touches t ON t.order_no = o.order_no WHERE {which} "
                 "AND t.done = 2 ORDER BY o.order_no, t.code",
