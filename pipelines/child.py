@@ -53,6 +53,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # a crash report could hold a cell
+                start_new_session=True,  # Ctrl-C is for us: a file whose child it ends would look unreadable
             )
         self._connection = ours
         return ours

@@ -54,6 +54,25 @@ def codes_taken(codes: pl.DataFrame, taken: pl.Series) -> pl.DataFrame:
     return _about(codes.filter(pl.col("code").is_in(taken.implode())), "CODE_TAKEN")
 
 
+def guesses(
+    asked: pl.DataFrame, taken: pl.Series, senders: pl.DataFrame, before: pl.DataFrame, most: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """How many taken codes each file asks for (`file`, `codes`), and FILE_HELD faults of files whose sender has asked for
+    more than `most` of them: a reseller learns no more than that of what others have.
+
+    `asked`: `file`, `code`; `senders`: `file`, `sender`, `house`; `before`: `sender`, `codes` of earlier files.
+    """
+    counted = asked.group_by("file").agg(codes=pl.col("code").is_in(taken.implode()).sum().cast(pl.Int64)).sort("file")
+    counted = counted.join(senders.filter(~pl.col("house")), on="file", maintain_order="left")
+    counted = counted.join(before.rename({"codes": "before"}), on="sender", how="left", maintain_order="left")
+    total = pl.col("before").fill_null(0) + pl.col("codes").cum_sum().over("sender")
+    held = counted.filter(total > most)
+    words = pl.lit("more taken codes were asked for than may be in a day")
+    return counted.filter(pl.col("codes") > 0).select("file", "codes"), held.select(
+        "file", reason=pl.lit("FILE_HELD"), value=words
+    )
+
+
 def _about(codes: pl.DataFrame, reason: str) -> pl.DataFrame:
     text = pl.col("code").cast(pl.String)
     return codes.select("line", column=pl.lit("code"), reason=pl.lit(reason), value=text)

@@ -3,11 +3,13 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pipelines import inbox, night_reports, reports
+from pipelines.errors import CardsError, UnansweredError
+from pipelines.errors import told as error_told
 from pipelines.files import make, settle
 from pipelines.inbox import Drop
 from pipelines.mending import Mender
@@ -27,37 +29,53 @@ def shown(name: str) -> str:
 def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | None], world: World) -> list[dict[str, Any]]:
     """Write the answers of events, move their originals in, and note that it is done; what became of each file.
 
-    That is one document a file: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`;
+    Raises UnansweredError, after all others, when some could not be written; they are written by the next run.
+    What became of a file is one document: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`;
     of a report of the network see `reconcile.taken`.
     """
     answers = reports.by_event(registry.answers(list(events)))
+    told: list[dict[str, Any]] = []
+    answered: list[int] = []
+    failed: list[CardsError] = []
     with Mender(settings) as mender:
-        told = _delivered(settings, registry, events, answers, mender, world)
-    registry.answered(list(events))
+        for done, (event, answer) in enumerate(answers.items(), 1):
+            try:
+                told += _answer(settings, registry, answer, events[event], mender, world)
+                answered.append(event)
+            except Exception as error:  # a file never takes another with it
+                failed.append(error_told(error))
+            world.progress("answering", done, len(answers))
+    registry.answered(answered)
     world.step("answered")
+    if failed:
+        raise UnansweredError(f"{len(failed)} of {len(answers)} answers could not be written. {failed[0]}", told)
     return told
 
 
-def _delivered(
-    settings: Settings, registry: Registry, events: Mapping[int, Drop | None], answers: dict[int, Answers], mender: Mender,
-    world: World,
-) -> list[dict[str, Any]]:  # fmt: skip
-    told = []
-    for done, (event, answer) in enumerate(answers.items(), 1):
-        if answer.events["kind"].item() == "night":
-            night_reports.write(settings, registry, answer.events.row(0, named=True))
-            continue
-        folder = _folder(settings, answer)
-        _place(settings, answer)
-        world.step("placement written")
-        drop = events[event]
-        _write(folder, answer, drop.path if drop else None, mender)
-        world.step("folder written")
-        _archive(drop, folder)
-        world.step("archived")
-        told.append(_submission(settings, folder, answer))
-        world.progress("answering", done, len(answers))
-    return told
+def _answer(
+    settings: Settings, registry: Registry, answer: Answers, drop: Drop | None, mender: Mender, world: World
+) -> list[dict[str, Any]]:
+    """Write one answer; what became of the file, nothing for a night."""
+    event = answer.events.row(0, named=True)
+    if event["kind"] == "night":
+        night_reports.write(settings, registry, event)
+        return []
+    folder = _folder(settings, answer)
+    _place(settings, answer)
+    world.step("placement written")
+    _write(folder, answer, drop.path if drop else None, mender)
+    world.step("folder written")
+    _archive(drop, folder)
+    world.step("archived")
+    return [_submission(settings, folder, answer)]
+
+
+def trapped(deliver: Callable[[], list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], UnansweredError | None]:
+    """What was answered, and the error of what was not, to be raised when all other work is done."""
+    try:
+        return deliver(), None
+    except UnansweredError as error:
+        return error.told, error
 
 
 def finish(settings: Settings, registry: Registry, world: World) -> list[dict[str, Any]]:

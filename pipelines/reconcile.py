@@ -26,13 +26,15 @@ def reconcile(settings: Settings, registry: Registry, world: World = World()) ->
     of `night_reports.figures`.
     Running it again in the same night changes nothing and tells the same figures.
     """
-    left = outbox.finish(settings, registry, world)
+    left, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world))
     reports = [one for one in left if "seen" in one] + taken(settings, registry, world)
     night = int(world.now().strftime("%Y%m%d"))
     if nights.unsettled(registry) or nights.last(registry, night) is None:
         event = settle(night, settings, registry, world)
         world.step("settled")
         outbox.deliver(settings, registry, {event: None}, world)
+    if failed:
+        raise failed
     told = nights.told(registry, nights.last(registry, night) or {})
     return {"night": f"{world.now():%Y-%m-%d}", "reports": reports, **night_reports.figures(settings, told)}
 

@@ -164,6 +164,13 @@ def _wanted() -> pl.Expr:
     return pl.concat_str(codes.str.join(" "), others.filter(others != "::").sort().str.join(" "), separator="|")
 
 
+def wish() -> pl.Expr:
+    """What one row asks for, with the fields of its order, as one text."""
+    codes = pl.col("code").str.extract_all(_CODES_OF_A_CELL).list.sort().list.join(" ")
+    others = pl.col("btn", "quantity", "target", *ORDER_FIELDS).fill_null("")
+    return pl.concat_str(codes.fill_null(""), others, separator="\x1f")
+
+
 def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 

@@ -25,7 +25,9 @@ _TABLE = [
     Reason("FILE_TOO_LARGE", "file", "", "The file is over a limit. Split it into smaller files and send those."),
     Reason("FILE_EMPTY", "file", "", "There is no row below the header. Fill in at least one and send it again."),
     Reason("FILE_ENCODING", "file", "", "The text can't be decoded. Save the file as “CSV UTF-8” and send it again."),
-    Reason("FILE_HELD", "file", "", "Too many codes asked for today were taken. The operator looks at it and releases it."),
+    Reason("FILE_HELD", "file", "",
+           "Too many codes that were asked for are taken. Send Random and BTN+4 orders in a file of their own; "
+           "drop this one again when the operator has released it."),
     Reason("COLUMN_MISSING", "file", "", "Add this column to the header row; `cards template` makes a complete file."),
     Reason("COLUMN_REPEATED", "file", "", "Two columns of the file mean the same. Delete or rename one of them."),
     # row

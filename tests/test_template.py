@@ -20,7 +20,8 @@ from pipelines import template
 from pipelines.catalogue import load_catalogue
 from pipelines.errors import UsageError
 from pipelines.inbox import Drop
-from pipelines.orders import File, prepare, process_inbox
+from pipelines.orders import process_inbox
+from pipelines.sweeps import File, prepare
 from pipelines.readers import Parser, read
 from pipelines.registry import Registry, open_registry
 from pipelines.settings import Settings, load_settings

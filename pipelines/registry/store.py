@@ -104,6 +104,33 @@ class Registry(Database):
         schema = {"order_no": INT, "order_id": TEXT, "account": TEXT, "order_ref": TEXT, "content": TEXT}
         return self.join(keys.select("account", "order_ref").unique(), sql, schema)
 
+    def wishes(self, order_nos: pl.Series) -> pl.DataFrame:
+        """What the placed rows of these orders asked for: `order_no`, `wish`."""
+        sql = "SELECT w.order_no, w.wish FROM given g JOIN wishes w ON w.order_no = g.order_no"
+        return self.join(order_nos.unique().to_frame("order_no"), sql, {"order_no": INT, "wish": TEXT})
+
+    def guesses(self, senders: pl.Series) -> pl.DataFrame:
+        """How many taken codes each sender asked for on the worst day since the operator last released it: `sender`,
+        `codes`.
+        """
+        sql = (
+            "SELECT s.sender, max(s.codes) FROM (SELECT x.sender, x.day, CAST(sum(x.codes) AS BIGINT) AS codes "
+            "FROM given g JOIN guesses x ON x.sender = g.sender WHERE x.event > coalesce((SELECT max(y.event) FROM guesses y WHERE y.sender = x.sender "
+            "AND y.codes < 0), 0) GROUP BY x.sender, x.day) s GROUP BY s.sender"
+        )
+        return self.join(senders.unique().to_frame("sender"), sql, {"sender": TEXT, "codes": INT})
+
+    def release_hold(self, sender: str, at: str) -> bool:
+        """Let a sender whose files are held go on; whether any taken codes were counted."""
+        with told(), self.transaction():
+            counted = self.guesses(pl.Series("sender", [sender]))
+            event = {"kind": "release", "sender": sender, "digest": "", "file": "", "at": at, "rows": 0, "notes": "",
+                     "readable": 0}  # fmt: skip
+            number = self.enter_event(event)
+            self.do(f"UPDATE events SET answered = 1 WHERE event = {number}")
+            self.put("guesses", pl.DataFrame({"event": number, "sender": sender, "day": _day(event), "codes": -1}))
+        return bool(len(counted))
+
     def seen(self, files: pl.DataFrame) -> pl.DataFrame:
         """Events that answered one of the given (`sender`, `digest`) before, the latest of each pair."""
         columns = ", ".join(f"e.{name}" for name in EVENT)
@@ -154,6 +181,10 @@ class Registry(Database):
         self.put("orders", orders)
         self.put("codes", file.codes.join(of, on="order").with_columns(event=event, state=STATES.index("placed")))
         self.put("touches", file.touches.join(of, on="order").with_columns(done=0, settled=0))
+        self.put("wishes", file.wishes.join(of, on="order"))
+        self.put(
+            "guesses", file.guesses.with_columns(event=event, sender=pl.lit(file.event["sender"]), day=pl.lit(_day(file.event)))
+        )
         self.put("repeats", file.repeats.with_columns(event=event))
         self.put("rejected", file.rejected.with_columns(event=event))
         self.put("findings", file.findings.with_columns(event=event))
@@ -248,12 +279,17 @@ class Registry(Database):
         )
 
 
+def _day(event: dict[str, Any]) -> str:
+    return str(event["at"])[:10]
+
+
 class Placed(NamedTuple):
     """What comes of one file and is entered in one transaction.
 
     `event`: the event's fields; `answers`: the event whose answer the file gets again, else 0. `orders`: `order` and
-    the fields of ORDER; `codes` and `touches`: `order`, `code`; `repeats`: `order_no`, `rows`; `rejected`: `row` and
-    the columns of an order file; `findings`: `row` (0: the whole file), `column_name`, `reason`, `value`.
+    the fields of ORDER; `codes` and `touches`: `order`, `code`; `wishes`: `order`, `wish`; `repeats`: `order_no`,
+    `rows`; `guesses`: `codes`, the number of taken ones that were asked for; `rejected`: `row` and the
+    columns of an order file; `findings`: `row` (0: the whole file), `column_name`, `reason`, `value`.
     """
 
     event: dict[str, Any]
@@ -261,7 +297,9 @@ class Placed(NamedTuple):
     orders: pl.DataFrame
     codes: pl.DataFrame
     touches: pl.DataFrame
+    wishes: pl.DataFrame
     repeats: pl.DataFrame
+    guesses: pl.DataFrame
     rejected: pl.DataFrame
     findings: pl.DataFrame
 

@@ -37,6 +37,10 @@ the event `settled` has it."""
 MOVE: Final = pl.Schema({"event": INT, "code": INT, "was": pl.UInt8, "state": pl.UInt8})
 """A card's state was changed by an event, a report of the network or a night."""
 REPEAT: Final = pl.Schema({"event": INT, "order_no": INT, "rows": INT})
+WISH: Final = pl.Schema({"order_no": INT, "wish": TEXT})
+"""What a placed row of an order asked for, where orders may be placed in part."""
+GUESS: Final = pl.Schema({"event": INT, "sender": TEXT, "day": TEXT, "codes": INT})
+"""How many taken codes a file asked for; -1 where the operator released the sender."""
 REJECTED: Final = pl.Schema({"event": INT, "row": INT, **dict.fromkeys(NAMES, TEXT)})
 FINDING: Final = pl.Schema({"event": INT, "row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT})
 REPLACEMENT: Final = pl.Schema({"event": INT, "code": INT, "replaced": INT})
@@ -48,7 +52,9 @@ ACCESS: Final = pl.Schema(dict.fromkeys(["access_number", "account", "descriptio
 
 TABLES: Final = {
     "events": EVENT, "orders": ORDER, "codes": CODE, "touches": TOUCH, "moves": MOVE, "repeats": REPEAT,
-    "rejected": REJECTED, "findings": FINDING, "replacements": REPLACEMENT, "unexpected": UNEXPECTED, "accounts": ACCOUNT,
+    "wishes": WISH, "guesses": GUESS,
+    "rejected": REJECTED, "findings": FINDING, "replacements": REPLACEMENT, "unexpected": UNEXPECTED,
+    "accounts": ACCOUNT,
     "access_numbers": ACCESS,
 }  # fmt: skip
 KEYS: Final = {
@@ -74,6 +80,8 @@ INDEXES: Final = [
     "CREATE INDEX events_night ON events (night) WHERE kind <> 'orders'",
     "CREATE INDEX orders_access ON orders (access_number)",
     "CREATE INDEX orders_customer ON orders (order_ref)",
+    "CREATE INDEX wishes_order ON wishes (order_no)",
+    "CREATE INDEX guesses_sender ON guesses (sender)",
     "CREATE INDEX repeats_event ON repeats (event)",
     "CREATE INDEX findings_event ON findings (event)",
 ]

@@ -1,0 +1,207 @@
+"""What becomes of a sweep: which orders can be placed by the catalogue and the registry, and with which codes."""
+
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from pipelines import inbox, known, outbox, placing, validate
+from pipelines.registry import Placed, Registry
+from pipelines.settings import Settings
+from pipelines.sweeps import File, Sweep
+from pipelines.world import World
+from schemas import actions
+from schemas.orders import NAMES, RANDOM
+
+
+class Decision(NamedTuple):
+    """What becomes of a sweep.
+
+    `orders` with `fate` (placed, already, rejected); `codes` and `touches` of placed orders (`order`, `code`), and
+    `wishes` of those that may be placed in part (`order`, `wish`); `repeats`: `file`, `order_no`, `rows` that were
+    placed before; `rejected` lines with all `findings`; `faults` of whole files; `guesses`: `file`, `codes` asked for
+    that were taken.
+    """
+
+    orders: pl.DataFrame
+    codes: pl.DataFrame
+    touches: pl.DataFrame
+    wishes: pl.DataFrame
+    repeats: pl.DataFrame
+    rejected: pl.DataFrame
+    findings: pl.DataFrame
+    faults: pl.DataFrame
+    guesses: pl.DataFrame
+
+
+def decide(sweep: Sweep, settings: Settings, registry: Registry, world: World) -> Decision:
+    """What becomes of each order of a sweep, and the codes of those that can be placed."""
+    accounts, access_numbers = registry.catalogue()
+    senders = _senders(sweep.files)
+    mine = known.of_senders(accounts, senders)
+    rows = _with_units(sweep, mine)
+    already, used = _placed_before(sweep, rows, mine, registry)
+    rows = rows.join(already, on="line", how="anti", maintain_order="left")
+    codes = sweep.codes.join(rows.select("line", "action", "account"), on="line", maintain_order="left")
+    asked = codes.filter(pl.col("action").is_in(actions.issuing()))
+    taken = registry.taken(asked["code"])
+    guesses, held = known.guesses(asked, taken, senders, registry.guesses(senders["sender"]), settings.max_guesses)
+    faults = pl.concat([sweep.faults, held])
+    taken_cards, lacking = _cards_taken(rows, codes, registry)
+    burnt = registry.taken_under(known.demands(rows)["btn"])
+
+    found = pl.concat(
+        [
+            sweep.findings.join(rows.select("line"), on="line", how="semi", maintain_order="left"),
+            known.catalogue(rows, mine, access_numbers),
+            validate.rule(rows.join(used, on="order", how="semi"), _EACH, "ORDER_ID_USED", "order_ref"),
+            known.codes_taken(asked.join(held, on="file", how="anti"), taken),
+            lacking,
+        ]
+    )
+    found = pl.concat([found, known.pins_left(rows, asked, burnt, _bad(rows, found, faults))])
+    bad = rows["unit"].is_in(_bad(rows, found, faults).implode())
+    good, rejected = rows.filter(~bad), rows.filter(bad)
+    waiting = rejected.join(found, on="line", how="anti").join(faults, on="file", how="anti")
+    found = pl.concat([found, waiting.select("line", column=pl.lit(""), reason=pl.lit("ORDER_HELD"), value=pl.lit(""))])
+    issued = _issued(good, asked, burnt, registry, world)
+    touches = taken_cards.join(good.select("line", "order"), on="line").select("order", "code")
+    repeats = already.group_by("file", "order_no", maintain_order=True).agg(rows=pl.len().cast(pl.Int64))
+    raw = sweep.raw.join(rejected.select("line"), on="line", how="semi", maintain_order="left")
+    return Decision(
+        _fates(sweep.orders, already, good, issued, touches), issued, touches,
+        good.filter("partial").select("order", wish=validate.wish()), repeats, raw, _as_written(found, sweep.raw), faults,
+        guesses,
+    )  # fmt: skip
+
+
+_EACH: Final = pl.lit(value=True)
+
+
+def _senders(files: list[File]) -> pl.DataFrame:
+    senders = [(file.number, file.drop.sender, file.drop.sender == inbox.HOUSE) for file in files]
+    return pl.DataFrame(senders, {"file": pl.UInt32, "sender": pl.String, "house": pl.Boolean}, orient="row")
+
+
+def _placed_before(
+    sweep: Sweep, rows: pl.DataFrame, mine: pl.DataFrame, registry: Registry
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that were placed by an earlier file (`line`, `file`, `order`, `order_no`), and orders whose ID was used by an
+    earlier one with other content (`order`).
+
+    Whole orders are compared as a whole. Of orders that may be placed in part each row is, so that a whole mended
+    file can be dropped again.
+    """
+    own = sweep.orders.join(mine, on=["file", "account"], how="semi", maintain_order="left").drop_nulls("order_ref")
+    own = own.join(sweep.faults, on="file", how="anti", maintain_order="left")
+    placed = registry.orders_of(own.select("account", "order_ref"))
+    both = own.join(placed, on=["account", "order_ref"], suffix="_placed", maintain_order="left")
+    lines = rows.select("line", "file", "order", "partial", wish=validate.wish()).join(
+        both.select("order", "order_no", same=pl.col("content") == pl.col("content_placed")), on="order", maintain_order="left"
+    )
+    whole = lines.filter(~pl.col("partial") & pl.col("same"))
+    wishes = registry.wishes(lines.filter("partial")["order_no"])
+    part = lines.filter("partial").join(wishes, on=["order_no", "wish"], how="semi", maintain_order="left")
+    already = pl.concat([whole, part]).select("line", "file", "order", "order_no")
+    return already, both.select("order")
+
+
+def _with_units(sweep: Sweep, mine: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their `unit`, which is placed whole or not at all: the order, or for resellers that accept
+    orders in part (`partial`) the row.
+    """
+    partial = mine.filter(pl.col("acceptance") == "partial").select("file", "account", partial=True).unique()
+    rows = sweep.rows.join(partial, on=["file", "account"], how="left", maintain_order="left")
+    rows = rows.with_columns(pl.col("partial").fill_null(value=False))
+    return rows.with_columns(unit=pl.when("partial").then("line").otherwise(pl.col("line").first().over("order")))
+
+
+def _bad(rows: pl.DataFrame, found: pl.DataFrame, faults: pl.DataFrame) -> pl.Series:
+    """Units that have a finding, or lie in a file that is refused as a whole."""
+    refused = pl.col("line").is_in(found["line"].implode()) | pl.col("file").is_in(faults["file"].implode())
+    return rows.filter(refused)["unit"].unique()
+
+
+def _cards_taken(rows: pl.DataFrame, codes: pl.DataFrame, registry: Registry) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The cards that rows take, by code or by Order ID (`line`, `code`), and findings about them."""
+    takes = ~pl.col("action").is_in(actions.issuing())
+    by_order = rows.filter(takes & pl.col("target").is_not_null()).select("line", "action", "account", "target")
+    under = registry.cards_under(by_order.select("account", order_id="target"))
+    targeted = by_order.join(under, left_on=["account", "target"], right_on=["account", "order_id"], how="left")
+    asked = pl.concat([codes.filter(takes).select("line", "action", "account", "code"),
+                       targeted.drop_nulls("code").select("line", "action", "account", "code")])  # fmt: skip
+    nothing = validate.rule(targeted.filter(pl.col("code").is_null()), _EACH, "CARD_UNKNOWN", "target")
+    found = pl.concat([known.cards(asked.sort("line"), registry.cards(asked["code"])), nothing])
+    return asked.select("line", "code"), found
+
+
+def _issued(good: pl.DataFrame, asked: pl.DataFrame, burnt: pl.DataFrame, registry: Registry, world: World) -> pl.DataFrame:
+    """The new codes of the orders that are placed: `order`, `code`."""
+    chosen = asked.join(good.select("line"), on="line", how="semi").select("order", "code")
+    of = good.select("line", "order")
+    gone = pl.concat([burnt["code"], chosen["code"]])
+    dialled = placing.draw_pins(known.demands(good), gone, world.source).join(of, on="line").select("order", "code")
+    wanted = good.filter(pl.col("code_type") == RANDOM).select("order", quantity=pl.col("quantity").cast(pl.Int64))
+    each = wanted.select(pl.col("order").repeat_by("quantity")).explode("order", empty_as_null=False)
+    drawn = placing.draw(len(each), registry.taken, pl.concat([chosen, dialled])["code"], world.source)
+    return pl.concat([chosen, dialled, each.with_columns(code=drawn)])
+
+
+def _fates(
+    found: pl.DataFrame, already: pl.DataFrame, good: pl.DataFrame, issued: pl.DataFrame, touches: pl.DataFrame
+) -> pl.DataFrame:
+    """The orders with their `fate`; `rows` and `cards` count what is placed of them."""
+    placed = good.group_by("order").agg(pl.len().cast(pl.Int64).alias("placed"))
+    counts = pl.concat([issued, touches]).group_by("order").agg(pl.len().cast(pl.Int64).alias("cards"))
+    before = already.group_by("order").agg(before=pl.len().cast(pl.Int64))
+    told = found.join(before, on="order", how="left", maintain_order="left")
+    told = told.join(placed, on="order", how="left", maintain_order="left")
+    told = told.join(counts, on="order", how="left", maintain_order="left")
+    fate = pl.when(pl.col("before") == pl.col("rows")).then(pl.lit("already")).when(pl.col("placed") > 0).then(pl.lit("placed"))
+    return told.with_columns(fate=fate.otherwise(pl.lit("rejected")), rows=pl.coalesce("placed", "rows"))
+
+
+def _as_written(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+    """The findings with what stands in the sender's own cell; of several codes in a cell the one that is meant."""
+    cells = found.join(raw.select("line", "row", "file", *NAMES), on="line", maintain_order="left")
+    written = pl.coalesce(
+        *(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit("")
+    )
+    kept = pl.col("reason") == "CELL_CHARACTER"
+    kept |= pl.col("reason") == "CELL_FORMULA"
+    return cells.select("line", "file", "row", "column", "reason", value=pl.when(kept).then("value").otherwise(written))
+
+
+Parts = dict[str, dict[tuple[Any, ...], pl.DataFrame]]
+
+
+def parts_of(decision: Decision) -> Parts:
+    """The decision in frames of one file each, as the registry takes them."""
+    found = decision.orders
+    of = found.select("order", "file")
+    about_files = decision.faults.select("file", "reason", "value", row=pl.lit(0), column_name=pl.lit(""))
+    about_rows = decision.findings.select("file", "reason", "value", "row", column_name="column")
+    frames = {
+        "orders": found.filter(pl.col("fate") == "placed").with_columns(
+            pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)
+        ),
+        "codes": decision.codes.join(of, on="order"),
+        "touches": decision.touches.join(of, on="order"),
+        "wishes": decision.wishes.join(of, on="order"),
+        "repeats": decision.repeats,
+        "guesses": decision.guesses,
+        "rejected": decision.rejected.with_columns(pl.col(NAMES).fill_null("")).drop("line"),
+        "findings": pl.concat([about_files, about_rows], how="vertical_relaxed"),
+    }
+    return {name: {**frame.partition_by("file", as_dict=True), (-1,): frame.clear()} for name, frame in frames.items()}
+
+
+def placed_of(file: File, parts: Parts, world: World) -> Placed:
+    """What the registry is to enter for a file; nothing but the event where the file was answered before."""
+    refused = parts["findings"].get((file.number,), parts["findings"][-1,])["row"].eq(0).any()
+    event = {
+        "kind": "orders", "sender": file.drop.sender, "digest": file.digest, "file": outbox.shown(file.drop.path.name),
+        "at": world.at(), "rows": len(file.table.rows), "notes": "\n".join(file.table.notes), "readable": int(not refused),
+    }  # fmt: skip
+    key = (-1,) if file.answers else (file.number,)
+    mine = {name: frames.get(key, frames[-1,]) for name, frames in parts.items()}
+    return Placed(event, file.answers, **mine)

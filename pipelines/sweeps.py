@@ -1,0 +1,190 @@
+"""What lies in the inbox, as shared frames: files are read in portions, and all is said of them that needs no registry."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from pipelines import inbox, validate
+from pipelines.inbox import Drop
+from pipelines.readers import Parser, Table, missing, read
+from pipelines.registry import Registry
+from pipelines.settings import Settings
+from pipelines.world import World
+from schemas import orders
+from schemas.orders import HEADERS, NAMES
+
+_BATCH_BYTES: Final = 256 << 20
+
+
+class File(NamedTuple):
+    """A file of the sweep: its number there, where it lies, what it holds, and the event that answered it before."""
+
+    number: int
+    drop: Drop
+    digest: str
+    table: Table
+    answers: int = 0
+
+
+class Sweep(NamedTuple):
+    """Some files in shared frames, and all that can be said of them without the registry.
+
+    `rows`: a line each, canonical, with `line`, `file`, `row`, `order`; `raw`: the same lines as they came;
+    `orders`: see `validate.grouped`; `codes`: `line`, `order`, `file`, `code`; `findings`: see `validate.FINDINGS`;
+    `faults`: `file`, `reason`, `value` of what concerns a whole file.
+    """
+
+    files: list[File]
+    raw: pl.DataFrame
+    rows: pl.DataFrame
+    orders: pl.DataFrame
+    codes: pl.DataFrame
+    findings: pl.DataFrame
+    faults: pl.DataFrame
+
+    def only(self, files: list[File]) -> "Sweep":
+        """The part of the sweep that concerns these files."""
+        if len(files) == len(self.files):
+            return self._replace(files=files)
+        mine = pl.col("file").is_in([file.number for file in files])
+        rows = self.rows.filter(mine)
+        parts = [frame.filter(mine) for frame in (self.raw, self.orders, self.codes, self.faults)]
+        found = self.findings.join(rows.select("line"), on="line", how="semi")
+        return Sweep(files, parts[0], rows, parts[1], parts[2], found, parts[3])
+
+
+def batches(drops: list[Drop]) -> Iterator[list[Drop]]:
+    """The files in portions that fit into memory together."""
+    batch: list[Drop] = []
+    size = 0
+    for drop in drops:
+        if batch and size + drop.size > _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+        batch.append(drop)
+        size += drop.size
+    if batch:
+        yield batch
+
+
+def taken(drops: list[Drop], parser: Parser, settings: Settings, registry: Registry, world: World) -> list[File]:
+    """The files with what they hold; those that were answered before are not read again."""
+    files: list[File] = []
+    for done, drop in enumerate(drops):
+        world.progress("reading", done, len(drops))
+        content = inbox.content_of(drop, settings.max_file_mb << 20)
+        if content is None:
+            continue
+        digest = inbox.digest_of(content)
+        seen = registry.seen(pl.DataFrame({"sender": [drop.sender], "digest": [digest]}))
+        if len(seen) and not seen["answered"].item():
+            continue  # another worker is at it
+        if len(seen):
+            files.append(File(len(files), drop, digest, _UNREAD, seen["answers"].item()))
+        else:
+            files.append(File(len(files), drop, digest, read(content, parser, settings, NAMES, orders.BY_HEADER)))
+        world.step("read")
+    world.progress("reading", len(drops), len(drops))
+    return files
+
+
+_UNREAD: Final = Table(
+    pl.DataFrame(schema={"row": pl.UInt32, **dict.fromkeys(NAMES, pl.String)}), [], [],
+    pl.DataFrame(schema={"row": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String}), [],
+)  # fmt: skip
+
+
+def prepare(files: list[File], settings: Settings) -> Sweep:
+    """All that can be said of files without the catalogue and the registry."""
+    number = [pl.lit(file.number, pl.UInt32).alias("file") for file in files]
+    schema = {"line": pl.UInt32, "row": pl.UInt32, **dict.fromkeys(NAMES, pl.String), "file": pl.UInt32}
+    tables = [file.table.rows.with_columns(name) for file, name in zip(files, number, strict=True)]
+    raw = pl.concat(tables).with_row_index("line").select(*schema) if tables else pl.DataFrame(schema=schema)
+    told = [file.table.faults.with_columns(name) for file, name in zip(files, number, strict=True)]
+    lacking = [_missing(file.table).with_columns(name) for file, name in zip(files, number, strict=True)]
+    faults = pl.concat([*told, *lacking]) if files else _UNREAD.faults.with_columns(file=pl.lit(0, pl.UInt32))
+
+    of_cells = faults.filter(pl.col("column") != "").join(raw.select("file", "row", "line"), on=["file", "row"])
+    of_cells = pl.concat([of_cells.select("line", "column", "reason", "value"), validate.cells(raw)])
+    rows = validate.canonical(raw)
+    found, rows = validate.grouped(rows)
+    codes, about_codes = validate.listed(rows)
+    told_by_rows = pl.concat(
+        [
+            validate.alone(rows, settings.max_quantity),
+            validate.together(rows),
+            about_codes,
+            validate.repeated(codes),
+        ]
+    )
+    meant = _still_meant(told_by_rows, of_cells, _absent(files, lacking, raw))
+    return Sweep(
+        files, raw, rows, found, codes, pl.concat([of_cells, meant]),
+        faults.filter(pl.col("column") == "").select("file", "reason", "value"),
+    )  # fmt: skip
+
+
+def _missing(table: Table) -> pl.DataFrame:
+    """COLUMN_MISSING faults: what every order needs, what an Add needs, and something that names or counts cards."""
+    if not table.titles:
+        return _UNREAD.faults
+    adds = table.rows["action"].is_null().any() or table.rows["action"].str.to_lowercase().is_in(["add", "a"]).any()
+    required = ["account", "order_ref", *(["product", "access_number"] if adds else [])]
+    if not {"code", "quantity", "target"} & set(table.found):
+        required.append("code")
+    return missing(table, {name: HEADERS[name] for name in required})
+
+
+def _absent(files: list[File], lacking: list[pl.DataFrame], raw: pl.DataFrame) -> pl.DataFrame:
+    """`line` and `column` of the cells that a file lacks because it lacks the column."""
+    pairs = [
+        (file.number, name)
+        for file, faults in zip(files, lacking, strict=True) if len(faults)
+        for name in NAMES if name not in file.table.found
+    ]  # fmt: skip
+    columns = pl.DataFrame(pairs, {"file": pl.UInt32, "column": pl.String}, orient="row")
+    return raw.select("line", "file").join(columns, on="file").select("line", "column")
+
+
+def _still_meant(findings: pl.DataFrame, of_cells: pl.DataFrame, absent: pl.DataFrame) -> pl.DataFrame:
+    """The findings without those that only follow from a cell that can't be read, or from a column that is missing."""
+    follows = of_cells.filter(pl.col("column").is_in(["code", "quantity", "btn"])).with_columns(column=pl.lit("code_type"))
+    unread = pl.concat([of_cells, follows]).select("line", "column")
+    findings = findings.join(unread, on=["line", "column"], how="anti", maintain_order="left")
+    return findings.join(absent, on=["line", "column"], how="anti", maintain_order="left")
+
+
+def waves(sweep: Sweep, settings: Settings) -> Iterator[list[File]]:
+    """The files in waves in which no two want the same order ID, code or content, so that each can be decided with
+    all others of its wave; who came first goes first.
+    """
+    order_keys = sweep.orders.select("file", key=pl.concat_str("account", pl.lit(" "), "order_ref"))
+    digests = pl.DataFrame(
+        {"file": [file.number for file in sweep.files], "key": [f"{file.drop.sender}/{file.digest}" for file in sweep.files]},
+        {"file": pl.UInt32, "key": pl.String},
+    )
+    keys = [
+        pl.concat([order_keys, digests]).drop_nulls().unique(maintain_order=True),
+        sweep.codes.select("file", key="code").unique(maintain_order=True),
+    ]
+    quantity = pl.col("quantity").cast(pl.Int64, strict=False).sum()
+    drawn = dict(sweep.rows.group_by("file").agg(quantity).iter_rows())
+    left = sweep.files
+    while left:
+        late = {number for frame in keys for number in _late(frame)}
+        wave: list[File] = []
+        total = 0
+        for file in left:
+            total += min(drawn.get(file.number) or 0, settings.max_quantity)
+            if file.number not in late and (not wave or total <= settings.max_quantity):
+                wave.append(file)
+        yield wave
+        gone = [file.number for file in wave]
+        left = [file for file in left if file.number not in set(gone)]
+        keys = [frame.filter(~pl.col("file").is_in(gone)) for frame in keys]
+
+
+def _late(keys: pl.DataFrame) -> list[int]:
+    """Files that want something which an earlier file wants."""
+    return keys.filter(pl.col("file") > pl.col("file").min().over("key"))["file"].unique().to_list()
