@@ -115,8 +115,8 @@ class Registry(Database):
         """
         sql = (
             "SELECT s.sender, max(s.codes) FROM (SELECT x.sender, x.day, CAST(sum(x.codes) AS BIGINT) AS codes "
-            "FROM given g JOIN guesses x ON x.sender = g.sender WHERE x.event > coalesce((SELECT max(y.event) FROM guesses y WHERE y.sender = x.sender "
-            "AND y.codes < 0), 0) GROUP BY x.sender, x.day) s GROUP BY s.sender"
+            "FROM given g JOIN guesses x ON x.sender = g.sender WHERE x.event > coalesce((SELECT max(y.event) "
+            "FROM guesses y WHERE y.sender = x.sender AND y.codes < 0), 0) GROUP BY x.sender, x.day) s GROUP BY s.sender"
         )
         return self.join(senders.unique().to_frame("sender"), sql, {"sender": TEXT, "codes": INT})
 

@@ -1,0 +1,149 @@
+"""Orders in part, resellers that guess at codes, answers that can't be written, and what one reseller learns of another."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UnansweredError
+from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, row, some_codes
+
+GLOBEX = {"account": "20098765", "product": "8001"}
+
+
+# -- orders in part ----------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_mended_file_of_orders_in_part_can_be_dropped_again(shop: Shop) -> None:
+    first, second, third = some_codes(3)
+    rows = [row("ONE", **GLOBEX, code=first), row("ONE", **GLOBEX, code="73905162845555")]
+    answer = shop.send(*rows, sender="globex")
+    assert (answer.codes, answer.reasons) == ([first], {3: ["CODE_RUN"]})
+    again = shop.send(*rows, row("TWO", **GLOBEX, code=third), name="again.csv", sender="globex")
+    assert again.told["orders_already_placed"] == 1
+    assert again.told["orders_placed"] == 1
+    assert again.reasons == {3: ["ORDER_ID_USED", "CODE_RUN"]}
+    mended = shop.send(rows[0], row("ONE-B", **GLOBEX, code=second), name="mended.csv", sender="globex")
+    assert mended.told["orders_already_placed"] == 1
+    assert mended.codes == [second]
+    assert mended.reasons == {}
+
+
+def test_of_an_order_in_part_every_row_is_told_as_placed_when_all_were(shop: Shop) -> None:
+    codes = some_codes(4)
+    rows = [row("ONE", **GLOBEX, code=code) for code in codes]
+    assert shop.send(*rows, sender="globex").told["orders_placed"] == 1
+    again = shop.send(*reversed(rows), name="again.csv", sender="globex")
+    assert (again.told["orders_already_placed"], again.told["rows_rejected"], again.codes) == (1, 0, [])
+
+
+def test_another_field_of_an_order_in_part_is_other_content(shop: Shop) -> None:
+    (code,) = some_codes(1)
+    shop.send(row("ONE", **GLOBEX, code=code), sender="globex")
+    answer = shop.send(row("ONE", **GLOBEX, code=code, termination="Yes"), name="again.csv", sender="globex")
+    assert answer.reasons == {2: ["ORDER_ID_USED", "CODE_TAKEN"]}
+
+
+# -- guesses -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guessed(tmp_path: Path, new_registry: NewRegistry) -> Iterator[Shop]:
+    with new_registry() as url:
+        shop = Shop(tmp_path / "home", url, max_guesses=10)
+        yield shop
+        shop.registry.close()
+
+
+def guesses(shop: Shop, many: int) -> list[dict[str, str]]:
+    """An order for codes that globex has."""
+    taken = some_codes(many, seed=77)
+    shop.send(*(row("THEIRS", **GLOBEX, code=code) for code in taken), name="theirs.csv", sender="globex")
+    return [row("GUESS", code=code) for code in taken]
+
+
+def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(guessed: Shop) -> None:
+    rows = guesses(guessed, 16)
+    assert guessed.send(*rows[:6], name="a.csv").told["reasons"] == {"CODE_TAKEN": 6}
+    held = guessed.send(*rows[6:14], row("FREE", code=some_codes(1)[0]), name="b.csv")
+    assert held.told["reasons"] == {"FILE_HELD": 1}
+    assert held.codes == []
+    assert {reason for reasons in held.reasons.values() for reason in reasons} == {"FILE_HELD"}
+    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="c.csv").told["reasons"] == {"FILE_HELD": 1}
+    assert guessed.send(row("RANDOM", quantity="3"), name="d.csv").told["codes_placed"] == 3
+    assert guessed.send(row("MINE", **GLOBEX, code=some_codes(2)[1]), name="e.csv", sender="globex").told["codes_placed"] == 1
+
+
+def test_the_operator_releases_who_is_held(guessed: Shop) -> None:
+    rows = guesses(guessed, 12)
+    assert guessed.send(*rows, name="a.csv").told["reasons"] == {"FILE_HELD": 1}
+    assert guessed.registry.release_hold("acme", guessed.world.at())
+    assert not guessed.registry.release_hold("nobody", guessed.world.at())
+    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="b.csv").told["codes_placed"] == 1
+
+
+# -- answers that can't be written -------------------------------------------------------------------------------------
+
+
+def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop: Shop) -> None:
+    first, second = some_codes(2)
+    shop.drop("a.csv", csv_of(row("ONE", code=first)))
+    shop.drop("b.csv", csv_of(row("TWO", **GLOBEX, code=second)), sender="globex")
+    blocked = shop.settings.outbox / "acme"
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.write_text("in the way")
+    for _ in range(2):  # the second run meets it first
+        with pytest.raises(UnansweredError, match="outbox/acme"):
+            shop.run()
+    assert [path.name for path in shop.waiting()] == ["a.csv"]
+    assert list((shop.settings.outbox / "globex").glob("*/b.csv"))
+    blocked.unlink()
+    (answer,) = shop.run()
+    assert answer.codes == [first]
+    assert shop.waiting() == []
+
+
+# -- isolation ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("theirs", "nobodys"),
+    [
+        ({"account": "20098765", "product": "8001"}, {"account": "99999999", "product": "8001"}),
+        ({"product": "8001"}, {"product": "9999"}),
+        ({"access_number": "877-666-2093"}, {"access_number": "877-666-2094"}),
+        ({"action": "Block", "product": "", "access_number": "", "quantity": "", "code": "THEIRS"},
+         {"action": "Block", "product": "", "access_number": "", "quantity": "", "code": "61750384920999"}),
+        ({"action": "Block", "product": "", "access_number": "", "quantity": "", "target": "20098765-1"},
+         {"action": "Block", "product": "", "access_number": "", "quantity": "", "target": "20098765-9"}),
+        ({"account": "20098765", "order_ref": "THEIRS"}, {"account": "20098765", "order_ref": "NOBODYS"}),
+    ],
+    ids=["account", "product", "access number", "card", "Order ID", "Customer Order ID"],
+)  # fmt: skip
+def test_what_belongs_to_another_gets_the_answer_of_what_does_not_exist(
+    theirs: dict[str, str], nobodys: dict[str, str], shop: Shop
+) -> None:
+    code = some_codes(1, seed=5)[0]
+    shop.send(row("THEIRS", **GLOBEX, code=code), name="theirs.csv", sender="globex")
+    told = []
+    for name, cells in (("a", theirs), ("b", nobodys)):
+        written = {key: code if value == "THEIRS" and key == "code" else value for key, value in cells.items()}
+        answer = shop.send(row(**{"order_ref": "MINE", "quantity": "1", **written}), name=f"{name}.csv")
+        words = answer.rejections["What to fix"][0]
+        for text in written.values():
+            words = words.replace(text, "…") if text else words
+        told.append((answer.told["reasons"], words, answer.told["orders_rejected"], answer.told["codes_placed"]))
+    assert told[0] == told[1]
+    assert told[0][0]
+
+
+def test_a_taken_code_tells_nothing_of_who_has_it(shop: Shop) -> None:
+    theirs, mine = some_codes(2, seed=6)
+    shop.send(row("THEIRS", **GLOBEX, code=theirs), name="theirs.csv", sender="globex")
+    shop.send(row("MINE", code=mine), name="mine.csv")
+    answer = shop.send(row("A", code=theirs), row("B", code=mine), row("C", code=str(EXTERNAL[0])), name="all.csv")
+    words = {
+        text.replace(code, "…")
+        for text, code in zip(answer.rejections["What to fix"], (theirs, mine, str(EXTERNAL[0])), strict=True)
+    }
+    assert len(words) == 1
