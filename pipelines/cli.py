@@ -65,9 +65,12 @@ def serve() -> None:
     # the runs' own logs are on Prefect's page; here each is one line
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
+    from pipelines import watching
+
+    stop = watching.until_signal()  # before Prefect is imported, which takes seconds
     from pipelines import flows
 
-    flows.serve()
+    flows.serve(stop)
 
 
 def _reasons(told: dict[str, Any]) -> str:

@@ -95,9 +95,9 @@ def _placed_before(
     own = own.join(sweep.faults, on="file", how="anti", maintain_order="left")
     placed = registry.orders_of(own.select("account", "order_ref"))
     both = own.join(placed, on=["account", "order_ref"], suffix="_placed", maintain_order="left")
-    lines = rows.select("line", "file", "order", "partial", wish=validate.wish()).join(
-        both.select("order", "order_no", same=pl.col("content") == pl.col("content_placed")), on="order", maintain_order="left"
-    )
+    of_used = both.select("order", "order_no", same=pl.col("content") == pl.col("content_placed"))
+    lines = rows.join(of_used, on="order", maintain_order="left")
+    lines = lines.select("line", "file", "order", "order_no", "same", "partial", wish=validate.wish())
     whole = lines.filter(~pl.col("partial") & pl.col("same"))
     wishes = registry.wishes(lines.filter("partial")["order_no"])
     part = lines.filter("partial").join(wishes, on=["order_no", "wish"], how="semi", maintain_order="left")

@@ -172,14 +172,13 @@ FLOWS: Final[dict[str, Flow[..., Any]]] = {"orders": process_inbox, "night": nig
 PREFECT_YAML: Final = Path(__file__).parents[1] / "prefect.yaml"
 
 
-def serve() -> None:
-    """Answer order files as they settle, and run both deployments when they are due or asked for, until a signal comes.
+def serve(stop: Event) -> None:
+    """Answer order files as they settle, and run both deployments when they are due or asked for, until `stop` is set.
 
     All runs are in this process: to start another takes ten times as long as a sweep. The work in hand is finished.
     """
     settings = load_settings()
     make(settings.inbox)
-    stop = watching.until_signal()
     with _prefect(stop) as check, get_client(sync_client=True) as client:
         if stop.is_set():
             return

@@ -63,7 +63,7 @@ def _answer(
     folder = _folder(settings, answer)
     _place(settings, answer)
     world.step("placement written")
-    _write(folder, answer, drop.path if drop else None, mender)
+    _write(settings, folder, answer, drop.path if drop else None, mender)
     world.step("folder written")
     _archive(drop, folder)
     world.step("archived")
@@ -99,7 +99,7 @@ def write_again(settings: Settings, registry: Registry, event: int) -> Path:
     folder = _folder(settings, answer)
     make(folder)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside, Mender(settings) as mender:
-        reports.write_folder(Path(beside), answer, _original(folder, answer), mender)
+        reports.write_folder(Path(beside), answer, _original(folder, answer), mender, settings.max_sheet_codes)
         for path in Path(beside).iterdir():
             settle(path)
             path.replace(folder / path.name)
@@ -139,14 +139,14 @@ def _place(settings: Settings, answer: Answers) -> None:
         reports.write_placement(settings.outbox, event, reports.cards(answer))
 
 
-def _write(folder: Path, answer: Answers, original: Path | None, mender: Mender) -> None:
+def _write(settings: Settings, folder: Path, answer: Answers, original: Path | None, mender: Mender) -> None:
     if folder.is_dir():
         return
     make(folder.parent)
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     make(beside)
-    reports.write_folder(beside, answer, original, mender)
+    reports.write_folder(beside, answer, original, mender, settings.max_sheet_codes)
     for path in (*beside.iterdir(), beside):
         settle(path)
     try:

@@ -55,13 +55,16 @@ def write_csv(frame: pl.DataFrame, path: Path) -> None:
         frame.with_columns(safe.name.keep()).write_csv(file, line_terminator="\r\n")
 
 
-def write_folder(folder: Path, answer: Answers, original: Path | None, mender: Mender) -> None:
-    """Write the reports of one event into a folder. `original`: where the file that it answers lies, if it is there."""
+def write_folder(folder: Path, answer: Answers, original: Path | None, mender: Mender, most_codes: int) -> None:
+    """Write the reports of one event into a folder.
+
+    `original`: where the file that it answers lies, if it is there; `most_codes`: how many codes a workbook lists.
+    """
     event = answer.events.row(0, named=True)
     if event["readable"] and event["kind"] == "orders":
         codes = confirmed(answer)
         write_csv(codes, folder / "confirmation.csv")
-        _confirmation(folder / "confirmation.xlsx", answer, event, codes)
+        _confirmation(folder / "confirmation.xlsx", answer, codes, most_codes)
     if len(answer.findings):
         rows = rejections(answer)
         write_csv(rows, folder / "rejections.csv")
@@ -146,7 +149,8 @@ def _worded(findings: pl.DataFrame) -> pl.DataFrame:
     return in_order(findings).with_columns(words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words))
 
 
-def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.DataFrame) -> None:
+def _confirmation(path: Path, answer: Answers, codes: pl.DataFrame, most_codes: int) -> None:
+    event = answer.events.row(0, named=True)
     when = pl.col("at").str.head(19).str.to_datetime()
     placed = answer.orders.with_columns(state=pl.lit("placed"), placed_at=when)
     again = answer.repeats.with_columns(state=pl.lit("already placed"), placed_at=when)
@@ -173,7 +177,11 @@ def _confirmation(path: Path, answer: Answers, event: dict[str, Any], codes: pl.
     ]
     advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, mend it and drop it again."
                                              if counts["rows_rejected"] else "")  # fmt: skip
-    sheets = [Sheet("Orders", orders), Sheet("Codes", codes)]
+    sheets = [Sheet("Orders", orders)]
+    if len(codes) <= most_codes:
+        sheets.append(Sheet("Codes", codes))
+    else:
+        facts.append(("Where the codes are", "in confirmation.csv; there are too many of them for a workbook"))
     advice = advice.strip() or "Nothing is left for you to do."
     workbooks.write(path, Book("Order confirmation", advice, facts, sheets))
 

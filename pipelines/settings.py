@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     max_guesses: int = Field(
         1000, ge=1, description="taken codes a reseller may ask for in a day before its Specified orders are held"
     )
+    max_sheet_codes: int = Field(
+        250_000, ge=0, le=1_000_000, description="most codes that a confirmation workbook lists; above, only its CSV does"
+    )
     max_file_mb: int = Field(100, ge=1, description="largest file taken, in MB")
     max_inflated_mb: int = Field(1024, ge=1, description="largest workbook taken, in MB after inflation")
     max_rows: int = Field(1_048_576, ge=2, description="most rows of a file")
