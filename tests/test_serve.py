@@ -1,0 +1,314 @@
+"""`cards serve` as a process, and the worker's way, against a real Prefect server."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipelines import watching
+from pipelines.registry import open_registry
+from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, csv_of, read_csv, row
+
+ROOT = Path(__file__).parents[1]
+SETTLE = 1.0
+REPORT = "Order ID,Authorization Code\n10023456-1,\n"
+
+
+class House:
+    """A home with a catalogue, and a Prefect home beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.prefect, self.printed = folder / "home", folder / "prefect", folder / "printed"
+        for sender in ("acme", "globex", "network"):
+            (self.home / "inbox" / sender).mkdir(parents=True)
+        self.printed.touch()
+        with open_registry(f"sqlite:///{self.home}/registry.db") as registry:
+            registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CARDS_"))},
+            "CARDS_HOME": str(self.home), "CARDS_SETTLE_SECONDS": str(SETTLE), "PREFECT_HOME": str(self.prefect),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_COLOR": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }  # fmt: skip
+
+    def start(self, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
+        with self.printed.open("ab") as out:
+            return subprocess.Popen(command, cwd=ROOT, env={**self.environment, **environment}, stdout=out, stderr=out,
+                                    stdin=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+
+    def do(self, *command: str, **environment: str) -> None:
+        done = self.start(*command, **environment).wait(120)
+        assert done == 0, self.said()
+
+    def said(self) -> str:
+        return self.printed.read_text("utf-8")
+
+    def drop(self, name: str, *rows: dict[str, str], sender: str = "acme") -> Path:
+        path = self.home / "inbox" / sender / name
+        path.write_bytes(csv_of(*rows))
+        return path
+
+    def folder(self, name: str, sender: str = "acme") -> Path:
+        """The one submission folder of a file; it appears whole, and at last has the original."""
+        (found,) = (self.home / "outbox" / sender).glob(f"*/{name}")
+        return found.parent
+
+    def codes(self) -> set[str]:
+        return {code for path in self.home.glob("outbox/*/*/confirmation.csv")
+                for code in read_csv(path)["Authorization Code"] if code}  # fmt: skip
+
+    def assert_no_code_shown(self, most: int = 2000) -> None:
+        """No code is in what was printed, nor in a file of Prefect's (its database above all)."""
+        codes = sorted(self.codes())[:most]
+        assert codes
+        files = [self.printed, *(path for path in self.prefect.rglob("*") if path.is_file())]
+        assert any(path.suffix == ".db" for path in files)
+        digits = {run for path in files for run in re.findall(rb"\d{14,}", path.read_bytes())}
+        assert [code for code in codes if any(code.encode() in run for run in digits)] == []
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@contextmanager
+def running(process: "subprocess.Popen[bytes]") -> "Iterator[subprocess.Popen[bytes]]":
+    """A process whose whole session is gone afterwards, whatever the test does."""
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def until(true: Callable[[], Any], seconds: float, house: House) -> float:
+    """Wait for something; how long it took."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds, house.said()
+        time.sleep(0.05)
+    return time.monotonic() - start
+
+
+def children(pid: int) -> set[int]:
+    """The processes that a process has started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for one in lists for child in one.read_text().split()}
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def serve(house: House, **environment: str) -> "subprocess.Popen[bytes]":
+    return house.start("cards", "serve", **environment)
+
+
+def api_of(house: House) -> str:
+    """Wait until `cards serve` is ready; the address of Prefect's API."""
+    until(lambda: "drop order files into" in house.said(), 90, house)
+    (page,) = re.findall(r"page is (http://\S+);", house.said().rpartition("drop order")[2])
+    return f"{page}/api"
+
+
+def runs(api: str) -> list[dict[str, Any]]:
+    """The runs that have started."""
+    found = httpx.post(f"{api}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 200}).json()
+    return [run for run in found if run["start_time"]]
+
+
+def names(api: str) -> list[str]:
+    return [run["name"] for run in runs(api)]
+
+
+def in_state(api: str, state: str) -> list[dict[str, Any]]:
+    return [run for run in runs(api) if run["state"]["type"] == state]
+
+
+def artifacts(api: str, key: str) -> list[Any]:
+    found = httpx.post(f"{api}/artifacts/filter", json={"artifacts": {"key": {"any_": [key]}}}).json()
+    return [one["data"] for one in found]
+
+
+def trigger(api: str, deployment: str) -> Callable[[], dict[str, Any]]:
+    """Start a deployment as its page does; a function that looks at the run."""
+    known = httpx.get(f"{api}/deployments/name/{deployment}").json()
+    run = httpx.post(f"{api}/deployments/{known['id']}/create_flow_run", json={}).json()
+    return lambda: dict(httpx.get(f"{api}/flow_runs/{run['id']}").json())
+
+
+def completed(look: Callable[[], dict[str, Any]]) -> Callable[[], bool]:
+    return lambda: look()["state"]["type"] == "COMPLETED"
+
+
+def test_a_life_of_cards_serve(house: House) -> None:
+    early = house.drop("early.csv", row("E1", quantity="1"))
+    with running(serve(house)) as process:
+        api = api_of(house)
+        assert not early.exists()
+        assert "orders: 1 file from acme" in names(api)
+        known = httpx.post(f"{api}/deployments/filter", json={}).json()
+        assert {one["name"]: next(iter(one["schedules"][0]["schedule"].items())) for one in known} == {
+            "orders": ("interval", 60.0), "night": ("cron", "0 2 * * *"),
+        }  # fmt: skip
+
+        # a file that is written slowly is taken when it has settled, not before
+        path = house.drop("slow.csv", row("S0", quantity="1"))
+        for number in range(1, 7):
+            time.sleep(SETTLE / 2)
+            with path.open("ab") as file:
+                file.write(csv_of(row(f"S{number}", quantity="2")).split(b"\r\n", 1)[1])
+        house.drop("other.csv", row("O1", account="20098765", product="8001", quantity="4"), sender="globex")
+        took = until(lambda: not path.exists(), SETTLE + 3, house)
+        assert took >= SETTLE / 2
+        assert len(read_csv(house.folder("slow.csv") / "confirmation.csv")) == 13
+        until(lambda: any("globex" in name for name in names(api)), SETTLE + 3, house)
+
+        # a report of the network waits for the night, which is asked for here
+        (house.home / "inbox/network/report.csv").write_text(REPORT)
+        before = len(runs(api))
+        time.sleep(SETTLE + 1.5)
+        assert len(runs(api)) == before
+        until(completed(trigger(api, "nightly-reconciliation/night")), 15, house)
+        assert (house.home / "outbox/reconciliation").is_dir()
+        assert not (house.home / "inbox/network/report.csv").exists()
+
+        # a run that can't do its work says why in one line, and serving goes on
+        (house.home / "outbox/acme").chmod(0)
+        if os.access(house.home / "outbox/acme", os.W_OK):  # root may write anywhere
+            (house.home / "outbox/acme").chmod(0o700)
+            (house.home / "outbox/acme").rename(house.home / "outbox/kept")
+            (house.home / "outbox/acme").write_text("in the way")
+        house.drop("failing.csv", row("F1", quantity="1"))
+        until(lambda: "Mend" in house.said() or "can't" in house.said(), SETTLE + 5, house)
+        (failed,) = in_state(api, "FAILED")
+        assert "acme" in failed["state"]["message"]
+        assert "\n" not in failed["state"]["message"]
+        assert "Traceback" not in house.said()
+        (house.home / "outbox/acme").unlink()
+        (house.home / "outbox/kept").rename(house.home / "outbox/acme")
+        until(completed(trigger(api, "process-inbox/orders")), 15, house)
+        assert len(read_csv(house.folder("failing.csv") / "confirmation.csv")) == 1
+
+        (table,) = [json for json in artifacts(api, "submissions") if "early.csv" in str(json)]
+        assert "codes placed" in str(table)
+        assert str(house.folder("early.csv").relative_to(house.home)) in str(table)
+
+        # it is stopped in the middle of a sweep, which it finishes
+        large = house.drop("large.csv", row("L1", quantity="20000"))
+        until(lambda: in_state(api, "RUNNING"), SETTLE + 5, house)
+        started = children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        assert not large.exists()
+        assert len(read_csv(house.folder("large.csv") / "confirmation.csv")) == 20_000
+        until(lambda: not any(map(alive, started)), 1, house)
+    assert "stopped; nothing is half done" in house.said()
+    assert list(house.home.rglob(".*")) == []
+    house.assert_no_code_shown()
+
+
+@pytest.fixture
+def server(house: House) -> Iterator[str]:
+    """A Prefect server that somebody else has started; the address of its API."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = str(one.getsockname()[1])
+    api = f"http://127.0.0.1:{port}/api"
+
+    def up() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{api}/health").is_success
+        return False
+
+    with running(house.start("prefect", "server", "start", "--port", port)) as process:
+        until(up, 90, house)
+        yield api
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_named_server_is_used_and_ctrl_c_stops_cleanly(house: House, server: str) -> None:
+    with running(serve(house, PREFECT_API_URL=server)) as process:
+        assert api_of(house) == server
+        assert children(process.pid) == set()
+        path = house.drop("long.csv", *(row(f"L{number}", quantity="1") for number in range(5_000)))
+        until(lambda: in_state(server, "RUNNING"), SETTLE + 5, house)
+        until(lambda: children(process.pid), 5, house)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of the group, the parser's child too
+        assert process.wait(60) == 0
+        assert not path.exists()
+        assert len(read_csv(house.folder("long.csv") / "confirmation.csv")) == 5_000
+        assert not (house.folder("long.csv") / "rejections.csv").exists()
+    assert httpx.get(f"{server}/health").is_success
+    house.assert_no_code_shown()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_server_of_its_own_ends_with_it_while_it_still_starts(house: House, number: signal.Signals) -> None:
+    with running(serve(house)) as process:
+        until(lambda: children(process.pid), 30, house)
+        (child,) = children(process.pid)
+        process.send_signal(number)
+        assert process.wait(15) == (0 if number == signal.SIGTERM else -number)
+        until(lambda: not alive(child), 15, house)
+    assert "Traceback" not in house.said()
+
+
+def test_a_worker_does_the_same(house: House, server: str) -> None:
+    house.environment["PREFECT_API_URL"] = server
+    house.do("prefect", "work-pool", "create", "cards", "--type", "process")
+    house.do("prefect", "--no-prompt", "deploy", "--all")
+    path = house.drop("worked.csv", row("W1", quantity="2"))
+    with running(house.start("prefect", "worker", "start", "--pool", "cards")) as worker:
+        look = trigger(server, "process-inbox/orders")
+        until(completed(look), 60, house)
+        assert look()["name"] == "orders: 1 file from acme"
+        assert not path.exists()
+        assert len(read_csv(house.folder("worked.csv") / "confirmation.csv")) == 2
+        worker.terminate()
+        worker.wait(60)
+    house.assert_no_code_shown()
+
+
+# -- watching ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_order_files_that_have_settled_are_told_and_once(house: House) -> None:
+    stop = threading.Event()
+    told = watching.settled(house.home / "inbox", 0.5, stop)
+
+    def heard(seconds: float) -> int:
+        end = time.monotonic() + seconds
+        return sum(next(told) for _ in iter(lambda: time.monotonic() < end, False))
+
+    (house.home / "inbox/network/report.csv").write_text(REPORT)
+    assert heard(1) == 0
+    path = house.drop("one.csv", row("A1", quantity="1"))
+    assert heard(0.3) == 0
+    assert heard(1) == 1
+    assert heard(1) == 0
+    path.write_text("again")
+    assert heard(1.3) == 1
+    path.unlink()
+    house.drop("~$one.csv", row("A1", quantity="1"))
+    assert heard(1) == 0
+    stop.set()
+    assert list(told) == []
