@@ -25,8 +25,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, FlowRun, State, TaskRun
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.context import refresh_global_settings_context
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import Abort
 from prefect.flow_engine import run_flow
+from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run as this_run
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Failed, Pending
@@ -45,6 +47,7 @@ from pipelines.world import World
 _PROGRESS_SECONDS: Final = 2
 _POLL_SECONDS: Final = 3
 _AWAY_SECONDS: Final = 60
+_DRAIN_SECONDS: Final = 10
 _ROWS: Final = 1000
 
 
@@ -198,6 +201,8 @@ def serve(stop: Event) -> None:
                         one = flows[cast("UUID", run.deployment_id)]
                         (nights if one is nightly_reconciliation else sweeps).submit(_run, one, run)
                     poll_at = time.monotonic() + (_POLL_SECONDS if due is not None else _AWAY_SECONDS)
+        for worker in (APILogWorker, EventsWorker):
+            worker.drain_all(timeout=_DRAIN_SECONDS)  # while the server is up; left to the end they wait for it in vain
     _say("stopped; nothing is half done")
 
 
