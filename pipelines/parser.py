@@ -24,7 +24,11 @@ import pyarrow.csv
 
 SEPARATORS: Final = ",;\t|"
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_HIDDEN = re.compile(rb'<(?:\w+:)?row\s[^>]*hidden="(?:1|true)"')
 _CHUNK = 1 << 20
+_ENTRIES = 10_000  # a workbook has some dozens
+_RATIO, _SMALL = 200, 64 << 20  # XML of workbooks shrinks to a tenth; a bomb to a thousandth
+_DTD = tuple(word.encode(encoding) for word in ("<!DOCTYPE", "<!ENTITY") for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 _LISTED = 20  # so many bad lines are named; a file with thousands is not mended line by line
 
 
@@ -85,7 +89,10 @@ def _zipped(content: bytes, limits: Limits) -> Parsed:
             _inspect(archive, limits)
             parsed = _workbook(content, limits)
             if "xl/workbook.xml" in names:
-                parsed.faults += _cell_faults(archive, _chosen(fastexcel.read_excel(content)))
+                sheet = archive.read(_sheet_path(archive, _chosen(fastexcel.read_excel(content))))
+                parsed.faults += _cell_faults(sheet)
+                if hidden := len(_HIDDEN.findall(sheet)):
+                    parsed.notes.append(f"{hidden} hidden row(s) were read too.")
             return parsed
     except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError, ET.ParseError, OSError) as error:
         raise UnreadableError("FILE_UNREADABLE", "the workbook's archive is broken") from error
@@ -96,6 +103,9 @@ def _zipped(content: bytes, limits: Limits) -> Parsed:
 def _inspect(archive: zipfile.ZipFile, limits: Limits) -> None:
     """Count what the archive really inflates to, and refuse document type definitions, before any parser sees it."""
     inflated = 0
+    packed = sum(entry.compress_size for entry in archive.infolist()) or 1
+    if len(archive.infolist()) > _ENTRIES:
+        raise UnreadableError("FILE_TOO_LARGE", f"more than {_ENTRIES:,} parts in the workbook's archive")
     for entry in archive.infolist():
         tail = b""
         with archive.open(entry) as member:
@@ -103,9 +113,11 @@ def _inspect(archive: zipfile.ZipFile, limits: Limits) -> None:
                 inflated += len(chunk)
                 if inflated > limits.inflated:
                     raise UnreadableError("FILE_TOO_LARGE", f"more than {limits.inflated // 2**20} MB when inflated")
-                if b"<!DOCTYPE" in tail + chunk or b"<!ENTITY" in tail + chunk:
+                if inflated > _SMALL and inflated > packed * _RATIO:
+                    raise UnreadableError("FILE_TOO_LARGE", f"it inflates to more than {_RATIO} times its size")
+                if any(word in tail + chunk for word in _DTD):
                     raise UnreadableError("FILE_UNREADABLE", "the workbook has a document type definition")
-                tail = chunk[-9:]
+                tail = chunk[-18:]
 
 
 def _chosen(book: fastexcel.ExcelReader) -> str:
@@ -144,9 +156,8 @@ def _workbook(content: bytes, limits: Limits) -> Parsed:
     return Parsed(_stream(table, range(1, table.num_rows + 1)), notes=notes)
 
 
-def _cell_faults(archive: zipfile.ZipFile, sheet: str) -> list[tuple[int, int, str, str]]:
+def _cell_faults(content: bytes) -> list[tuple[int, int, str, str]]:
     """Cells of an .xlsx without a value of their own: formulas with nothing stored, and error values."""
-    content = archive.read(_sheet_path(archive, sheet))
     if b"<f" not in content and b":f" not in content and b't="e"' not in content:
         return []
     faults = []
