@@ -1,0 +1,79 @@
+"""A whole life under Prefect with debug logging and errors forced at every step: `python -m tests.life HOME`.
+
+Run apart by `test_secrecy`, which then looks for codes in everything that it left behind.
+"""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+HOME = Path(sys.argv[1])
+os.environ |= {"CARDS_HOME": str(HOME), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": os.environ.get("CARDS_REGISTRY", "")}
+
+from prefect.testing.utilities import prefect_test_harness  # noqa: E402 - reads its settings when it is imported
+
+from pipelines import demo, flows  # noqa: E402
+from pipelines.catalogue import load_catalogue  # noqa: E402
+from pipelines.registry import open_registry  # noqa: E402
+from pipelines.settings import load_settings  # noqa: E402
+from pipelines.world import World  # noqa: E402
+
+ORDERS = ["read", "decided", "committed", "placement written", "folder written", "archived", "answered"]
+NIGHT = ["report entered", "settled", "folder written", "answered"]
+
+
+def some_code() -> str:
+    with open_registry(load_settings().registry_url) as registry:
+        codes = registry.get("SELECT max(code) FROM codes WHERE order_no > 0", {"code": pl.Int64})["code"]
+    return str(codes.item() or 73905162840517)
+
+
+def failing(at: str) -> World:
+    """A world in which a step fails with a message that holds a code."""
+
+    def step(name: str) -> None:
+        if name == at:
+            raise ValueError(f"the code {some_code()} makes trouble")
+
+    return World(step=step)
+
+
+def tried(run: Any, job: Any, name: str, at: str) -> None:
+    """Run a flow while a step of its job fails."""
+    right = getattr(job, name)
+    setattr(job, name, lambda settings, registry, **more: right(settings, registry, failing(at), **more))
+    try:
+        run()
+    except Exception as error:
+        print(f"{at}: {error}")
+    finally:
+        setattr(job, name, right)
+
+
+def main() -> None:
+    demo.lay(HOME)
+    with open_registry(load_settings().registry_url) as registry:
+        load_catalogue(HOME / "catalogue.xlsx", registry)
+    with prefect_test_harness():
+        for at in ORDERS:
+            (HOME / f"inbox/acme/{at}.csv").write_text(
+                "Customer Account Number,Product Account Number,Access Number,Customer Order ID,Quantity\n"
+                f"10023456,7001,8008604444,{at.replace(' ', '-')[:15]},3\n"
+            )
+            tried(flows.process_inbox, flows.orders, "process_inbox", at)
+        flows.process_inbox()
+        demo.answer_as_network(HOME)
+        for at in NIGHT:
+            tried(flows.nightly_reconciliation, flows.reconcile, "reconcile", at)
+        flows.nightly_reconciliation()
+        time.sleep(3)  # logs are sent to the server in portions
+        shutil.copytree(os.environ["TMPDIR"], HOME.parent / "kept", dirs_exist_ok=True)  # the harness removes its database
+
+
+if __name__ == "__main__":
+    main()
