@@ -126,8 +126,8 @@ def verdict(rows: pl.DataFrame, registry: Registry) -> Verdict:
     )
     unexpected = strange.filter(pl.col("owner") != 0).select("order_id", "code", held=_known())
     return Verdict(
-        named, moves.unique("code"), done, pl.concat([unexpected, nowhere]).sort("order_id", "code"),
-        strange.filter(pl.col("owner") < 0)["code"],
+        named, moves.sort("code", "state").unique("code", keep="last"), done,  # of two moves, to be disconnected is final
+        pl.concat([unexpected, nowhere]).sort("order_id", "code"), strange.filter(pl.col("owner") < 0)["code"],
     )  # fmt: skip
 
 

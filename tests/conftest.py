@@ -18,6 +18,7 @@ import pytest
 from hypothesis import settings
 
 from pipelines.orders import process_inbox
+from pipelines.readers import Parser
 from pipelines.reconcile import reconcile
 from pipelines.registry import Registry, open_registry
 from pipelines.settings import load_settings
@@ -64,6 +65,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("CARDS_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def one_parser() -> Iterator[None]:
+    """Has one child process parse the files of all runs of a module, each of which would start its own."""
+    with Parser(load_settings(_env_file=None)) as shared, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Parser, "__enter__", lambda _: shared)
+        patch.setattr(Parser, "__exit__", lambda *_: None)
+        yield
 
 
 # -- databases ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import polars as pl
 
 from pipelines.registry.store import Registry
 from pipelines.registry.tables import EVENT, INT, TEXT
+from schemas.actions import ACTIONS
 
 CARD: Final = {
     "code": INT, "state": INT, "order_id": TEXT, "reseller": TEXT, "account": TEXT, "order_ref": TEXT, "product": TEXT,
@@ -47,17 +48,22 @@ def cards_of_access(registry: Registry, number: str) -> pl.DataFrame:
     """Cards that were placed with this access number, or ever changed to it."""
     sql = (
         f"{_CARDS} WHERE c.code IN (SELECT code FROM codes WHERE order_no > 0 AND order_no IN (SELECT order_no FROM orders "
-        "WHERE access_number = $1 AND code_type <> '') UNION SELECT t.code FROM touches t JOIN orders x "
+        "WHERE access_number = $1) UNION SELECT t.code FROM touches t JOIN orders x "
         "ON x.order_no = t.order_no WHERE x.access_number = $1 AND t.done = 1) ORDER BY c.code"
     )
     return registry.get(sql, CARD, number)
+
+
+def _changing() -> str:
+    return ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
 
 
 def changes(registry: Registry, codes: pl.Series) -> pl.DataFrame:
     """Changes of cards that the network has carried out, earliest first: `code` and the values that each set."""
     sql = (
         "SELECT t.code, o.product, o.access_number, o.origin, o.termination FROM given g JOIN touches t ON t.code = g.code "
-        "JOIN orders o ON o.order_no = t.order_no WHERE t.done = 1 ORDER BY t.settled, t.order_no"
+        f"JOIN orders o ON o.order_no = t.order_no WHERE t.done = 1 AND o.action IN ({_changing()}) "
+        "ORDER BY t.settled, t.order_no"
     )
     return registry.join(codes.unique().to_frame("code"), sql, {"code": INT, **dict.fromkeys(CHANGED, TEXT)})
 

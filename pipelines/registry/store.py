@@ -87,11 +87,15 @@ class Registry(Database):
         return found.with_columns(pl.col("awaited") > 0)
 
     def cards_under(self, ids: pl.DataFrame) -> pl.DataFrame:
-        """The cards of orders given by `account` and `order_id` that are not burnt yet: those and `code`."""
-        gone = ", ".join(str(STATES.index(state)) for state in ("refused", "disconnected"))
+        """The cards of orders given by `account` and `order_id` that are not burnt yet, or where none is left the
+        disconnected ones: those and `code`.
+        """
+        refused, gone = STATES.index("refused"), STATES.index("disconnected")
         sql = (
             "SELECT g.account, g.order_id, c.code FROM given g JOIN orders o ON o.order_id = g.order_id "
-            f"AND o.account = g.account JOIN codes c ON c.order_no = o.order_no AND c.state NOT IN ({gone}) ORDER BY c.code"
+            "AND o.account = g.account JOIN codes c ON c.order_no = o.order_no "
+            f"WHERE c.state <> {refused} AND (c.state <> {gone} OR NOT EXISTS "
+            f"(SELECT 1 FROM codes l WHERE l.order_no = o.order_no AND l.state NOT IN ({refused}, {gone}))) ORDER BY c.code"
         )
         return self.join(ids.drop_nulls().unique(), sql, {"account": TEXT, "order_id": TEXT, "code": INT})
 
