@@ -23,20 +23,17 @@ def status(asked: str, registry: Registry) -> dict[str, Any]:
     """
     text = asked.strip()
     number = re.sub(r"[ ().+-]", "", text)
-    if re.fullmatch(r"[0-9]{14}", number):
-        found = lookups.card(registry, int(number))
-    elif re.fullmatch(_TELEPHONE, number):
-        both = [lookups.cards_of_btn(registry, int(number)), lookups.cards_of_access(registry, number)]
-        found = pl.concat(both).unique("code", maintain_order=True)
-    else:
-        found = lookups.cards_of_order(registry, text)
-    cards = _current(found, registry)
+    of_code = lookups.card(registry, int(number)) if re.fullmatch(r"[0-9]{14}", number) else pl.DataFrame(schema=lookups.CARD)
+    found = [lookups.cards_of_order(registry, text), of_code]  # IDs may look like codes and telephone numbers
     if re.fullmatch(_TELEPHONE, number):
-        cards = cards.filter((pl.col("code") // placing.PINS == int(number)) | (pl.col("access_number") == number))
+        with_access = _current(lookups.cards_of_access(registry, number), registry)
+        with_access = with_access.filter(pl.col("access_number") == number)
+        found += [lookups.cards_of_btn(registry, int(number)), with_access]
+    cards = _current(pl.concat(found).unique("code").sort("code"), registry)
     if cards.is_empty():
         raise CardsError("There is no card with this code, Order ID, Customer Order ID, BTN or access number.")
     told: dict[str, Any] = {"asked": asked, "cards": _shown(cards)}
-    if len(number) == 14:
+    if len(of_code):
         told["history"] = _history(int(number), registry)
     return told
 

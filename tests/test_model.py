@@ -238,6 +238,8 @@ class Life(RuleBasedStateMachine):
             self._settle(night)
         assert {name: told[name] for name in night.figures} == night.figures
         self._look_at_workbook(told)
+        if fresh:
+            self._look_at_capacity(told)
         self._look_at_releases()
         again = self._registry()
         assert {**self.shop.night(), "reports": []} == {**told, "reports": []}
@@ -353,8 +355,10 @@ class Life(RuleBasedStateMachine):
         assert (changes["done"], changes["not done"]) == (told["cards_changed"], told["cards_not_changed"])
         for position, name in ((7, "codes_ready"), (8, "codes_refused"), (9, "codes_replaced")):
             assert sum(int(str(line[position])) for line in lines["Orders"]) == told[name]
-        for line in lines["Capacity"]:
-            assert int(str(line[1])) == self._free(str(line[0]))
+
+    def _look_at_capacity(self, told: dict[str, Any]) -> None:
+        rows = list(load_workbook(self.shop.settings.home / told["workbook"])["Capacity"].values)[1:]
+        assert {str(btn): free for btn, free in rows} == {str(btn): self._free(str(btn)) for btn, _ in rows}
 
     def _look_at_releases(self) -> None:
         for order in self.orders.values():
