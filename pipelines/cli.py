@@ -196,6 +196,24 @@ def report(submission: str, as_json: Json = False) -> None:
         print(f"{folder} holds {', '.join(files)}.")
 
 
+@app.command(epilog="Example: cards verify --json")
+def verify(as_json: Json = False) -> None:
+    """Look whether registry, outbox and permissions agree; exit code 1 when anything is not as it should be."""
+    from pipelines import screen
+    from pipelines import verify as audit
+    from pipelines.settings import load_settings
+
+    settings = load_settings()
+    with _registry(settings) as registry:
+        findings = audit.verify(settings, registry)
+    if as_json:
+        screen.document(audit.told(findings))
+    else:
+        screen.table("Not as it should be", findings)
+    if findings:
+        raise typer.Exit(1)
+
+
 @app.command("release-hold", epilog="Example: cards release-hold acme")
 def release_hold(reseller: str) -> None:
     """Let a reseller go on whose files are held (FILE_HELD) because they asked for too many taken codes."""

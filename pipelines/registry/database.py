@@ -25,6 +25,7 @@ class Dialect(NamedTuple):
     number_key: str
     begin: tuple[str, ...]
     tables: str
+    check: str
 
 
 def _connect_sqlite(url: str) -> adbc.Connection:
@@ -49,10 +50,12 @@ def _connect_postgresql(url: str) -> adbc.Connection:
     return connection
 
 
-SQLITE: Final = Dialect(_connect_sqlite, "INTEGER", ("BEGIN IMMEDIATE",), "sqlite_schema WHERE name")
+SQLITE: Final = Dialect(
+    _connect_sqlite, "INTEGER", ("BEGIN IMMEDIATE",), "sqlite_schema WHERE name", "PRAGMA integrity_check(20)"
+)
 POSTGRESQL: Final = Dialect(
     _connect_postgresql, "BIGINT", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
-    "pg_tables WHERE schemaname = current_schema() AND tablename",
+    "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok'",
 )  # fmt: skip
 
 
@@ -105,6 +108,10 @@ class Database:
             frame = pl.from_arrow(cursor.fetch_arrow_table().rename_columns(list(schema)))
         assert isinstance(frame, pl.DataFrame)
         return frame.cast(pl.Schema(schema))
+
+    def check(self) -> list[str]:
+        """What the database finds wrong with itself."""
+        return [text for text in self.get(self._dialect.check, {"text": TEXT})["text"] if text != "ok"]
 
     def put(self, table: str, frame: pl.DataFrame) -> None:
         """Append a frame to a table."""
