@@ -8,6 +8,7 @@ import polars as pl
 
 from pipelines.errors import UsageError
 from pipelines.registry import ACCESS, ACCOUNT, Registry
+from pipelines.screen import masked
 from pipelines.validate import split
 from schemas import catalogue
 from schemas.headers import Column, by_header, header_key
@@ -49,23 +50,23 @@ def _sheet(path: Path, title: str, columns: tuple[Column, ...]) -> pl.DataFrame:
     import fastexcel
 
     try:
-        sheet = fastexcel.read_excel(path).load_sheet(title, dtypes="string")
+        sheet = fastexcel.read_excel(path).load_sheet(title, header_row=None, skip_rows=0, dtypes="string")
     except (fastexcel.FastExcelError, OSError) as error:
         raise UsageError(f"{path} has no readable sheet “{title}”. A catalogue is a workbook with two sheets, Accounts and "
                          f"Access Numbers. ({type(error).__name__})") from None  # fmt: skip
-    frame = pl.DataFrame(sheet.to_arrow()).with_row_index("line", 2)
+    grid = pl.DataFrame(sheet.to_arrow()).with_row_index("line", 1)
+    grid = grid.filter(pl.any_horizontal(pl.col(pl.String).str.contains(r"\S")))
     known = by_header(columns)
-    named = {header: known[header_key(header)] for header in frame.columns if header_key(header) in known}
-    frame = frame.rename(named)
-    if lacking := [column.header for column in columns[:2] if column.name not in named.values()]:
+    titles = {place: header_key(str(text)) for place, text in grid.head(1).to_dict(as_series=False).items() for text in text}
+    places = [(known[key], place) for place, key in titles.items() if key in known]
+    names = [name for name, _ in places]
+    if lacking := [column.header for column in columns[:2] if column.name not in names]:
         raise UsageError(f"Sheet {title} of {path.name} has no column {' and no column '.join(lacking)}.")
-    cells = [
-        pl.col(column.name).cast(pl.String).str.strip_chars().replace("", None)
-        if column.name in frame.columns
-        else pl.lit(None, pl.String).alias(column.name)
-        for column in columns
-    ]
-    frame = frame.select("line", *cells)
+    if twice := [column.header for column in columns if names.count(column.name) > 1]:
+        raise UsageError(f"Sheet {title} of {path.name} has more than one column {' and '.join(twice)}.")
+    cells = [pl.col(place).str.strip_chars().replace("", None).alias(name) for name, place in places]
+    absent = [pl.lit(None, pl.String).alias(column.name) for column in columns if column.name not in names]
+    frame = grid[1:].select("line", *cells, *absent)
     return frame.filter(pl.any_horizontal(pl.exclude("line").is_not_null()))
 
 
@@ -98,11 +99,11 @@ def import_codes(path: Path, registry: Registry, progress: Callable[[int], None]
 def _portions(path: Path) -> Iterator[pl.Series]:
     """The codes of a file as text, so many at a time."""
     try:
-        frame = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
+        frame = pl.scan_parquet(path) if path.suffix.lower() == ".parquet" else pl.scan_csv(path, infer_schema=False)
         names = frame.collect_schema().names()
-        known = [name for name in names if BY_HEADER.get(header_key(name)) == "code"] or (names if len(names) == 1 else [])
-        if len(known) != 1:
-            raise UsageError(f"{path.name} needs one column named Code; it has {', '.join(names[:_LISTED])}.")
+        known = [name for name in names if BY_HEADER.get(header_key(name)) == "code"]
+        if len(known) != 1:  # a column of another name may be a file without a header, whose first code would be lost
+            raise UsageError(f"{path.name} needs one column named Code; it has {masked(', '.join(names[:_LISTED]))}.")
         for batch in frame.select(pl.col(known[0]).cast(pl.String)).collect_batches(chunk_size=_BATCH, maintain_order=True):
             yield batch[known[0]].str.strip_chars()
     except (OSError, pl.exceptions.PolarsError) as error:

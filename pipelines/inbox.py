@@ -29,8 +29,8 @@ class Drop(NamedTuple):
 def ready(inbox: Path, settle_seconds: float, senders: Callable[[str], bool], now: float | None = None) -> list[Drop]:
     """Complete files of the senders asked for, earliest first (modification time, then name).
 
-    A file is complete when it has not changed for `settle_seconds`: by its own time, or, where that lies in the
-    future or was copied along from elsewhere, by the time of its entry (ctime).
+    A file is complete when it has not changed for `settle_seconds`, by its own time and by that of its entry (ctime),
+    as its own may be copied along from elsewhere. A time that lies far in the future says nothing.
     """
     now = time.time() if now is None else now
     drops = [drop for drop in present(inbox) if senders(drop.sender)]
@@ -46,7 +46,9 @@ def present(inbox: Path) -> list[Drop]:
 def _folders(inbox: Path) -> Iterator[tuple[str, Path]]:
     yield HOUSE, inbox
     for entry in _entries(inbox):
-        if entry.is_dir(follow_symlinks=False) and (entry.name not in RESERVED or entry.name == NETWORK):
+        mine = entry.name in RESERVED and entry.name != NETWORK
+        # shares keep folders such as .recycle beside ours
+        if entry.is_dir(follow_symlinks=False) and not mine and not entry.name.startswith("."):
             yield entry.name, Path(entry.path)
 
 
@@ -76,7 +78,8 @@ def _still(drop: Drop, settle_seconds: float, now: float) -> bool:
         changed = drop.path.lstat().st_ctime
     except FileNotFoundError:
         return False
-    return now - max(changed, min(drop.mtime_ns / 1e9, now)) >= settle_seconds or changed > now
+    # either side: what is written on a share may be stamped by a clock that is a little ahead of ours
+    return all(abs(now - time) >= settle_seconds for time in (changed, drop.mtime_ns / 1e9))
 
 
 def same(drop: Drop) -> bool:

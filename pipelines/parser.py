@@ -7,9 +7,11 @@ with a `Parsed`; whatever the bytes are, the parent sees an answer or a dead chi
 
 import csv
 import io
+import itertools
 import json
 import re
 import resource
+import string
 import sys
 import zipfile
 from collections.abc import Iterable
@@ -29,6 +31,7 @@ _CHUNK = 1 << 20
 _ENTRIES = 10_000  # a workbook has some dozens
 _RATIO, _SMALL = 200, 64 << 20  # XML of workbooks shrinks to a tenth; a bomb to a thousandth
 _DTD = tuple(word.encode(encoding) for word in ("<!DOCTYPE", "<!ENTITY") for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
+_HEADER_LINES = 50  # a header cell may have line breaks
 _LISTED = 20  # so many bad lines are named; a file with thousands is not mended line by line
 
 
@@ -213,8 +216,6 @@ def _decoded(content: bytes) -> str:
         encodings = ["utf-8-sig", "cp1252"]
     if encodings[0] == "utf-8-sig" and _CONTROL.search(head.decode("latin-1")):
         raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
-    if head.lstrip().startswith(b"<"):
-        raise UnreadableError("FILE_TYPE", "a web page or XML text")
     for encoding in encodings:
         try:
             return content.decode(encoding)
@@ -224,13 +225,15 @@ def _decoded(content: bytes) -> str:
 
 
 def _text(text: str, limits: Limits) -> Parsed:
+    if text[:4096].lstrip().startswith("<"):
+        raise UnreadableError("FILE_TYPE", "a web page or XML text")
     separator, width = _header(text)
     if width > limits.columns:
         raise UnreadableError("FILE_TOO_LARGE", f"{width} columns; {limits.columns} are taken")
     bad: list[tuple[int, str]] = []
     table = _records(text, separator, width, bad)
     mended, faults = _ragged(bad, separator, width)
-    if text.count('"') % 2 and (line := _unclosed(text, separator)):
+    if line := _unclosed(text, separator):
         faults = [(line, -1, "FILE_UNREADABLE", f"row {line}: a quotation mark is opened and never closed")]
     if faults:
         return Parsed(faults=faults[:_LISTED])
@@ -246,17 +249,19 @@ def _text(text: str, limits: Limits) -> Parsed:
 
 
 def _header(text: str) -> tuple[str, int]:
-    """The separator that cuts the first filled line into most cells, and how many those are."""
-    first = next((line for line in io.StringIO(text, newline=None) if line.strip().strip(SEPARATORS)), "")
+    """The separator that cuts the first filled record into most cells, and how many those are."""
+    lines = io.StringIO(text, newline="")
+    first = next((line for line in lines if line.strip(SEPARATORS + string.whitespace)), "")
     if not first:
         raise UnreadableError("FILE_EMPTY", "no text at all")
-    widths = {separator: len(_cells(first, separator)) for separator in SEPARATORS}
+    record = [first, *itertools.islice(lines, _HEADER_LINES)]
+    widths = {separator: len(_cells(record, separator)) for separator in SEPARATORS}
     separator = max(widths, key=lambda separator: widths[separator])
     return separator, widths[separator]
 
 
-def _cells(line: str, separator: str) -> list[str]:
-    return next(csv.reader(io.StringIO(line, newline=""), delimiter=separator), [])
+def _cells(lines: Iterable[str], separator: str) -> list[str]:
+    return next(csv.reader(lines, delimiter=separator), [])
 
 
 def _records(text: str, separator: str, width: int, bad: list[tuple[int, str]]) -> pa.Table:
@@ -286,7 +291,7 @@ def _ragged(
     mended: dict[int, list[str | None]] = {}
     faults = []
     for row, text in bad:
-        cells = _cells(text, separator)
+        cells = _cells(io.StringIO(text, newline=""), separator)
         if not "".join(cells).strip():
             continue
         if len(cells) > width and not "".join(cells[width:]).strip():
@@ -297,7 +302,12 @@ def _ragged(
 
 
 def _unclosed(text: str, separator: str) -> int:
-    """The record in which a quotation mark is opened and never closed; 0 where there is none."""
+    """The record in which a quotation mark is opened and never closed; 0 where there is none.
+
+    Two of them close each other, and the lines between would be a cell.
+    """
+    if '"' not in text or not any(line.count('"') % 2 for line in text.splitlines()):
+        return 0
     record = 0
     try:
         for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):

@@ -80,11 +80,12 @@ def _table(
         "row", *(_trimmed(positions[name]).alias(name) if name in positions else pl.lit(None, pl.String).alias(name)
                  for name in names)
     )  # fmt: skip
-    rows = body.filter(pl.any_horizontal(pl.col(names).is_not_null()))
-    faults += [(row, name, reason, text) for row, column, reason, text in parsed.faults
-               if row > header["row"] and (name := known.get(f"c{column}"))]  # type: ignore[operator]  # fmt: skip
+    of_cells = [(row, name, reason, text) for row, column, reason, text in parsed.faults
+                if row > header["row"] and (name := known.get(f"c{column}"))]  # type: ignore[operator]  # fmt: skip
+    rows = _with(of_cells, body.filter(pl.any_horizontal(pl.col(names).is_not_null())))
+    faults += of_cells
     faults += _too_long(rows, names, settings.max_cell)
-    if rows.is_empty() and known and not parsed.faults:
+    if rows.is_empty() and known:
         faults.append((0, "", "FILE_EMPTY", "no filled row below the header"))
     ignored = [text for column, text in titles.items() if column not in known]
     notes = [*parsed.notes]
@@ -92,6 +93,13 @@ def _table(
         shown = ", ".join(f"“{text[:60]}”" for text in ignored[:_LISTED])
         notes.append(f"Columns that were not used: {shown}{' …' if len(ignored) > _LISTED else ''}.")
     return Table(rows, list(positions), list(titles.values()), _faults(faults), notes)
+
+
+def _with(faults: list[tuple[int, str, str, str]], rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows, and those of which nothing but faults is known: a fault stands at a row."""
+    told = pl.DataFrame({"row": sorted({fault[0] for fault in faults})}, {"row": pl.UInt32})
+    lost = told.join(rows, on="row", how="anti")
+    return pl.concat([rows, lost], how="diagonal").sort("row") if len(lost) else rows
 
 
 def _trimmed(column: str) -> pl.Expr:
