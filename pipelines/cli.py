@@ -51,6 +51,8 @@ def reconcile(as_json: Json = False) -> None:
         told = night.reconcile(settings, registry, world)
     if as_json:
         screen.document(told)
+    elif "already_running" in told:
+        print("Another reconciliation is at work; it does what this one would have done.")
     else:
         screen.table("Reports", [{**one, "reasons": _reasons(one)} for one in told.pop("reports")])
         screen.facts(told)
@@ -63,8 +65,8 @@ def serve() -> None:
     Uses the Prefect server at PREFECT_API_URL, or brings up one of its own.
     """
     # the runs' own logs are on Prefect's page; here each is one line
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
+    quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL"}
+    os.environ |= {**quiet, "PREFECT_CLIENT_MAX_RETRIES": "3", **os.environ}
     from pipelines import watching
 
     stop = watching.until_signal()  # before Prefect is imported, which takes seconds

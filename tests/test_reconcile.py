@@ -406,7 +406,7 @@ def test_the_workbook_of_a_night_without_anything_opens(shop: Shop) -> None:
 # -- killed ------------------------------------------------------------------------------------------------------------
 
 
-class KilledError(Exception):
+class KilledError(BaseException):
     """The program ends here."""
 
 

@@ -1,8 +1,9 @@
 """A database as the registry uses it: Arrow in and out through ADBC, one writer at a time, two dialects."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
@@ -12,7 +13,7 @@ import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
 from pipelines.errors import CardsError, TransientError
-from pipelines.registry.tables import INDEXES, INT, KEYS, TABLES, TEXT, VERSION
+from pipelines.registry.tables import INDEXES, INT, KEYS, MIGRATIONS, TABLES, TEXT, VERSION
 
 _BUSY_MS: Final = 60_000
 _LOCK: Final = 4_153_094_672  # one number for this product's advisory lock in a PostgreSQL that others may share
@@ -22,6 +23,7 @@ class Dialect(NamedTuple):
     """Where the two databases differ."""
 
     connect: Callable[[str], adbc.Connection]
+    alone: Callable[["Database"], AbstractContextManager[bool]]
     number_key: str
     begin: tuple[str, ...]
     tables: str
@@ -47,14 +49,47 @@ def _connect_postgresql(url: str) -> adbc.Connection:
     import adbc_driver_postgresql.dbapi as driver
 
     connection: adbc.Connection = driver.connect(url, autocommit=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT name FROM pg_settings WHERE setting = 'off' AND name IN ('fsync', 'synchronous_commit')")
+        unsafe = [name for (name,) in cursor.fetchall()]
+    if unsafe:
+        connection.close()
+        raise CardsError(f"PostgreSQL runs with {' and '.join(unsafe)} off and may forget codes. Set it to on.")
     return connection
 
 
+@contextmanager
+def _alone_sqlite(database: "Database") -> Iterator[bool]:
+    """Hold a lock on a file beside the registry; it is gone with the process too."""
+    descriptor = os.open(f"{database.path}.night", os.O_RDWR | os.O_CREAT, 0o600)
+    locked = True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        locked = False
+    try:
+        yield locked
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _alone_postgresql(database: "Database") -> Iterator[bool]:
+    """Hold an advisory lock of the session; it is gone with the connection too."""
+    locked = database.get(f"SELECT CASE WHEN pg_try_advisory_lock({_LOCK + 1}) THEN 1 ELSE 0 END", {"locked": INT}).item()
+    try:
+        yield bool(locked)
+    finally:
+        if locked:
+            with suppress(adbc.Error):
+                database.get(f"SELECT CASE WHEN pg_advisory_unlock({_LOCK + 1}) THEN 1 ELSE 0 END", {"unlocked": INT})
+
+
 SQLITE: Final = Dialect(
-    _connect_sqlite, "INTEGER", ("BEGIN IMMEDIATE",), "sqlite_schema WHERE name", "PRAGMA integrity_check(20)"
+    _connect_sqlite, _alone_sqlite, "INTEGER", ("BEGIN IMMEDIATE",), "sqlite_schema WHERE name", "PRAGMA integrity_check(20)"
 )
 POSTGRESQL: Final = Dialect(
-    _connect_postgresql, "BIGINT", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
+    _connect_postgresql, _alone_postgresql, "BIGINT", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
     "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok'",
 )  # fmt: skip
 
@@ -80,8 +115,9 @@ def _cause(error: adbc.Error) -> str:
 class Database:
     """An open database. One connection, one thread."""
 
-    def __init__(self, connection: adbc.Connection, dialect: Dialect) -> None:
-        self._connection = connection
+    def __init__(self, url: str, dialect: Dialect) -> None:
+        self.path = url.removeprefix("sqlite:///")
+        self._connection = dialect.connect(url)
         self._dialect = dialect
 
     def __enter__(self) -> Self:
@@ -93,6 +129,10 @@ class Database:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Be the only one who reconciles, as long as the block lasts; False when another is at it."""
+        return self._dialect.alone(self)
 
     # -- the machinery -------------------------------------------------------------------------------------------------
 
@@ -155,14 +195,23 @@ class Database:
             raise
 
     def prepare(self) -> None:
-        """Make the tables of a new registry; refuse one of another version."""
+        """Make the tables of a new registry, bring an older one up to date, refuse a newer one."""
         if not self._exists("version"):
             with self.transaction():
                 if not self._exists("version"):
                     self._create()
-        version = self.get("SELECT max(version) FROM version", {"version": INT}).item()
-        if version != VERSION:
+        version = self._version()
+        if version > VERSION:
             raise CardsError(f"The registry has version {version} and this program knows {VERSION}. Update the program.")
+        if version < VERSION:
+            with self.transaction():
+                for number in range(self._version() + 1, VERSION + 1):
+                    for statement in MIGRATIONS[number]:
+                        self.do(statement)
+                    self.do(f"INSERT INTO version VALUES ({number})")
+
+    def _version(self) -> int:
+        return int(self.get("SELECT max(version) FROM version", {"version": INT}).item())
 
     def _exists(self, table: str) -> bool:
         return bool(self.get(f"SELECT count(*) FROM {self._dialect.tables} = '{table}'", {"n": INT}).item())

@@ -22,7 +22,7 @@ def open_registry(url: str) -> "Registry":
     """Open a registry, making its tables where there are none. Raises TransientError when it is out of reach."""
     dialect = SQLITE if url.startswith("sqlite") else POSTGRESQL
     with told("The registry can't be opened."):
-        registry = Registry(dialect.connect(url), dialect)
+        registry = Registry(url, dialect)
         registry.prepare()
     return registry
 

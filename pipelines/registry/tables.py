@@ -11,6 +11,8 @@ import polars as pl
 from schemas.orders import NAMES
 
 VERSION: Final = 1
+MIGRATIONS: Final[dict[int, list[str]]] = {}
+"""For each later version the statements that bring a registry of the version before up to it."""
 
 TEXT, INT = pl.String, pl.Int64
 EVENT: Final = pl.Schema(
