@@ -31,7 +31,7 @@ from prefect.flow_engine import run_flow
 from prefect.logging.handlers import APILogWorker
 from prefect.runtime import flow_run as this_run
 from prefect.settings import get_current_settings
-from prefect.states import Cancelled, Failed, Pending
+from prefect.states import Cancelled, Completed, Failed, Pending
 from prefect.tasks import Task
 from prefect.utilities.engine import propose_state_sync
 
@@ -39,7 +39,7 @@ from pipelines import inbox, orders, reconcile, watching
 from pipelines.errors import CardsError, TransientError, told
 from pipelines.files import make
 from pipelines.registry import open_registry
-from pipelines.screen import masked
+from pipelines.screen import masked, safe
 from pipelines.server import prefect_server
 from pipelines.settings import load_settings
 from pipelines.world import World
@@ -49,6 +49,7 @@ _POLL_SECONDS: Final = 3
 _AWAY_SECONDS: Final = 60
 _DRAIN_SECONDS: Final = 10
 _ROWS: Final = 1000
+_SUMS: Final = ("orders_placed", "orders_rejected", "codes_placed")
 
 
 def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
@@ -57,7 +58,7 @@ def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 # the next minute tries again anyway, and `cards serve` waits for a sweep before it stops
-@task(name="sweep", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 5],
+@task(name="sweep", task_run_name="sweep", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 5],
       retry_condition_fn=_transient)  # fmt: skip
 def sweep(resellers: list[str] | None) -> list[dict[str, Any]]:
     """Answer every ready order file of the resellers (of all when None)."""
@@ -69,8 +70,8 @@ def sweep(resellers: list[str] | None) -> list[dict[str, Any]]:
         raise told(error) from None
 
 
-@task(name="night", cache_policy=NO_CACHE, persist_result=False, retries=4, retry_delay_seconds=[1, 5, 20, 60],
-      retry_condition_fn=_transient)  # fmt: skip
+@task(name="night", task_run_name="night", cache_policy=NO_CACHE, persist_result=False, retries=4,
+      retry_delay_seconds=[1, 5, 20, 60], retry_condition_fn=_transient)  # fmt: skip
 def night() -> dict[str, Any]:
     """Reconcile what was placed with the reports at hand."""
     settings = load_settings()
@@ -122,16 +123,19 @@ def _count(files: int) -> str:
 
 
 @flow(name="process-inbox", flow_run_name=_orders_run, persist_result=False, log_prints=False)
-def process_inbox(resellers: list[str] | None = None) -> int | State[Any]:
-    """Answer every ready order file; how many files were answered. A run that fails says why in one line."""
+def process_inbox(resellers: list[str] | None = None) -> State[int]:
+    """Answer every ready order file; how many files were answered. The run says in one line what it did, or why not."""
     try:
         submissions = sweep(resellers)
     except CardsError as error:
         return Failed(message=str(error), data=error)
+    told = f"{_count(len(submissions))} answered"
     if submissions:
-        _table("submissions", submissions, "What became of the files of this run")
-    get_run_logger().info("%s answered", _count(len(submissions)))
-    return len(submissions)
+        placed, rejected, codes = (sum(one[name] for one in submissions) for name in _SUMS)
+        told += f": {placed} orders placed with {codes} codes, {rejected} rejected"
+        _table("submissions", submissions, told)
+    get_run_logger().info(told)
+    return Completed(message=told, data=len(submissions))
 
 
 def _night_run() -> str:
@@ -140,32 +144,37 @@ def _night_run() -> str:
 
 
 @flow(name="nightly-reconciliation", flow_run_name=_night_run, persist_result=False, log_prints=False)
-def nightly_reconciliation() -> str | State[Any]:
+def nightly_reconciliation() -> State[str]:
     """Take the network's reports, release what is ready, replace what was refused; where the workbook lies."""
     try:
         done = night()
     except CardsError as error:
         return Failed(message=str(error), data=error)
+    if "already_running" in done:
+        return Completed(message="Another reconciliation is at work; it does what this one would have done.", data="")
     reports = done.pop("reports")
     if reports:
         _table("reports", reports, "The network's reports")
     figures = [{"figure": name.replace("_", " "), "value": value} for name, value in done.items()]
     create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done['night']}")
-    get_run_logger().info("%d codes are ready, %d were refused", done["codes_ready"], done["codes_refused"])
-    return str(done["workbook"])
+    told = f"{done['codes_ready']} codes are ready, {done['codes_refused']} were refused; see {done['workbook']}"
+    get_run_logger().info(told)
+    return Completed(message=told, data=str(done["workbook"]))
+
+
+_COLUMNS: Final = {
+    "file": "file", "reseller": "reseller", "orders_placed": "placed", "orders_already_placed": "already placed",
+    "orders_rejected": "rejected", "codes_placed": "codes", "rows": "rows", "rows_rejected": "rows rejected",
+    "seen": "seen before", "reasons": "reasons (rows)", "folder": "folder",
+}  # fmt: skip
 
 
 def _table(key: str, files: list[dict[str, Any]], words: str) -> None:
-    """An artifact with a row a file."""
-    more = f"; {len(files) - _ROWS} more are not shown" if len(files) > _ROWS else ""
-    create_table_artifact(key=key, table=[_row(one) for one in files[:_ROWS]], description=words + more)
-
-
-def _row(told: dict[str, Any]) -> dict[str, Any]:
-    """A submission as a row of the artifact; a file may be named after a code, so names are masked."""
-    reasons = ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
-    told = {"file": told["file"], **told, "reasons": reasons, "folder": told["folder"]}
-    return {name.replace("_", " "): masked(value) if isinstance(value, str) else value for name, value in told.items()}
+    """An artifact with a row a file; a file may be named after a code, so names are masked."""
+    more = f"; {len(files) - _ROWS} more files are not shown" if len(files) > _ROWS else ""
+    rows = [{**one, "reasons": ", ".join(f"{reason} {rows}" for reason, rows in one["reasons"].items())} for one in files]
+    table = [{title: one[name] for name, title in _COLUMNS.items() if name in one} for one in rows[:_ROWS]]
+    create_table_artifact(key=key, table=safe(table), description=words + more)
 
 
 # -- cards serve -------------------------------------------------------------------------------------------------------
@@ -273,8 +282,8 @@ def _run(one: Flow[..., Any], run: FlowRun | None = None) -> None:
         state: Any = run_flow(one, run, return_type="state") if run else one(return_state=True)
         if not state.is_completed():
             _say(state.message or state.name, sys.stderr)
-        elif done := state.result():  # a sweep that found nothing is not worth a line
-            _say(f"{_count(done)} answered" if one is process_inbox else f"{done} is written")
+        elif state.result():  # a sweep that found nothing is not worth a line
+            _say(f"{state.message}")
     except httpx.HTTPError as error:
         _say(f"Prefect is out of reach ({type(error).__name__}); trying again in a minute", sys.stderr)
     except Exception as error:

@@ -65,12 +65,13 @@ def _free_port() -> int:
 
 
 def _start(port: int) -> "subprocess.Popen[bytes]":
-    """The server's process; it tells errors on our standard error."""
+    """The server's process; it tells errors, and nothing else, on our standard error."""
     usual = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+    console = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
     return subprocess.Popen(
         command,
-        env={**usual, **os.environ},
+        env={**usual, **os.environ, **console},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for us; the server is needed until the run in hand is told
