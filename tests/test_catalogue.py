@@ -1,0 +1,273 @@
+"""What the operator loads: the catalogue workbook, and codes that exist already."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from openpyxl import Workbook
+
+from pipelines import catalogue
+from pipelines.catalogue import import_codes, load_catalogue
+from pipelines.errors import UsageError
+from pipelines.registry import Registry, open_registry
+from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, EXTERNAL, NewRegistry, Shop, row, some_codes
+
+ACCOUNT_HEADER = ["Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"]
+ACCESS_HEADER = ["Access Number", "Customer Account Number", "Description"]
+GOOD = ["acme", "10023456", "7001", "cards", "whole"]
+EVERYONE = ["800-860-4444", None, "for everyone"]
+Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def shared(new_registry: NewRegistry) -> Iterator[Registry]:
+    with new_registry() as url, open_registry(url) as made:
+        yield made
+
+
+@pytest.fixture
+def registry(shared: Registry) -> Registry:
+    """An empty registry; a new database for each test would take longer than all of them."""
+    for table in ("codes", "accounts", "access_numbers"):
+        shared.do(f"DELETE FROM {table}")
+    return shared
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a catalogue workbook with the rows given, below their headers."""
+
+    def sheets(
+        accounts: list[list[Any]], access: list[list[Any]] | None = None, top: int = 0,
+        headers: tuple[list[str], list[str]] = (ACCOUNT_HEADER, ACCESS_HEADER),
+    ) -> Path:  # fmt: skip
+        book = Workbook()
+        book.remove(book.worksheets[0])
+        for title, header, rows in (("Accounts", headers[0], accounts), ("Access Numbers", headers[1], access or [EVERYONE])):
+            page = book.create_sheet(title)
+            for number, cells in enumerate([header, *rows], 1 + top):
+                for column, cell in enumerate(cells, 1):
+                    page.cell(number, column, cell)
+        book.save(tmp_path / "catalogue.xlsx")
+        return tmp_path / "catalogue.xlsx"
+
+    return sheets
+
+
+def complaint(path: Path, registry: Registry) -> str:
+    """What is said of a catalogue that is not loaded; that nothing of it is."""
+    registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
+    with pytest.raises(UsageError) as error:
+        load_catalogue(path, registry)
+    accounts, access = registry.catalogue()
+    assert (len(accounts), len(access)) == (len(ACCOUNTS), len(ACCESS_NUMBERS))
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# -- the catalogue -----------------------------------------------------------------------------------------------------
+
+
+def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -> None:
+    registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
+    path = write(
+        [["Acme", 10023456, 7001, None, None], ["globex ", " 00200300", "8001", "=1", "Partial"]],
+        [["(800) 860-4444"], [18008663691, "10023456", "their own"]],
+    )
+    assert load_catalogue(path, registry) == (2, 2)
+    accounts, access = registry.catalogue()
+    assert accounts.rows() == [
+        ("acme", "10023456", "7001", "", "whole"),
+        ("globex", "00200300", "8001", "", "partial"),
+    ]
+    assert access.rows() == [("8008604444", "", ""), ("8008663691", "10023456", "their own")]
+
+
+def test_headers_have_other_names_and_columns_another_order(write: Write, registry: Registry) -> None:
+    path = write([["7001", "acme", "10023456", "x"]], headers=(["PAN", "reseller", "can", "Colour"], ACCESS_HEADER))
+    assert load_catalogue(path, registry) == (1, 1)
+    assert registry.catalogue()[0].rows() == [("acme", "10023456", "7001", "", "whole")]
+
+
+def test_empty_rows_and_the_same_row_twice_do_no_harm(write: Write, registry: Registry) -> None:
+    load_catalogue(write([GOOD, [" "], [None], GOOD], [EVERYONE, EVERYONE]), registry)
+    assert [len(frame) for frame in registry.catalogue()] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "words"),
+    [
+        (0, None, "reseller “”: empty"),
+        (0, "network", "reseller “network”: a reserved name"),
+        (0, "house", "reseller “house”: a reserved name"),
+        (0, "a b", "reseller “a b”: not small letters, digits, - or _"),
+        (0, "../etc", "reseller “../etc”: not small letters, digits, - or _"),
+        (1, None, "account “”: empty"),
+        (1, 200300, "account “200300”: not 8 digits"),
+        (1, "１００２３４５６", "account “１００２３４５６”: not 8 digits"),
+        (2, None, "product “”: empty"),
+        (2, "70 01", "product “70 01”: not a number"),
+        (4, "some", "acceptance “some”: neither whole nor partial"),
+    ],
+)
+def test_a_wrong_account_is_told_with_sheet_row_and_column(
+    column: int, cell: Any, words: str, write: Write, registry: Registry
+) -> None:
+    wrong = [*GOOD]
+    wrong[column] = cell
+    assert complaint(write([GOOD, wrong]), registry).startswith(f"catalogue.xlsx was not loaded. Accounts row 3, {words}")
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (["860-4444"], "access number “8604444”: not 10 digits"),
+        ([None, "10023456"], "access number “”: empty"),
+        (["8008604444", "123"], "account “123”: not 8 digits"),
+    ],
+)
+def test_a_wrong_access_number_is_told_with_sheet_row_and_column(
+    cells: list[Any], words: str, write: Write, registry: Registry
+) -> None:
+    assert complaint(write([GOOD], [EVERYONE, [None], cells]), registry).endswith(f" Access Numbers row 4, {words}")
+
+
+def test_rows_are_those_that_excel_shows(write: Write, registry: Registry) -> None:
+    assert "Accounts row 6, " in complaint(write([GOOD, ["acme", "x", "7001"]], top=3), registry)
+
+
+def test_all_is_told_at_once_but_never_hundreds_of_lines(write: Write, registry: Registry) -> None:
+    told = complaint(write([["x y", "1", "a b", "", "no"]] * 30, [["1"]]), registry)
+    assert told.count(" row ") == 10
+    assert told.endswith(" …")
+    told = complaint(write([["x y", *GOOD[1:]]], [["1"]]), registry)
+    assert "Accounts row 2, reseller" in told
+    assert "Access Numbers row 2, access number" in told
+
+
+def test_an_account_has_one_reseller_and_a_reseller_one_acceptance(write: Write, registry: Registry) -> None:
+    assert "account 10023456 belongs to two resellers" in complaint(write([GOOD, ["globex", *GOOD[1:]]]), registry)
+    assert "reseller acme has two kinds of acceptance" in complaint(write([GOOD, [*GOOD[:4], "partial"]]), registry)
+
+
+def test_a_sheet_or_a_column_that_is_missing_is_told(write: Write, registry: Registry, tmp_path: Path) -> None:
+    assert "no column Customer Account Number" in complaint(write([GOOD], headers=(["Reseller"], ACCESS_HEADER)), registry)
+    assert "more than one column Customer Account Number" in complaint(
+        write([[*GOOD, "1"]], headers=([*ACCOUNT_HEADER, "CAN"], ACCESS_HEADER)), registry
+    )
+    book = Workbook()
+    book.worksheets[0].title = "Accounts"
+    book.save(tmp_path / "half.xlsx")
+    assert "has no column Reseller" in complaint(tmp_path / "half.xlsx", registry)
+    book.worksheets[0].append(ACCOUNT_HEADER)
+    book.save(tmp_path / "half.xlsx")
+    assert "no readable sheet “Access Numbers”" in complaint(tmp_path / "half.xlsx", registry)
+
+
+@pytest.mark.parametrize("content", [b"", b"Reseller,Customer Account Number\n", b"PK\x03\x04 no archive"])
+def test_what_is_no_workbook_is_told(content: bytes, registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "catalogue.xlsx").write_bytes(content)
+    assert "no readable sheet “Accounts”" in complaint(tmp_path / "catalogue.xlsx", registry)
+    assert "no readable sheet “Accounts”" in complaint(tmp_path / "none.xlsx", registry)
+
+
+# -- codes that exist already ------------------------------------------------------------------------------------------
+
+
+CODES = some_codes(12)
+
+
+def lay(path: Path, lines: list[str], header: str = "Code") -> Path:
+    if path.suffix.lower() == ".parquet":
+        pl.DataFrame({header: lines}).write_parquet(path)
+    else:
+        path.write_text("\n".join([header, *lines, ""]), "utf-8")
+    return path
+
+
+def held(registry: Registry) -> list[str]:
+    """Every code that the registry has."""
+    rows = registry.get("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})
+    return [f"{code:014}" for code in rows["code"]]
+
+
+@pytest.mark.parametrize("name", ["codes.csv", "codes.parquet", "CODES.PARQUET"])
+def test_codes_are_entered_once_and_lines_without_a_code_are_counted(name: str, registry: Registry, tmp_path: Path) -> None:
+    lines = [*CODES, f" {CODES[0]} ", CODES[1][:-1], CODES[1] + "0", "7.39052E+13", "x", CODES[2].translate({0x37: "７"})]
+    path = lay(tmp_path / name, lines)
+    wrong = 4 + (CODES[2].count("7") > 0)
+    assert import_codes(path, registry) == (len(lines), 12, wrong)
+    assert held(registry) == sorted(CODES)
+    assert import_codes(path, registry) == (len(lines), 0, wrong)
+    assert held(registry) == sorted(CODES)
+
+
+def test_numbers_of_a_parquet_file_are_codes_too(registry: Registry, tmp_path: Path) -> None:
+    pl.DataFrame({"id": [1, 2, 3], "auth_code": [int(CODES[0]), int(CODES[1]), None]}).write_parquet(tmp_path / "codes.parquet")
+    assert import_codes(tmp_path / "codes.parquet", registry) == (3, 2, 1)
+    assert held(registry) == sorted(CODES[:2])
+
+
+def test_the_column_is_known_by_its_names_among_others(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "codes.csv").write_bytes(f'\ufeff"Authorization Code",Name\r\n{CODES[0]},a\r\n"{CODES[1]}","b\nc"\r\n'.encode())
+    assert import_codes(tmp_path / "codes.csv", registry) == (2, 2, 0)
+
+
+def test_a_large_file_is_entered_in_portions(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_BATCH", 5)
+    told: list[int] = []
+    path = lay(tmp_path / "codes.csv", [*CODES, CODES[0], "x"])
+    assert import_codes(path, registry, told.append) == (14, 12, 1)
+    assert told == sorted(told)
+    assert len(told) > 1
+    assert told[-1] == 14
+    assert held(registry) == sorted(CODES)
+
+
+def test_an_import_that_breaks_can_be_run_again(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "_BATCH", 5)
+    path = lay(tmp_path / "codes.csv", CODES)
+
+    def stop(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_codes(path, registry, stop)
+    first = len(held(registry))
+    assert 0 < first < 12
+    assert import_codes(path, registry) == (12, 12 - first, 0)
+
+
+def test_a_code_that_was_issued_stays_what_it_is(shop: Shop, tmp_path: Path) -> None:
+    answer = shop.send(row("A1", quantity="2"))
+    path = lay(tmp_path / "codes.csv", [*answer.codes, CODES[0]])
+    assert import_codes(path, shop.registry) == (3, 1, 0)
+    assert {shop.states()[code] for code in answer.codes} == {"placed"}
+    assert import_codes(lay(tmp_path / "more.csv", [str(code) for code in EXTERNAL]), shop.registry) == (2, 0, 0)
+
+
+def test_an_imported_code_can_not_be_ordered(shop: Shop, tmp_path: Path) -> None:
+    import_codes(lay(tmp_path / "codes.csv", CODES), shop.registry)
+    assert shop.send(row("A1", code=CODES[0])).reasons == {2: ["CODE_TAKEN"]}
+
+
+@pytest.mark.parametrize("content", [f"{CODES[0]}\n{CODES[1]}\n", f"{CODES[0]},a\n{CODES[1]},b\n", "Name\nx\n"])
+def test_a_file_without_a_header_is_refused_and_no_code_is_told(content: str, registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "codes.csv").write_text(content)
+    with pytest.raises(UsageError, match="needs one column named Code") as error:
+        import_codes(tmp_path / "codes.csv", registry)
+    assert not any(code in str(error.value) for code in CODES)
+    assert held(registry) == []
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none.parquet", "empty.csv", "text.parquet", "two.csv"])
+def test_what_can_not_be_read_is_told(name: str, registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "text.parquet").write_text("Code\n")
+    (tmp_path / "two.csv").write_text("Code,Auth Code\n1,2\n")
+    with pytest.raises(UsageError) as error:
+        import_codes(tmp_path / name, registry)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
