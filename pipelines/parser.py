@@ -221,10 +221,14 @@ def _decoded(content: bytes) -> str:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
+    if encodings[0] in ("utf-16-le", "utf-16-be"):  # just a guess, by its zero bytes
+        raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
     raise UnreadableError("FILE_ENCODING", f"neither UTF-8 nor {encodings[-1]}")
 
 
 def _text(text: str, limits: Limits) -> Parsed:
+    if _CONTROL.search(text[:4096]):
+        raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
     if text[:4096].lstrip().startswith("<"):
         raise UnreadableError("FILE_TYPE", "a web page or XML text")
     separator, width = _header(text)

@@ -178,6 +178,13 @@ def test_a_web_page_is_no_table(encoding: str, reader: Reader) -> None:
     assert whole(reader("\n<html><body>Sign in</body></html>".encode(encoding)))[0] == "FILE_TYPE"
 
 
+@pytest.mark.parametrize(
+    "content", [bytes(1000), b"\x89PNG\r\n\x1a\n" + bytes(20) + b"words", b"%PDF-1.7\n\x00\x01", b"\x00\x01\x02"]
+)
+def test_zeros_and_files_of_other_kinds_are_no_table(content: bytes, reader: Reader) -> None:
+    assert whole(reader(content)) == ("FILE_TYPE", "neither a workbook nor text")
+
+
 def test_random_bytes_are_no_table(reader: Reader) -> None:
     source = random.Random(3)
     for size in (1, 10, 1000, 100_000):

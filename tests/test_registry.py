@@ -1,0 +1,250 @@
+"""The registry's own promises, on both databases: unique codes, whole transactions, errors that tell no code."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipelines.errors import CardsError, ConflictError, TransientError
+from pipelines.registry import VERSION, Placed, Registry, open_registry
+from pipelines.registry.database import told
+from pipelines.registry.tables import FINDING, ORDER, REJECTED, TABLES
+from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
+
+CODES = [int(code) for code in some_codes(6)]
+
+
+@pytest.fixture(scope="module")
+def url(new_registry: NewRegistry) -> Iterator[str]:
+    with new_registry() as made:
+        yield made
+
+
+@pytest.fixture
+def registry(url: str) -> Iterator[Registry]:
+    """An empty registry."""
+    with open_registry(url) as made:
+        for table in TABLES:
+            made.do(f"DELETE FROM {table}")
+        yield made
+
+
+def placed(
+    ref: str = "A1", codes: list[int] | None = None, digest: str = "", orders: int = 1, account: str = "10023456"
+) -> Placed:
+    """A file with one order (or more, alike) that takes these codes."""
+    of_order = pl.Schema(
+        {name: kind for name, kind in ORDER.items() if name not in ("order_no", "event", "order_id", "number")}
+    )
+    fields: dict[str, Any] = {name: "" if kind == pl.String else 0 for name, kind in of_order.items()}
+    fields |= {"account": account, "order_ref": ref, "action": "Add", "code_type": "Specified"}
+    numbers = {"order": pl.UInt32, "code": pl.Int64}
+    rejected = {name: kind for name, kind in REJECTED.items() if name != "event"}
+    findings = {name: kind for name, kind in FINDING.items() if name != "event"}
+    return Placed(
+        event={"kind": "orders", "sender": "acme", "digest": digest or ref, "file": f"{ref}.csv",
+               "at": "2026-10-05T09:30:00-06:00", "rows": 1, "notes": "", "readable": 1},
+        answers=0,
+        orders=pl.DataFrame([{"order": number, **fields} for number in range(orders)], {"order": pl.UInt32, **of_order}),
+        codes=pl.DataFrame({"order": 0, "code": codes or []}, numbers),
+        touches=pl.DataFrame(schema=numbers),
+        wishes=pl.DataFrame(schema={"order": pl.UInt32, "wish": pl.String}),
+        repeats=pl.DataFrame(schema={"order_no": pl.Int64, "rows": pl.Int64}),
+        guesses=pl.DataFrame(schema={"codes": pl.Int64}),
+        rejected=pl.DataFrame(schema=rejected),
+        findings=pl.DataFrame(schema=findings),
+    )  # fmt: skip
+
+
+def held(registry: Registry) -> list[int]:
+    return registry.get("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+
+
+def counts(registry: Registry) -> dict[str, int]:
+    return {table: registry.get(f"SELECT count(*) FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
+
+
+# -- one of each -------------------------------------------------------------------------------------------------------
+
+
+def test_a_code_is_entered_once_whatever_is_put_in(registry: Registry) -> None:
+    registry.commit_file(placed("A1", CODES[:2]))
+    for again in ([CODES[1]], [CODES[2], CODES[0]], [CODES[3], CODES[1], CODES[4]]):
+        before = counts(registry)
+        with pytest.raises(ConflictError):
+            registry.commit_file(placed("A2", again))
+        assert counts(registry) == before
+    registry.import_codes(pl.Series([CODES[5], CODES[0]]))
+    with pytest.raises(ConflictError):
+        registry.commit_file(placed("A2", [CODES[5]]))
+    assert held(registry) == sorted([*CODES[:2], CODES[5]])
+
+
+def test_a_code_twice_in_one_file_is_a_bug_that_enters_nothing_and_is_told_without_it(registry: Registry) -> None:
+    with pytest.raises(CardsError) as error:
+        registry.commit_file(placed("A1", [CODES[0], CODES[1], CODES[0]]))
+    assert str(CODES[0]) not in str(error.value)
+    assert set(counts(registry).values()) == {0}
+
+
+def test_an_order_id_of_a_customer_is_used_once(registry: Registry) -> None:
+    registry.commit_file(placed("A1", digest="one"))
+    with pytest.raises(ConflictError):
+        registry.commit_file(placed("A1", digest="two"))
+    registry.commit_file(placed("A1", digest="three", account="20098765"))
+    assert counts(registry)["orders"] == 2
+
+
+def test_a_file_is_answered_once(registry: Registry) -> None:
+    registry.commit_file(placed("A1", digest="same"))
+    with pytest.raises(ConflictError):
+        registry.commit_file(placed("A2", digest="same"))
+    assert counts(registry)["events"] == 1
+
+
+def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Registry) -> None:
+    told: list[str] = []
+    start = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        with open_registry(url) as mine:
+            start.wait()
+            for turn in range(5):
+                try:
+                    mine.commit_file(placed(f"W{number}-{turn}", [CODES[turn]]))
+                    told.append("placed")
+                except ConflictError:
+                    told.append("conflict")
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert (told.count("placed"), told.count("conflict")) == (5, 15)
+    assert held(registry) == sorted(CODES[:5])
+
+
+def test_order_ids_count_up_in_each_account(registry: Registry) -> None:
+    for number, account in enumerate(["10023456", "20098765", "10023456"]):
+        registry.commit_file(placed(f"A{number}", account=account))
+    ids = registry.get("SELECT order_id FROM orders ORDER BY order_no", {"order_id": pl.String})["order_id"].to_list()
+    assert ids == ["10023456-1", "20098765-1", "10023456-2"]
+
+
+# -- all or nothing ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_stays_of_a_transaction_that_breaks(registry: Registry) -> None:
+    def work() -> None:
+        with registry.transaction():
+            registry.put("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
+            assert len(held(registry)) == len(CODES)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert held(registry) == []
+    registry.commit_file(placed("A1", CODES[:1]))
+    assert held(registry) == CODES[:1]
+
+
+def test_nothing_stays_when_the_connection_is_closed_within_a_transaction(url: str, registry: Registry) -> None:
+    other = open_registry(url)
+
+    def work() -> None:
+        with other.transaction():
+            other.put("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
+            other.close()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert held(registry) == []
+
+
+def test_a_catalogue_that_can_not_be_entered_leaves_the_one_before(registry: Registry) -> None:
+    registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
+    with pytest.raises(CardsError):
+        registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS.with_columns(pl.lit(None, pl.String).alias("description")))
+    accounts, access = registry.catalogue()
+    assert (len(accounts), len(access)) == (len(ACCOUNTS), len(ACCESS_NUMBERS))
+
+
+def test_an_answer_can_be_read_as_it_was_entered(registry: Registry) -> None:
+    event = registry.commit_file(placed("A1", CODES))
+    answers = registry.answers([event])
+    assert answers.codes["code"].to_list() == sorted(CODES)
+    assert answers.orders["order_ref"].to_list() == ["A1"]
+    assert registry.unanswered() == [event]
+    registry.answered([event])
+    assert registry.unanswered() == []
+    assert registry.seen(pl.DataFrame({"sender": ["acme", "globex"], "digest": ["A1", "A1"]}))["event"].to_list() == [event]
+
+
+# -- what is asked -----------------------------------------------------------------------------------------------------
+
+
+def test_codes_are_found_among_any_number(registry: Registry) -> None:
+    registry.import_codes(pl.Series(CODES[:3]))
+    assert sorted(registry.taken(pl.Series([*CODES, *range(10**13, 10**13 + 50_000)]))) == sorted(CODES[:3])
+    assert registry.taken(pl.Series([], dtype=pl.Int64)).to_list() == []
+    assert registry.import_codes(pl.Series([], dtype=pl.Int64)) == 0
+
+
+def test_codes_under_a_btn_are_just_those(registry: Registry) -> None:
+    codes = [30355501419999, 30355501420000, 30355501429999, 30355501430000]
+    registry.import_codes(pl.Series(codes))
+    assert sorted(registry.taken_under(pl.Series([3035550142]))["code"]) == codes[1:3]
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_registry_of_another_version_is_refused_with_words(url: str, registry: Registry) -> None:
+    registry.do(f"UPDATE version SET version = {VERSION + 1}")
+    try:
+        with pytest.raises(CardsError, match=f"has version {VERSION + 1} and this program knows {VERSION}. Update the program"):
+            open_registry(url)
+    finally:
+        registry.do(f"UPDATE version SET version = {VERSION}")
+    open_registry(url).close()
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO codes VALUES ({0}, 0, 0, 0), ({0}, 0, 0, 0)",
+        "SELECT no_such_column, {0} FROM codes",
+        "SELEC {0}",
+        "INSERT INTO no_such_table VALUES ({0})",
+        "INSERT INTO codes (code) VALUES ({0})",
+    ],
+)
+def test_what_a_database_says_never_holds_a_code(sql: str, registry: Registry) -> None:
+    with pytest.raises(CardsError) as error, told():
+        registry.do(sql.format(CODES[0]))
+    seen: BaseException | None = error.value
+    assert str(CODES[0]) not in str(seen)
+    assert seen
+    assert seen.__suppress_context__  # what is printed of it ends here
+    assert "\n" not in str(seen)
+
+
+def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) -> None:
+    other = open_registry(url)
+    other.close()
+    with pytest.raises(CardsError):
+        other.commit_file(placed("A1", CODES))
+    assert held(registry) == []
+
+
+def test_a_server_that_is_away_may_come_back() -> None:
+    with pytest.raises(TransientError, match="can't be opened") as error:
+        open_registry("postgresql://cards:s3cret@127.0.0.1:1/cards")
+    assert "s3cret" not in str(error.value)
