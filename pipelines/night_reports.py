@@ -26,13 +26,14 @@ _LATE: Final = "The network has it after all: it was released."
 _NOT_DONE: Final = "The network does not show that this was done; the card is as it was. Order it again under a new ID."
 
 
-def write(settings: Settings, registry: Registry, event: dict[str, Any]) -> None:
-    """Write everything that a night answers."""
+def write(settings: Settings, registry: Registry, event: dict[str, Any]) -> Night:
+    """Write everything that a night answers; what it did."""
     night = nights.told(registry, event)
     write_outcomes(settings, registry, night.orders["order_no"])
     if len(cards := nights.placements(registry, event["event"])):
         reports.write_placement(settings.outbox, event, cards)
     write_workbook(settings, registry, night)
+    return night
 
 
 def write_outcomes(settings: Settings, registry: Registry, orders: pl.Series) -> None:

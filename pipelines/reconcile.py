@@ -38,10 +38,14 @@ def _night(settings: Settings, registry: Registry, world: World) -> dict[str, An
     if nights.unsettled(registry) or nights.last(registry, night) is None:
         event = settle(night, settings, registry, world)
         world.step("settled")
-        outbox.deliver(settings, registry, {event: None}, world)
+        told = night_reports.write(settings, registry, nights.last(registry, night) or {})
+        world.step("night written")
+        registry.answered([event])
+        world.step("answered")
+    else:
+        told = nights.told(registry, nights.last(registry, night) or {})
     if failed:
         raise failed
-    told = nights.told(registry, nights.last(registry, night) or {})
     return {"reports": reports, **night_reports.figures(settings, told)}
 
 
@@ -123,8 +127,10 @@ def verdict(rows: pl.DataFrame, registry: Registry) -> Verdict:
         *((pl.col("action") == action.name) & state.is_in([STATE[name] for name in action.cards_in])
           for action in actions.ACTIONS.values())
     )  # fmt: skip
-    changed = done.filter((becomes >= 0) & allowed).select("code", was="state", state=becomes)
-    moves = pl.concat([arrived.select("code", was="state", state=pl.lit(STATE["ready"], pl.Int64)), changed.cast(pl.Int64)])
+    changed = done.filter((becomes >= 0) & allowed).select("code", order_no="owner", was="state", state=becomes)
+    moves = pl.concat(
+        [arrived.select("code", "order_no", was="state", state=pl.lit(STATE["ready"], pl.Int64)), changed.cast(pl.Int64)]
+    )
     strange = shown.filter((pl.col("owner") != pl.col("order_no")) | (pl.col("owner") <= 0), pl.col("done") < 0)
     nowhere = ids.filter(~ids.is_in(named["order_id"].implode())).unique().to_frame("order_id")
     nowhere = nowhere.join(strange, on="order_id", how="anti").select(

@@ -16,9 +16,11 @@ _CARD: Final = {"order_no": INT, "order_id": TEXT, "code_type": TEXT, "code": IN
 
 
 class Verdict(NamedTuple):
-    """What follows from a report: orders that it names (`order_no`), `moves` of cards (`code`, `was`, `state`),
-    orders for cards that are carried out (`order_no`, `code`), and what nobody here placed (`order_id`, `code`, `held`;
-    codes that are not known yet are entered as external).
+    """What follows from a report.
+
+    Orders that it names (`order_no`), `moves` of cards (`code`, `order_no`, `was`, `state`), orders for cards that are
+    carried out (`order_no`, `code`), and what nobody here placed (`order_id`, `code`, `held`; codes that are not known
+    yet are entered as external).
     """
 
     named: pl.DataFrame
@@ -94,7 +96,7 @@ def enter_night(registry: Registry, event: dict[str, Any], refused: pl.DataFrame
     """
     number = registry.enter_event(event)
     registry.do(f"UPDATE events SET night = {event['night']} WHERE kind = 'report' AND night = 0")
-    _move(registry, refused.select("code", was=STATE["placed"], state=STATE["refused"]), number)
+    _move(registry, refused.select("code", "order_no", was=STATE["placed"], state=STATE["refused"]), number)
     registry.do(
         f"UPDATE touches SET done = 2, settled = {number} WHERE done = 0 AND order_no IN "
         "(SELECT order_no FROM orders WHERE awaiting = 2)"
@@ -145,24 +147,31 @@ def told(registry: Registry, event: dict[str, Any]) -> Night:
     night, number = int(event["night"]), int(event["event"])
     of_night = f"JOIN events e ON e.event = m.event WHERE e.night = {night} AND e.kind <> 'orders'"
     settled = "(SELECT *, settled AS event FROM touches WHERE settled > 0) m"
-    touched = (
-        f"SELECT c.order_no FROM moves m JOIN codes c ON c.code = m.code {of_night} "
-        f"UNION SELECT m.order_no FROM {settled} {of_night}"
-    )
     order = f"SELECT {_ORDER_SQL} FROM orders o JOIN events p ON p.event = o.event"
     card = {"order_id": TEXT, "reseller": TEXT, "account": TEXT, "order_ref": TEXT, "action": TEXT, "code_type": TEXT,
             "code": INT}  # fmt: skip
     card_sql = "o.order_id, p.sender, o.account, o.order_ref, o.action, o.code_type"
     of_order = "JOIN orders o ON o.order_no = c.order_no JOIN events p ON p.event = o.event"
     get = registry.get
+    counts = get(
+        f"SELECT m.order_no, m.was, m.state, count(*) FROM moves m {of_night} GROUP BY m.order_no, m.was, m.state",
+        {"order_no": INT, "was": INT, "state": INT, "cards": INT},
+    )
+    undone = get(
+        f"SELECT o.order_no, {card_sql}, m.code, m.done FROM {settled} "
+        f"JOIN orders o ON o.order_no = m.order_no JOIN events p ON p.event = o.event {of_night} ORDER BY o.order_no, m.code",
+        {"order_no": INT, **card, "done": INT},
+    )
+    touched = pl.concat([counts["order_no"], undone["order_no"]]).unique().to_frame("order_no")
     return Night(
         event,
-        get(f"{order} WHERE o.order_no IN ({touched}) ORDER BY o.order_no", _ORDER),
-        get(
-            f"SELECT c.order_no, m.was, m.state, count(*) FROM moves m JOIN codes c ON c.code = m.code {of_night} "
-            "GROUP BY c.order_no, m.was, m.state",
-            {"order_no": INT, "was": INT, "state": INT, "cards": INT},
+        registry.join(
+            touched,
+            f"SELECT {_ORDER_SQL} FROM given g JOIN orders o ON o.order_no = g.order_no JOIN events p ON p.event = o.event "
+            "ORDER BY o.order_no",
+            _ORDER,
         ),
+        counts,
         _refused(registry, f"c.code IN (SELECT m.code FROM moves m {of_night} AND m.state = {STATE['refused']})"),
         get(
             f"SELECT {card_sql}, m.code, m.replaced FROM replacements m JOIN codes c ON c.code = m.code {of_order} {of_night} "
@@ -174,12 +183,7 @@ def told(registry: Registry, event: dict[str, Any]) -> Night:
             f"AND m.was = {STATE['refused']} AND m.state = {STATE['ready']} ORDER BY o.order_no, c.code",
             card,
         ),
-        get(
-            f"SELECT o.order_no, {card_sql}, m.code, m.done FROM {settled} "
-            f"JOIN orders o ON o.order_no = m.order_no JOIN events p ON p.event = o.event {of_night} "
-            "ORDER BY o.order_no, m.code",
-            {"order_no": INT, **card, "done": INT},
-        ),
+        undone,
         get(
             f"SELECT m.order_id, m.code, m.held, e.file FROM unexpected m {of_night} ORDER BY m.event, m.order_id, m.code",
             {"order_id": TEXT, "code": INT, "held": TEXT, "file": TEXT},

@@ -36,7 +36,7 @@ CODE: Final = pl.Schema({"code": INT, "order_no": INT, "event": INT, "state": pl
 TOUCH: Final = pl.Schema({"order_no": INT, "code": INT, "done": INT, "settled": INT})
 """A card that an order of another action than Add takes; `done` 0 awaited, 1 the network shows it, 2 it does not, as
 the event `settled` has it."""
-MOVE: Final = pl.Schema({"event": INT, "code": INT, "was": pl.UInt8, "state": pl.UInt8})
+MOVE: Final = pl.Schema({"event": INT, "code": INT, "order_no": INT, "was": pl.UInt8, "state": pl.UInt8})
 """A card's state was changed by an event, a report of the network or a night."""
 REPEAT: Final = pl.Schema({"event": INT, "order_no": INT, "rows": INT})
 WISH: Final = pl.Schema({"order_no": INT, "wish": TEXT})
