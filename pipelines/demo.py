@@ -118,4 +118,5 @@ def _workbook(path: Path, sheets: dict[str, list[tuple[str, ...]]]) -> None:
             sheet.append(row)
         for cell in sheet[1]:
             cell.font = Font(bold=True)
+            sheet.column_dimensions[cell.column_letter].width = len(str(cell.value)) + 6
     book.save(path)
