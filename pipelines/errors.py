@@ -34,7 +34,11 @@ def told(error: Exception) -> CardsError:
     if isinstance(error, CardsError):
         return error
     if isinstance(error, OSError) and error.strerror:
-        return CardsError(f"{error.filename or 'A file'}: {error.strerror}. Mend this and run again; nothing is lost.")
+        from pipelines.screen import masked  # not above: it takes Polars with it
+
+        return CardsError(
+            f"{masked(str(error.filename or 'A file'))}: {error.strerror}. Mend this and run again; nothing is lost."
+        )
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipelines" in frame.filename]
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))
     return CardsError(f"This should not happen; please report it: {type(error).__name__} at {places or 'an unknown place'}.")

@@ -1,5 +1,6 @@
 """The flows under a real Prefect server: what a run does, and what it leaves in Prefect's database."""
 
+import json
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 import adbc_driver_postgresql.dbapi as driver
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from pipelines.registry import open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, csv_of, read_csv, row, some_codes
@@ -42,7 +43,7 @@ class Prefect(NamedTuple):
         from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
         found = self.client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id])))
-        return {one.key: one.data for one in found}
+        return {one.key: json.loads(one.data) for one in found}
 
     def written(self) -> bytes:
         """All that the database holds, once the last logs and events have been sent."""

@@ -203,14 +203,14 @@ def test_codes_under_a_btn_are_just_those(registry: Registry) -> None:
 # -- versions ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_registry_of_another_version_is_refused_with_words(url: str, registry: Registry) -> None:
+def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry) -> None:
     registry.do(f"UPDATE version SET version = {VERSION + 1}")
     try:
         with pytest.raises(CardsError, match=f"has version {VERSION + 1} and this program knows {VERSION}. Update the program"):
-            open_registry(url)
+            registry.prepare()
     finally:
         registry.do(f"UPDATE version SET version = {VERSION}")
-    open_registry(url).close()
+    registry.prepare()
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
