@@ -76,8 +76,10 @@ def _wrong(title: str, found: pl.DataFrame) -> Iterator[str]:
 
 
 def _torn(accounts: pl.DataFrame, key: str, value: str, words: str) -> list[str]:
-    torn = accounts.drop_nulls(key).group_by(key, maintain_order=True).agg(pl.col(value).n_unique()).filter(pl.col(value) > 1)
-    return [f"{key} {name} {words}" for name in torn[key]]
+    other_than_first = pl.col(value) != pl.col(value).drop_nulls().first().over(key)
+    torn = accounts.drop_nulls(key).filter(other_than_first).unique(key, keep="first", maintain_order=True)
+    return [f"Accounts row {line}, {value} “{other}”: {key} {name} {words}"
+            for line, other, name in torn.select("line", value, key).iter_rows()]  # fmt: skip
 
 
 def import_codes(path: Path, registry: Registry, progress: Callable[[int], None] = lambda _: None) -> tuple[int, int, int]:

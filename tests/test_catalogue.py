@@ -148,8 +148,14 @@ def test_all_is_told_at_once_but_never_hundreds_of_lines(write: Write, registry:
 
 
 def test_an_account_has_one_reseller_and_a_reseller_one_acceptance(write: Write, registry: Registry) -> None:
-    assert "account 10023456 belongs to two resellers" in complaint(write([GOOD, ["globex", *GOOD[1:]]]), registry)
-    assert "reseller acme has two kinds of acceptance" in complaint(write([GOOD, [*GOOD[:4], "partial"]]), registry)
+    assert complaint(write([GOOD, GOOD, ["globex", *GOOD[1:]]]), registry) == (
+        "catalogue.xlsx was not loaded. Accounts row 4, reseller “globex”: account 10023456 belongs to two resellers"
+    )
+    nobody = [[None, "1", "7001", "", kind] for kind in ("whole", "partial")]
+    assert "two" not in complaint(write(nobody), registry)
+    assert complaint(write([GOOD, [*GOOD[:4], "partial"]]), registry) == (
+        "catalogue.xlsx was not loaded. Accounts row 3, acceptance “partial”: reseller acme has two kinds of acceptance"
+    )
 
 
 def test_a_sheet_or_a_column_that_is_missing_is_told(write: Write, registry: Registry, tmp_path: Path) -> None:
