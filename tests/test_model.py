@@ -154,22 +154,34 @@ class Life(RuleBasedStateMachine):
             return "CARD_DISCONNECTED"
         return "CARD_NOT_READY" if self.state[code] not in ALLOWED[action] or self._awaited(code) else ""
 
-    @precondition(lambda self: "ready" in self.state.values())
-    @rule(data=st.data(), action=st.sampled_from(list(BECOMES)), sender=st.sampled_from(["acme", "acme", "globex"]))
-    def take_by_code(self, data: st.DataObject, action: str, sender: str) -> None:
-        ready = [code for code, state in self.state.items() if state in ("ready", "blocked")]
-        every = [*ready, *self.state, STRANGE[3]]
-        code = data.draw(st.one_of(st.sampled_from(ready), st.sampled_from(every)))
+    @precondition(lambda self: {"ready", "blocked"} & set(self.state.values()))
+    @rule(data=st.data())
+    def take_by_code(self, data: st.DataObject) -> None:
+        """Mostly cards and actions that go together; now and then any card, any action and somebody else."""
+        fitting = [(code, action) for code, state in self.state.items() for action in BECOMES if state in ALLOWED[action]]
+        code, action = data.draw(st.sampled_from(fitting))
+        sender = self.orders[self.owner[code]].sender
+        if not data.draw(st.integers(0, 4)):
+            code = data.draw(st.sampled_from([*self.state, STRANGE[3]]))
+            action, sender = data.draw(st.sampled_from(list(BECOMES))), data.draw(st.sampled_from(list(MINE)))
         self._take(action, sender, [code], code=code)
+        if data.draw(st.booleans()):
+            self._show_last(data.draw(st.integers(0, 3)) > 0)
 
-    @precondition(lambda self: "ready" in self.state.values())
-    @rule(data=st.data(), action=st.sampled_from(list(BECOMES)), sender=st.sampled_from(["acme", "acme", "globex"]))
-    def take_by_order(self, data: st.DataObject, action: str, sender: str) -> None:
+    @rule(data=st.data(), action=st.sampled_from(list(BECOMES)))
+    def take_by_order(self, data: st.DataObject, action: str) -> None:
         name = data.draw(st.sampled_from([*self.orders, "10023456-99"]))
+        sender = data.draw(st.sampled_from([self.orders[name].sender] * 4 + list(MINE))) if name in self.orders else "acme"
         mine = name.startswith(MINE[sender][0])
         under = [code for code, owner in self.owner.items() if owner == name and mine]
         left = [code for code in under if self.state[code] not in ("refused", "disconnected")]
         self._take(action, sender, left or [code for code in under if self.state[code] == "disconnected"], target=name)
+
+    def _show_last(self, done: bool) -> None:
+        """The network answers the latest order at once."""
+        order = list(self.orders.values())[-1]
+        self._drop([(order.name, code if done else "") for code in order.touches] or [(order.name, "")])
+        self.night(24)
 
     def _take(self, action: str, sender: str, codes: list[str], **cells: str) -> None:
         account = MINE[sender][0]

@@ -407,7 +407,7 @@ def test_the_workbook_of_a_night_without_anything_opens(shop: Shop) -> None:
 
 
 class KilledError(BaseException):
-    """The program ends here."""
+    """The program ends here; nothing may catch it."""
 
 
 def _disturbed(shop: Shop, step: str, times: int) -> int:
@@ -431,7 +431,7 @@ def _disturbed(shop: Shop, step: str, times: int) -> int:
     return come
 
 
-STEPS = ["report entered", "placement written", "folder written", "archived", "answered", "settled"]
+STEPS = ["report entered", "placement written", "folder written", "archived", "answered", "settled", "night written"]
 
 
 @pytest.mark.parametrize("step", STEPS)
