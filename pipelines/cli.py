@@ -36,7 +36,7 @@ def run(as_json: Json = False) -> None:
     if as_json:
         screen.document({"submissions": told})
     else:
-        screen.table("Submissions", map(_short, told))
+        screen.table("Submissions", screen.safe([_short(one) for one in told]))
 
 
 @app.command(epilog="Example: cards reconcile --json")
@@ -274,5 +274,7 @@ def main() -> None:
 
 
 def _end(error: Exception, code: int) -> None:
-    print(f"cards: {error}", file=sys.stderr)
+    from pipelines.screen import masked
+
+    print(f"cards: {masked(str(error))}", file=sys.stderr)
     sys.exit(code)

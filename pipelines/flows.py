@@ -128,7 +128,7 @@ def process_inbox(resellers: list[str] | None = None) -> State[int]:
     try:
         submissions = sweep(resellers)
     except CardsError as error:
-        return Failed(message=str(error), data=error)
+        return Failed(message=masked(str(error)), data=error)
     told = f"{_count(len(submissions))} answered"
     if submissions:
         placed, rejected, codes = (sum(one[name] for one in submissions) for name in _SUMS)
@@ -149,7 +149,7 @@ def nightly_reconciliation() -> State[str]:
     try:
         done = night()
     except CardsError as error:
-        return Failed(message=str(error), data=error)
+        return Failed(message=masked(str(error)), data=error)
     if "already_running" in done:
         return Completed(message="Another reconciliation is at work; it does what this one would have done.", data="")
     reports = done.pop("reports")

@@ -1,5 +1,6 @@
 """`cards verify`: whether the registry, the outbox and their permissions still agree. It only looks, and mends nothing."""
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,8 +75,11 @@ def _codes(settings: Settings, registry: Registry) -> Iterator[_Finding]:
 
 
 def _permissions(settings: Settings) -> Iterator[_Finding]:
-    """Files and folders that hold codes and that others can read."""
+    """Files and folders that hold codes and that others can read, and dropped ones that we can't."""
     paths = [*settings.outbox.rglob("*"), *settings.home.glob("registry.db*")]
+    for path in sorted(settings.inbox.rglob("*")):
+        if not os.access(path, os.R_OK):
+            yield "this can't be read, so it is never answered", str(path), f"chmod u+r '{path}'"
     for path in sorted(paths):
         mode = stat.S_IMODE(path.lstat().st_mode)
         if not path.is_symlink() and mode & 0o077:

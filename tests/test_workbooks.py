@@ -24,7 +24,7 @@ THEIRS = ["Our note", "Acct", "PAN", "Access", "PON", "Codes", "Due", "Total"]
 
 
 def own(*orders: tuple[str, str]) -> bytes:
-    """A reseller's own workbook: two empty rows above the header, columns of its own, looks, and all that could be dangerous."""
+    """A reseller's own workbook: empty rows above the header, columns of its own, looks, and all that could be dangerous."""
     book = Workbook()
     page: Any = book.active
     page.title = "October"

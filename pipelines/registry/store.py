@@ -23,7 +23,11 @@ def open_registry(url: str) -> "Registry":
     dialect = SQLITE if url.startswith("sqlite") else POSTGRESQL
     with told("The registry can't be opened."):
         registry = Registry(url, dialect)
-        registry.prepare()
+        try:
+            registry.prepare()
+        except BaseException:
+            registry.close()
+            raise
     return registry
 
 
