@@ -1,8 +1,10 @@
 """Whatever strangers send ends in a folder with a reason, and the other files go on."""
 
 import os
+import random
 import resource
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,8 +114,9 @@ def test_a_file_that_changes_while_it_is_read_is_taken_later(what: str, shop: Sh
 SEEDS = [
     corpus.content(name) for name in ("plain.xlsx", "utf8.csv", "utf16-le.csv", "inline-strings.xlsx", "formula-stored.xlsx")
 ]
+KINDS = ["set", "cut", "insert", "copy"]
 edits = st.lists(
-    st.tuples(st.floats(0, 1), st.sampled_from(["set", "cut", "insert", "copy"]), st.binary(min_size=1, max_size=8)),
+    st.tuples(st.floats(0, 1), st.sampled_from(KINDS), st.binary(min_size=1, max_size=8)),
     min_size=1,
     max_size=6,
 )
@@ -153,9 +156,14 @@ def test_mutated_files_never_stop_the_reader(parser: Parser, content: bytes, cha
 
 
 @pytest.mark.long
-@given(st.sampled_from(SEEDS), edits)
-@settings(max_examples=200_000, derandomize=False)
-def test_mutated_files_never_stop_the_reader_for_long(
-    parser: Parser, content: bytes, changes: list[tuple[float, str, bytes]]
-) -> None:
-    _read_whatever(mutated(content, changes), parser)
+def test_mutated_files_never_stop_the_reader_for_half_an_hour(parser: Parser) -> None:
+    end, count, seed = time.monotonic() + 60 * float(os.environ.get("FUZZ_MINUTES", "30")), 0, time.time_ns()
+    source = random.Random(seed)
+    while time.monotonic() < end:
+        changes = [
+            (source.random(), source.choice(KINDS), source.randbytes(source.randint(1, 8))) for _ in range(source.randint(1, 6))
+        ]
+        _read_whatever(mutated(source.choice(SEEDS), changes), parser)
+        count += 1
+    print(f"{count:,} mutated files were read (seed {seed})")
+    assert count
