@@ -12,7 +12,7 @@ import polars as pl
 
 from pipelines import inbox, outbox, reports
 from pipelines.deciding import decide, parts_of, placed_of
-from pipelines.errors import ConflictError, UsageError
+from pipelines.errors import CardsError, ConflictError, UsageError
 from pipelines.inbox import Drop
 from pipelines.readers import Parser, read
 from pipelines.registry import Registry
@@ -31,13 +31,16 @@ def process_inbox(
 ) -> list[dict[str, Any]]:
     """Answer every ready order file; what became of each, see `outbox.deliver`.
 
-    Raises UnansweredError, after all files, when an answer could not be written.
+    Raises UnansweredError, after all files, when an answer could not be written; CardsError while there is no catalogue.
     What an earlier run left half answered is finished first. A file that another worker takes meanwhile is left
     to it.
     """
     told, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world))
     told = [one for one in told if "reseller" in one]  # not a dead night's reports
     drops = inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender != inbox.NETWORK and senders(sender))
+    if drops and registry.catalogue()[0].is_empty():
+        raise CardsError("The catalogue is empty, so no order could be placed. Load it first: cards catalog load FILE. "
+                         "The files wait in the inbox.")  # fmt: skip
     with Parser(settings) as parser:
         for batch in batches(drops):
             sweep = prepare(taken(batch, parser, settings, registry, world), settings)

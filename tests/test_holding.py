@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UnansweredError
+from pipelines.errors import CardsError, UnansweredError
 from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, row, some_codes
 
 GLOBEX = {"account": "20098765", "product": "8001"}
@@ -147,3 +147,14 @@ def test_a_taken_code_tells_nothing_of_who_has_it(shop: Shop) -> None:
         for text, code in zip(answer.rejections["What to fix"], (theirs, mine, str(EXTERNAL[0])), strict=True)
     }
     assert len(words) == 1
+
+
+def test_without_a_catalogue_nothing_is_rejected_and_the_files_wait(shop: Shop) -> None:
+    accounts, numbers = shop.registry.catalogue()
+    shop.registry.load_catalogue(accounts.clear(), numbers.clear())
+    shop.drop("orders.csv", csv_of(row("ONE", quantity="1")))
+    with pytest.raises(CardsError, match="cards catalog load FILE"):
+        shop.run()
+    assert [path.name for path in shop.waiting()] == ["orders.csv"]
+    shop.registry.load_catalogue(accounts, numbers)
+    assert [answer.told["codes_placed"] for answer in shop.run()] == [1]
