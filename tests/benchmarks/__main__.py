@@ -1,125 +1,94 @@
-"""`python -m tests.benchmarks`: measures the large jobs and writes the figures into the README.
+"""`python -m tests.benchmarks`: races the large jobs against floors and the ways of others.
 
-Each job is the command that a user runs, in a process of its own, on a fresh SQLite registry. Seconds are wall time
-from start to end of the process; peak memory is the largest process of the command.
+Writes the table into the README, the chart to docs/benchmarks.svg and all figures to docs/benchmarks.json. Every ratio
+is of one run, in which the contenders take turns; medians. `--only NAME` runs one race, and renews its lines alone.
 """
 
+import argparse
 import json
 import os
-import subprocess
-import sys
+import platform
 import tempfile
-import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-import xlsxturbo
+from tests.benchmarks import chart
+from tests.benchmarks.races import RACES
+from tests.benchmarks.stage import Line, Stage
 
-from pipelines import placing
-from pipelines.catalogue import load_catalogue
-from pipelines.demo import lay
-from pipelines.registry import open_registry
-
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
-FIELDS = {
-    "Customer Account Number": "10023456", "Product Account Number": "7001", "Access Number": "8008604444",
-    "Customer Order ID": "BIG",
-}  # fmt: skip
 
 
-def fields(rows: int, **columns: object) -> pl.DataFrame:
-    texts = {**FIELDS, **columns}
-    return pl.DataFrame({"row": range(rows)}).with_columns(pl.lit(text).alias(name) for name, text in texts.items()).drop("row")
+@dataclass
+class Where:
+    """Where the results go."""
 
-
-def codes(count: int) -> pl.Series:
-    return placing.draw(count, lambda _: pl.Series([], dtype=pl.Int64), pl.Series([], dtype=pl.Int64))
-
-
-def specified_xlsx(home: Path) -> None:
-    rows = fields(100_000).with_columns(codes(100_000).cast(pl.String).alias("Code"))
-    xlsxturbo.df_to_xlsx(rows, str(home / "inbox/acme/big.xlsx"), sheet_name="Orders")
-
-
-def specified_csv(home: Path) -> None:
-    fields(1_000_000).with_columns(codes(1_000_000).cast(pl.String).alias("Code")).write_csv(home / "inbox/acme/big.csv")
-
-
-def random_csv(home: Path) -> None:
-    fields(1, Quantity="1000000").write_csv(home / "inbox/acme/big.csv")
-
-
-def small_files(home: Path) -> None:
-    for number in range(1000):
-        orders = fields(10, Quantity="5").with_columns(
-            pl.format("N{}-{}", pl.lit(number), pl.int_range(10)).alias("Customer Order ID")
-        )
-        path = home / f"inbox/acme/small{number}"
-        orders.write_csv(path.with_suffix(".csv")) if number % 2 else xlsxturbo.df_to_xlsx(orders, f"{path}.xlsx")
-
-
-def night(home: Path) -> None:
-    orders = fields(1000, Quantity="1000").with_columns(pl.format("N{}", pl.int_range(1000)).alias("Customer Order ID"))
-    orders.write_csv(home / "inbox/acme/big.csv")
-    run_cards(home, "run")
-    (placed,) = (home / "outbox/network").glob("placement-*.csv")
-    report = pl.scan_csv(placed, infer_schema=False).select("Order ID", "Authorization Code")
-    report.sink_csv(home / "inbox/network/report.csv")
-
-
-JOBS: dict[str, Callable[[Path], None]] = {
-    "100,000 Specified codes in one .xlsx": specified_xlsx,
-    "1,000,000 Specified codes in one .csv": specified_csv,
-    "a Random order of 1,000,000 codes": random_csv,
-    "a night: 1,000 orders, 1,000,000 awaited codes, a report of all": night,
-    "1,000 files of 10 orders, half .xlsx, half .csv": small_files,
-}
-
-
-def run_cards(home: Path, command: str) -> tuple[float, int, Any]:
-    """Seconds, peak memory in MB, and what a command tells as JSON."""
-    environment = {**os.environ, "CARDS_HOME": str(home), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": ""}
-    start = time.perf_counter()
-    with (home / "told.json").open("wb") as out:
-        process = subprocess.Popen([Path(sys.executable).with_name("cards"), command, "--json"], env=environment, stdout=out)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
-    seconds = time.perf_counter() - start
-    if status:
-        raise SystemExit(f"cards {command} ended with {status}")
-    return seconds, usage.ru_maxrss // 1024, json.loads((home / "told.json").read_text())
-
-
-def measure(prepare: Callable[[Path], None]) -> tuple[str, float, int, int]:
-    """The command that does the job on what is prepared, its seconds, peak memory in MB, and how many codes it placed
-    or released."""
-    with tempfile.TemporaryDirectory(prefix="cards-measure-") as folder:
-        home = Path(folder)
-        lay(home)
-        for path in (home / "inbox").rglob("*.*"):
-            path.unlink()
-        with open_registry(f"sqlite:///{home}/registry.db") as registry:
-            load_catalogue(home / "catalogue.xlsx", registry)
-        prepare(home)
-        command = "reconcile" if prepare is night else "run"
-        seconds, peak, told = run_cards(home, command)
-        codes = told["codes_ready"] if prepare is night else sum(one["codes_placed"] for one in told["submissions"])
-        return command, seconds, peak, codes
+    readme: Path
+    json: Path
+    chart: Path
 
 
 def main() -> None:
-    lines = ["| job | command | codes | seconds | peak memory |", "|---|---|---:|---:|---:|"]
-    for name, prepare in JOBS.items():
-        command, seconds, peak, codes_done = measure(prepare)
-        lines.append(f"| {name} | `cards {command}` | {codes_done:,} | {seconds:.1f} | {peak:,} MB |")
-        print(lines[-1], flush=True)
-    before, _, rest = README.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if after:
-        README.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + after, "utf-8")
+    asked = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Races the large jobs.")
+    asked.add_argument("--short", action="store_true", help="a thousandth of it all, in under a minute: does it run?")
+    asked.add_argument("--large", action="store_true", help="registries of 100 million codes too (20 GB of disk, half an hour)")
+    asked.add_argument("--only", choices=RACES, action="append", help="just this race (may be repeated)")
+    asked.add_argument("--times", type=int, default=3, help="how often each contender runs")
+    asked.add_argument("--out", type=Path, help="a folder for table, chart and figures, instead of README and docs")
+    options = asked.parse_args()
+    where = Where(ROOT / "README.md", ROOT / "docs/benchmarks.json", ROOT / "docs/benchmarks.svg")
+    if options.out or options.short:
+        folder = options.out or Path(tempfile.mkdtemp(prefix="cards-benchmarks-"))
+        folder.mkdir(exist_ok=True)
+        where = Where(folder / "table.md", folder / "benchmarks.json", folder / "benchmarks.svg")
+    with tempfile.TemporaryDirectory(prefix="cards-race-", ignore_cleanup_errors=True) as folder:
+        stage = Stage(Path(folder), 1 if options.short else options.times, short=options.short, large=options.large)
+        try:
+            for name in options.only or RACES:
+                race, databases = RACES[name]
+                lines = []
+                for database in databases[:1] if options.short else databases:
+                    lines += race(stage, database)
+                    print(f"{name}, {database}", *map(row, lines), sep="\n", flush=True)
+                keep(name, lines, where)
+        finally:
+            stage.close()
+    print(f"Table: {where.readme}, chart: {where.chart}, figures: {where.json}")
+
+
+def keep(name: str, lines: list[Line], where: Where) -> None:
+    """Write the results of a race beside those of the others."""
+    known: dict[str, Any] = json.loads(where.json.read_text("utf-8")) if where.json.exists() else {}
+    races = {**known.get("races", {}), name: [{**line._asdict(), "met": line.met} for line in lines]}
+    races = {one: races[one] for one in RACES if one in races}
+    where.json.write_text(json.dumps({"machine": machine(), "races": races}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    every = [Line(**{key: value for key, value in one.items() if key != "met"}) for told in races.values() for one in told]
+    chart.draw(every, where.chart)
+    text = where.readme.read_text("utf-8") if where.readme.exists() else BEGIN + END
+    before, _, rest = text.partition(BEGIN)
+    header = "| job | registry | seconds | memory | against | result | goal | met |\n|---|---|---:|---:|---|---:|---:|---|\n"
+    table = header + "".join(row(line) + "\n" for line in every)
+    where.readme.write_text(before + BEGIN + table + END + rest.partition(END)[2], "utf-8")
+
+
+def row(line: Line) -> str:
+    """A line of the table."""
+    seconds = f"{line.seconds:.3f}" if line.seconds < 1 else f"{line.seconds:.1f}"
+    memory = f"{line.peak:,} MB" if line.peak else ""
+    goal = f"{'≥' if line.faster else '≤'} {line.goal:g}"
+    result = f"**{chart.figure(line.ratio)}{line.unit}**" if line.met else f"{chart.figure(line.ratio)}{line.unit}"
+    return (f"| {line.job} | {line.database} | {seconds} | {memory} | {line.against} | {result} | {goal} | "
+            f"{'yes' if line.met else 'no'} |")  # fmt: skip
+
+
+def machine() -> str:
+    """The machine, in a line."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{os.cpu_count()} cores, {memory:.0f} GB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,319 @@
+"""What is measured, each in a process of its own (`python -m tests.benchmarks.jobs NAME HOME URL COUNT`): our jobs, the
+ways others do them, and the floors, which do what no way can leave out and check nothing.
+
+A job prints one JSON document: `seconds` without imports and set-up, `steps`, the seconds after which ours were done, and
+`peak`, the most memory in MB that the process, or one that it started, ever had.
+"""
+
+import csv
+import itertools
+import json
+import os
+import random
+import resource
+import secrets
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipelines.registry import Registry, open_registry
+
+CODES = {"code": pl.Int64, "order_no": pl.Int64, "event": pl.Int64, "state": pl.Int16}
+FIRST = 10**13
+_SLICE = 5_000_000
+
+
+class Clock:
+    """Seconds since it was made, and when each step was last done."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.steps: dict[str, float] = {}
+
+    def step(self, name: str) -> None:
+        self.steps[name] = time.perf_counter() - self.start
+
+    def told(self) -> dict[str, Any]:
+        self.step("done")
+        return {"seconds": self.steps["done"], "steps": self.steps}
+
+
+@contextmanager
+def _registry(url: str) -> Iterator[Registry]:
+    registry = open_registry(url)
+    yield registry
+    registry.close()
+
+
+# -- ours --------------------------------------------------------------------------------------------------------------
+
+
+def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
+    from pipelines.orders import process_inbox
+    from pipelines.settings import load_settings
+    from pipelines.world import World
+
+    with _registry(url) as registry:
+        clock = Clock()
+        told = process_inbox(load_settings(), registry, World(step=clock.step))
+        done = clock.told()
+    placed = sum(one["codes_placed"] for one in told)
+    assert placed == count, (placed, told[:1])
+    return done
+
+
+def night(home: Path, url: str, count: int) -> dict[str, Any]:
+    from pipelines.reconcile import reconcile
+    from pipelines.settings import load_settings
+    from pipelines.world import World
+
+    with _registry(url) as registry:
+        clock = Clock()
+        told = reconcile(load_settings(), registry, World(step=clock.step))
+        done = clock.told()
+    assert told["codes_ready"] == count, told
+    return done
+
+
+def prefect(home: Path, url: str, count: int) -> dict[str, Any]:
+    os.environ["PREFECT_HOME"] = str(home / "prefect")
+    from prefect.testing.utilities import prefect_test_harness
+
+    from pipelines.flows import process_inbox
+
+    with prefect_test_harness(server_startup_timeout=120):
+        clock = Clock()
+        state: Any = process_inbox(return_state=True)
+        done = clock.told()
+        assert state.is_completed(), state
+    return done
+
+
+def import_codes(home: Path, url: str, count: int) -> dict[str, Any]:
+    from pipelines import catalogue
+
+    with _registry(url) as registry:
+        clock = Clock()
+        _, new, _ = catalogue.import_codes(home / "codes.parquet", registry)
+        done = clock.told()
+    assert new == count, new
+    return done
+
+
+# -- floors ------------------------------------------------------------------------------------------------------------
+
+
+def _insert(registry: Registry, codes: pl.Series) -> None:
+    rows = codes.sort().to_frame("code").with_columns(order_no=1, event=1, state=0).cast(CODES)  # type: ignore[arg-type]
+    with registry.transaction(), registry._connection.cursor() as cursor:
+        cursor.adbc_ingest("codes", rows.to_arrow(), mode="append")
+
+
+def floor_random(home: Path, url: str, count: int) -> dict[str, Any]:
+    with _registry(url) as registry:
+        clock = Clock()
+        words = pl.Series("code", memoryview(os.urandom(8 * count)).cast("Q"), pl.UInt64)
+        _insert(registry, (words % (9 * FIRST) + FIRST).cast(pl.Int64).unique())
+        return clock.told()
+
+
+def floor_csv(home: Path, url: str, count: int) -> dict[str, Any]:
+    with _registry(url) as registry:
+        clock = Clock()
+        (path,) = (home / "inbox/acme").glob("*.csv")
+        _insert(registry, pl.read_csv(path, infer_schema=False)["Code"].cast(pl.Int64))
+        return clock.told()
+
+
+def floor_night(home: Path, url: str, count: int) -> dict[str, Any]:
+    with _registry(url) as registry:
+        clock = Clock()
+        (path,) = (home / "inbox/network").glob("*.csv")
+        codes = pl.read_csv(path, infer_schema=False)["Authorization Code"].cast(pl.Int64)
+        with registry.transaction(), registry.given(codes.sort().to_frame("code")):
+            registry.do("UPDATE codes SET state = 1 FROM given g WHERE codes.code = g.code")
+        return clock.told()
+
+
+def read_xlsx(home: Path, url: str, count: int) -> dict[str, Any]:
+    import fastexcel
+
+    clock = Clock()
+    (path,) = (home / "inbox/acme").glob("*.xlsx")
+    sheet = fastexcel.read_excel(path).load_sheet(0, dtypes="string")
+    assert len(pl.DataFrame(sheet.to_arrow())) == count
+    return clock.told()
+
+
+def _confirmed(count: int) -> pl.DataFrame:
+    codes = pl.int_range(FIRST * 2, FIRST * 2 + count, eager=True).cast(pl.String)
+    texts = {"Order ID": "10023456-1", "Customer Account Number": "10023456", "Customer Order ID": "BIG", "Action": "Add"}
+    frame = pl.DataFrame({"Authorization Code": codes})
+    return frame.select(
+        *(pl.lit(text).alias(name) for name, text in texts.items()), "Authorization Code", State=pl.lit("placed")
+    )
+
+
+def write_openpyxl(home: Path, url: str, count: int) -> dict[str, Any]:
+    from openpyxl import Workbook
+
+    rows = _confirmed(count)
+    clock = Clock()
+    book = Workbook(write_only=True)
+    sheet: Any = book.create_sheet("Codes")
+    sheet.append(rows.columns)
+    for row in rows.iter_rows():
+        sheet.append(row)
+    book.save(home / "written.xlsx")
+    return clock.told()
+
+
+def write_xlsxturbo(home: Path, url: str, count: int) -> dict[str, Any]:
+    import xlsxturbo
+
+    rows = _confirmed(count)
+    clock = Clock()
+    xlsxturbo.df_to_xlsx(rows, str(home / "written.xlsx"), sheet_name="Codes", autofilter=True, freeze_panes=True)
+    return clock.told()
+
+
+# -- the ways of others ------------------------------------------------------------------------------------------------
+
+
+class Rows:
+    """A table of card numbers as a web application has it: a statement at a time, each durable unless in a transaction."""
+
+    def __init__(self, url: str) -> None:
+        self._sqlite = url.startswith("sqlite")
+        if self._sqlite:
+            self._connection: Any = sqlite3.connect(f"{url.removeprefix('sqlite:///')}.others", isolation_level=None)
+            self.do("PRAGMA journal_mode = WAL")
+            self.do("PRAGMA synchronous = FULL")
+        else:
+            import asyncio
+
+            import asyncpg
+
+            self._loop = asyncio.new_event_loop()
+            self._connection = self._loop.run_until_complete(asyncpg.connect(url))
+        self.do("CREATE TABLE card (code BIGINT PRIMARY KEY, order_no BIGINT, event BIGINT, state SMALLINT)")
+
+    def do(self, sql: str, *values: int) -> list[Any]:
+        if self._sqlite:
+            found: list[Any] = self._connection.execute(sql, values).fetchall()
+            return found
+        return self._loop.run_until_complete(self._connection.fetch(sql, *values))  # type: ignore[no-any-return]
+
+    def insert(self, codes: list[int]) -> None:
+        sql, rows = "INSERT INTO card VALUES ($1, 1, 1, 0)", [(code,) for code in codes]
+        if self._sqlite:
+            self._connection.executemany(sql.replace("$1", "?"), rows)
+        else:
+            self._loop.run_until_complete(self._connection.executemany(sql, rows))
+
+    def marks(self, count: int) -> str:
+        return ", ".join("?" if self._sqlite else f"${place}" for place in range(1, count + 1))
+
+
+def per_code(home: Path, url: str, count: int) -> dict[str, Any]:
+    """A2Billing's `gen_card`: digit by digit, a SELECT whether it is there, an INSERT."""
+    rows = Rows(url)
+    one = rows.marks(1)
+    clock = Clock()
+    for _ in range(count):
+        while True:
+            code = int("".join([str(random.randint(1, 9)), *(str(random.randint(0, 9)) for _ in range(13))]))
+            if not rows.do(f"SELECT code FROM card WHERE code = {one}", code):
+                break
+        rows.do(f"INSERT INTO card VALUES ({one}, 1, 1, 0)", code)
+    return clock.told()
+
+
+def per_500(home: Path, url: str, count: int) -> dict[str, Any]:
+    """pretix's batches of vouchers: 500 in a set, one SELECT … IN, one insert of many; here all in one transaction."""
+    rows = Rows(url)
+    clock = Clock()
+    rows.do("BEGIN")
+    for start in range(0, count, 500):
+        size = min(500, count - start)
+        batch: set[int] = set()
+        while len(batch) < size:
+            while len(batch) < size:
+                batch.add(int("".join([secrets.choice("123456789"), *(secrets.choice("0123456789") for _ in range(13))])))
+            found = rows.do(f"SELECT code FROM card WHERE code IN ({rows.marks(size)})", *batch)
+            batch -= {row[0] for row in found}
+        rows.insert(list(batch))
+    rows.do("COMMIT")
+    return clock.told()
+
+
+def csv_loops(home: Path, url: str, count: int) -> dict[str, Any]:
+    """The specified job as a script does it: the csv module, a set, a SELECT and an INSERT a row, one transaction."""
+    rows = Rows(url)
+    one = rows.marks(1)
+    clock = Clock()
+    (path,) = (home / "inbox/acme").glob("*.csv")
+    seen: set[str] = set()
+    rows.do("BEGIN")
+    with path.open(newline="") as given, (home / "confirmation.csv").open("w", newline="") as told:
+        writer = csv.writer(told)
+        for row in csv.DictReader(given):
+            code = row["Code"]
+            well = len(code) == 14 and code.isdigit() and code[0] != "0" and not _run(code)
+            if well and code not in seen and not rows.do(f"SELECT code FROM card WHERE code = {one}", int(code)):
+                seen.add(code)
+                rows.do(f"INSERT INTO card VALUES ({one}, 1, 1, 0)", int(code))
+                writer.writerow(["10023456-1", row["Customer Account Number"], row["Customer Order ID"], "Add", code, "placed"])
+        rows.do("COMMIT")
+    assert len(seen) == count
+    return clock.told()
+
+
+def _run(code: str) -> bool:
+    steps = [ord(after) - ord(before) for before, after in itertools.pairwise(code)]
+    return any(steps[i] == steps[i + 1] == steps[i + 2] and -1 <= steps[i] <= 1 for i in range(11))
+
+
+# -- set-up ------------------------------------------------------------------------------------------------------------
+
+
+def fill(home: Path, url: str, count: int) -> dict[str, Any]:
+    """Fill a registry with codes that exist already, in the order of the key, a slice at a time."""
+    step = 9 * FIRST // count
+    with _registry(url) as registry:
+        clock = Clock()
+        for start in range(0, count, _SLICE):
+            size = min(_SLICE, count - start)
+            within = pl.Series("code", memoryview(os.urandom(8 * size)).cast("Q"), pl.UInt64) % step
+            codes = (pl.int_range(start, start + size, eager=True) * step + FIRST + within.cast(pl.Int64)).alias("code")
+            rows = codes.to_frame().with_columns(order_no=0, event=0, state=5).cast(CODES)  # type: ignore[arg-type]
+            with registry.transaction(), registry._connection.cursor() as cursor:
+                cursor.adbc_ingest("codes", rows.to_arrow(), mode="append")
+        return clock.told()
+
+
+JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
+    job.__name__: job
+    for job in (sweep, night, prefect, import_codes, floor_random, floor_csv, floor_night, read_xlsx, write_openpyxl,
+                write_xlsxturbo, per_code, per_500, csv_loops, fill)
+}  # fmt: skip
+
+
+def told(job: str, home: Path, url: str, count: int) -> dict[str, Any]:
+    """Do a job, and tell its seconds, steps and peak."""
+    done = JOBS[job](home, url, count)
+    # not ru_maxrss of the process itself, which begins with what its parent had
+    (own,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    peak = max(int(own.split()[1]), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+    return {**done, "peak": peak // 1024}
+
+
+if __name__ == "__main__":
+    name, where, address, many = sys.argv[1:]
+    print(json.dumps(told(name, Path(where), address, int(many))))

@@ -1,0 +1,321 @@
+"""The races, by name: what is raced against what, and the goals (issue 7)."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+import xlsxturbo
+
+from pipelines import placing
+from tests.benchmarks.stage import POSTGRESQL, SQLITE, Home, Line, Measured, Stage
+
+MILLION: Final = 1_000_000
+FIELDS: Final = {
+    "Customer Account Number": "10023456", "Product Account Number": "7001", "Access Number": "8008604444",
+    "Customer Order ID": "BIG",
+}  # fmt: skip
+
+
+def fields(rows: int, **columns: object) -> pl.DataFrame:
+    """So many rows of one order."""
+    texts = {**FIELDS, **columns}
+    frame = pl.DataFrame({"row": range(rows)})
+    return frame.with_columns(pl.lit(text).alias(name) for name, text in texts.items()).drop("row")
+
+
+def _specified(count: int) -> pl.DataFrame:
+    none = pl.Series([], dtype=pl.Int64)
+    return fields(count).with_columns(placing.draw(count, lambda _: none, none).cast(pl.String).alias("Code"))
+
+
+def _random(home: Home, count: int) -> None:
+    fields(1, Quantity=str(count)).write_csv(home.path / "inbox/acme/random.csv")
+
+
+def _btns(count: int) -> pl.DataFrame:
+    """An order of so many BTNs that can have cards, 100 PINs each."""
+    numbers = pl.DataFrame({"n": range(2_000_000, 4_000_000, 97)}).select(BTN="303" + pl.col("n").cast(pl.String))
+    good = numbers.filter(~pl.col("BTN").str.contains_any([str(digit) * 3 for digit in range(10)]))
+    good = good.filter(~pl.col("BTN").str.contains("(?:0123|1234|2345|3456|4567|5678|6789|9876|8765|7654|6543|5432|4321|3210)"))
+    return fields(count, Quantity="100").with_columns(good["BTN"].head(count))
+
+
+def _small_files(home: Home, count: int) -> None:
+    """Files of 10 orders of 5 codes, half .xlsx, half .csv."""
+    for number in range(count):
+        orders = fields(10, Quantity="5").with_columns(
+            pl.format("N{}-{}", pl.lit(number), pl.int_range(10)).alias("Customer Order ID")
+        )
+        path = home.path / f"inbox/acme/small{number}"
+        orders.write_csv(path.with_suffix(".csv")) if number % 2 else xlsxturbo.df_to_xlsx(orders, f"{path}.xlsx")
+
+
+def _swept(stage: Stage, database: str, prepare: Callable[[Home], None], codes: int, base: str = "") -> Measured:
+    with stage.home(database, base) as home:
+        prepare(home)
+        return stage.run("sweep", home, codes)
+
+
+def _alone(stage: Stage, database: str, job: str, count: int) -> Measured:
+    with stage.home(database) as home:
+        return stage.run(job, home, count)
+
+
+# -- the rows of the table ---------------------------------------------------------------------------------------------
+
+
+def issue(stage: Stage, database: str) -> list[Line]:
+    """1: a million random codes, against one by one, 500 at a time, and the floor."""
+    count, few, some = stage.scaled(MILLION), stage.scaled(5_000, 100), stage.scaled(100_000, 500)
+    done = stage.race(
+        {
+            "ours": lambda: _swept(stage, database, lambda home: _random(home, count), count),
+            "floor": lambda: _alone(stage, database, "floor_random", count),
+            "one": lambda: _alone(stage, database, "per_code", few),
+            "500": lambda: _alone(stage, database, "per_500", some),
+        }
+    )
+    ours = done["ours"].part("read", "committed")
+    job = f"{count:,} Random codes issued, durable"
+    one, batch = (done[name].seconds * count / of for name, of in (("one", few), ("500", some)))
+    return [
+        Line(job, database, ours.seconds, ours.peak, f"SELECT + INSERT a code, scaled from {few:,}: {one:,.0f} s",
+             one / ours.seconds, 100, "× as fast", faster=True),
+        Line(job, database, ours.seconds, ours.peak, f"500 at a time, SELECT … IN, scaled from {some:,}: {batch:,.1f} s",
+             batch / ours.seconds, 10, "× as fast", faster=True),
+        Line(job, database, ours.seconds, ours.peak, f"floor, os.urandom + bulk insert: {done['floor'].seconds:.2f} s",
+             ours.seconds / done["floor"].seconds, 1.5, "× the floor"),
+        _memory(f"{count:,} Random codes, the whole sweep with its reports", database, done["ours"]),
+    ]  # fmt: skip
+
+
+def _memory(job: str, database: str, done: Measured, goal: float = 1024) -> Line:
+    return Line(job, database, done.seconds, done.peak, "peak memory", done.peak, goal, " MB")
+
+
+def specified(stage: Stage, database: str) -> list[Line]:
+    """2: a million chosen codes in a CSV file, end to end."""
+    lines = []
+    count = stage.scaled(MILLION)
+    rows = _specified(count)
+
+    def drop(home: Home) -> Home:
+        rows.write_csv(home.path / "inbox/acme/big.csv")
+        return home
+
+    def other(job: str) -> Measured:
+        with stage.home(database) as home:
+            return stage.run(job, drop(home), count)
+
+    loops = {"loops": lambda: other("csv_loops")}
+    done = stage.race(
+        {
+            "ours": lambda: _swept(stage, database, drop, count),
+            "floor": lambda: other("floor_csv"),
+            # a statement a row over PostgreSQL's socket takes minutes and says nothing new
+            **(loops if database == SQLITE else {}),
+        }
+    )
+    ours = done["ours"]
+    job = f"{count:,} Specified codes in a .csv, end to end"
+    floor = done["floor"].seconds
+    lines.append(Line(job, database, ours.seconds, ours.peak, f"floor, Polars read + bulk insert: {floor:.2f} s",
+                      ours.seconds / floor, 2, "× the floor"))  # fmt: skip
+    if database == SQLITE:
+        slow = done["loops"].seconds
+        lines.append(Line(job, database, ours.seconds, ours.peak,
+                          f"csv module + SQLite in loops (there is no pandas here): {slow:.1f} s",
+                          slow / ours.seconds, 1, "× as fast", faster=True))  # fmt: skip
+    lines.append(_memory(job, database, ours))
+    return lines
+
+
+def workbook(stage: Stage, database: str) -> list[Line]:
+    """3: 100,000 chosen codes in a workbook, confirmed in one."""
+    count = stage.scaled(100_000)
+    rows = _specified(count)
+
+    def drop(home: Home) -> Home:
+        xlsxturbo.df_to_xlsx(rows, str(home.path / "inbox/acme/big.xlsx"), sheet_name="Orders")
+        return home
+
+    def other(job: str) -> Measured:
+        with stage.home(database) as home:
+            return stage.run(job, drop(home), count)
+
+    done = stage.race(
+        {
+            "ours": lambda: _swept(stage, database, drop, count),
+            "read_xlsx": lambda: other("read_xlsx"),
+            "write_openpyxl": lambda: other("write_openpyxl"),
+            "write_xlsxturbo": lambda: other("write_xlsxturbo"),
+        }
+    )
+    best = min(("write_openpyxl", "write_xlsxturbo"), key=lambda job: done[job].seconds)
+    read, written = done["read_xlsx"].seconds, done[best].seconds
+    words = (f"fastexcel {read:.2f} s + {best.removeprefix('write_')} {written:.2f} s "
+             f"(openpyxl write-only {done['write_openpyxl'].seconds:.1f} s)")  # fmt: skip
+    ours = done["ours"]
+    job = f"{count:,} Specified codes in an .xlsx, confirmed in an .xlsx"
+    return [
+        Line(job, SQLITE, ours.seconds, ours.peak, words, ours.seconds / (read + written), 1.5, "× the sum"),
+        _memory(job, SQLITE, ours),
+    ]
+
+
+def files(stage: Stage, database: str) -> list[Line]:
+    """4: many small files in one sweep, and one file."""
+    count = stage.scaled(1000, 4)
+    done = stage.race(
+        {
+            "many": lambda: _swept(stage, database, lambda home: _small_files(home, count), count * 50),
+            "one": lambda: _swept(stage, database, lambda home: _small_files(home, 1), 50),
+        }
+    )
+    many, one = done["many"], done["one"]
+    return [
+        Line(f"{count:,} files of 10 orders, half .xlsx, half .csv", database, many.seconds, many.peak, "a file",
+             many.seconds / count * 1000, 15, " ms"),
+        Line("a sweep of 1 file, after imports", database, one.seconds, one.peak, "the sweep", one.seconds * 1000, 300,
+             " ms"),
+    ]  # fmt: skip
+
+
+def pins(stage: Stage, database: str) -> list[Line]:
+    """5: a million PINs under 10,000 BTNs, against a million random codes."""
+    count = stage.scaled(10_000)
+    rows = _btns(count)
+    done = stage.race(
+        {
+            "pins": lambda: _swept(
+                stage, database, lambda home: rows.write_csv(home.path / "inbox/acme/pins.csv"), count * 100
+            ),
+            "random": lambda: _swept(stage, database, lambda home: _random(home, count * 100), count * 100),
+        }
+    )
+    ours, random = done["pins"], done["random"].seconds
+    return [Line(f"{count:,} BTN+4 rows of 100 PINs", database, ours.seconds, ours.peak,
+                      f"a Random order of as many: {random:.1f} s", ours.seconds / random, 2, "× Random")]  # fmt: skip
+
+
+def growth(stage: Stage, database: str) -> list[Line]:
+    """6: what an order costs in registries that grow."""
+    lines = []
+    sizes = [stage.scaled(MILLION), stage.scaled(10 * MILLION)]
+    if stage.large and database == SQLITE:
+        if shutil.disk_usage(stage.folder).free < 20 << 30:
+            raise SystemExit("100 million codes need 20 GB of free disk")
+        sizes.append(100 * MILLION)
+
+    def into(size: int, codes: int) -> Measured:
+        return _swept(stage, database, lambda home: _random(home, codes), codes, stage.filled(database, size))
+
+    for codes, times, goal in ((1000, stage.times, 1.5), (sizes[0], 1, 5)):
+        done = stage.race({str(size): partial(into, size, codes) for size in sizes}, times)
+        ours = [done[str(size)].part("read", "committed") for size in sizes]
+        lines += [
+            Line(f"{codes:,} Random codes issued into {size:,}", database, one.seconds, one.peak,
+                 f"into {sizes[0]:,}: {ours[0].seconds:.3f} s", one.seconds / ours[0].seconds, goal, "×")
+            for size, one in zip(sizes[1:], ours[1:], strict=True)
+        ]  # fmt: skip
+    stage.forget()
+    return lines
+
+
+def night(stage: Stage, database: str) -> list[Line]:
+    """7: the reconciliation of a million awaited codes in 10 orders."""
+    count = stage.scaled(MILLION, 1000)
+
+    def ready(home: Home) -> Home:
+        orders = fields(10, Quantity=str(count // 10)).with_columns(
+            pl.format("N{}", pl.int_range(10)).alias("Customer Order ID")
+        )
+        orders.write_csv(home.path / "inbox/acme/big.csv")
+        stage.run("sweep", home, count)
+        (placed,) = (home.path / "outbox/network").glob("placement-*.csv")
+        report = pl.scan_csv(placed, infer_schema=False).select("Order ID", "Authorization Code")
+        report.sink_csv(home.path / "inbox/network/report.csv")
+        return home
+
+    def run(job: str) -> Measured:
+        with stage.home(database) as home:
+            return stage.run(job, ready(home), count)
+
+    done = stage.race({"ours": lambda: run("night"), "floor": lambda: run("floor_night")})
+    ours, floor = done["ours"], done["floor"].seconds
+    settled = ours._replace(seconds=ours.steps["settled"])
+    job = f"a night of {count:,} awaited codes"
+    return [
+        Line(f"{job}: states", database, settled.seconds, settled.peak,
+             f"floor, Polars read + bulk update: {floor:.2f} s", settled.seconds / floor, 3, "× the floor"),
+        Line(f"{job}: with all release files", database, ours.seconds, ours.peak, "the same floor",
+             ours.seconds / floor, 3, "× the floor"),
+        _memory(job, database, ours),
+    ]  # fmt: skip
+
+
+def imported(stage: Stage, database: str) -> list[Line]:
+    """8: codes that exist already, 100 million of them in the large form."""
+    count = 100 * MILLION if stage.large else stage.scaled(10 * MILLION)
+    with stage.home(database) as home:
+        step = 9 * 10**13 // count
+        slices = [
+            (pl.int_range(start, start + min(count, 10 * MILLION), eager=True) * 7919 % count * step + 10**13).cast(pl.String)
+            for start in range(0, count, 10 * MILLION)
+        ]
+        pl.concat(slices).alias("Code").to_frame().write_parquet(home.path / "codes.parquet", compression="lz4")
+        del slices
+        done = stage.run("import_codes", home, count)
+    return [_memory(f"import of {count:,} codes (Parquet)", database, done, 2048)]
+
+
+def start(stage: Stage, database: str) -> list[Line]:
+    """9: how long commands take to start."""
+
+    def run(home: Home, command: str) -> Measured:
+        cards = str(Path(sys.executable).with_name("cards"))
+        return Measured(stage.process([cards, command], home)[0], 0, {})
+
+    with stage.home(database) as home:
+        times = 1 if stage.short else 9
+        done = stage.race({command: partial(run, home, command) for command in ("--help", "run")}, times)
+    goals = {"--help": 150, "run": 500}
+    return [
+        Line(f"`cards {command}`" + (", empty inbox" if command == "run" else ""), SQLITE, done[command].seconds,
+             done[command].peak, "the process", done[command].seconds * 1000, goal, " ms")
+        for command, goal in goals.items()
+    ]  # fmt: skip
+
+
+def under_prefect(stage: Stage, database: str) -> list[Line]:
+    """10: a sweep under Prefect, against one without."""
+    if stage.short:
+        return []  # its server alone takes a quarter of a minute
+    count = 1000
+
+    def run() -> Measured:
+        with stage.home(database) as home:
+            _small_files(home, count)
+            return stage.run("prefect", home, count * 50)
+
+    done = stage.race(
+        {"with": run, "without": lambda: _swept(stage, database, lambda home: _small_files(home, count), count * 50)}
+    )
+    more = done["with"].seconds - done["without"].seconds
+    return [
+        Line(f"{count:,} files under Prefect", SQLITE, done["with"].seconds, done["with"].peak,
+             f"without: {done['without'].seconds:.1f} s", more, 2, " s more")
+    ]  # fmt: skip
+
+
+_BOTH: Final = (SQLITE, POSTGRESQL)
+RACES: Final[dict[str, tuple[Callable[[Stage, str], list[Line]], tuple[str, ...]]]] = {
+    "issue": (issue, _BOTH), "specified": (specified, _BOTH), "workbook": (workbook, (SQLITE,)), "files": (files, _BOTH),
+    "pins": (pins, _BOTH), "growth": (growth, _BOTH), "night": (night, _BOTH), "import": (imported, (SQLITE,)),
+    "start": (start, (SQLITE,)), "prefect": (under_prefect, (SQLITE,)),
+}  # fmt: skip
+"""Each race and the databases on which it is run."""
