@@ -7,6 +7,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines import placing, reports, workbooks
+from pipelines.errors import CardsError, told
 from pipelines.files import whole_file
 from pipelines.placing import digits
 from pipelines.registry import Registry, nights
@@ -18,6 +19,8 @@ from schemas.orders import BTN4, SPECIFIED
 
 _SAFE: Final = "The network has confirmed these codes. They are safe to print."
 _NOT_SAFE: Final = "The network does not have these codes; most likely each exists there already. Never print them."
+_EXISTS: Final = "The network does not have it under this order; most likely it exists there already."
+_NOT_SHOWN: Final = "The network's report of this order does not show the card."
 _REPLACED: Final = "It was replaced. Use the new code once it stands in a release file."
 _CHOOSE: Final = "Choose another code and order it under a new Customer Order ID."
 _NO_PIN: Final = "No PIN of this BTN is free. Order it for another BTN, under a new Customer Order ID."
@@ -29,41 +32,56 @@ _NOT_DONE: Final = "The network does not show that this was done; the card is as
 def write(settings: Settings, registry: Registry, event: dict[str, Any]) -> Night:
     """Write everything that a night answers; what it did."""
     night = nights.told(registry, event)
-    write_outcomes(settings, registry, night.orders["order_no"])
     if len(cards := nights.placements(registry, event["event"])):
         reports.write_placement(settings.outbox, event, cards)
     write_workbook(settings, registry, night)
+    write_outcomes(settings, registry, night.orders["order_no"])
     return night
 
 
 def write_outcomes(settings: Settings, registry: Registry, orders: pl.Series) -> None:
     """Write the release file of each of the orders that the network ever had a card of, and beside it the list of
-    what was refused or not carried out.
+    what was refused or not carried out. Raises CardsError, after all others, when those of an order can't be written.
     """
     found = nights.outcome(registry, orders)
     fields = found.orders.select("order_no", "order_id", "account", "order_ref")
     ready = _by_order(found.ready.join(fields, on="order_no", maintain_order="left").select("order_no", *_release()))
-    refused = _advised(found.refused, registry).select("order_no", "code", "replaced_by", "advice")
-    undone = found.undone.with_columns(replaced_by=pl.lit(0, pl.Int64), advice=pl.lit(_NOT_DONE))
-    bad = pl.concat([refused, undone]).join(fields, on="order_no", maintain_order="left")
+    refused = _advised(found.refused, registry).with_columns(cause=pl.lit(_EXISTS))
+    undone = found.undone.with_columns(replaced_by=pl.lit(0, pl.Int64), advice=pl.lit(_NOT_DONE), cause=pl.lit(_NOT_SHOWN))
+    names = ["order_no", "code", "replaced_by", "cause", "advice"]
+    bad = pl.concat([refused.select(names), undone.select(names)]).join(fields, on="order_no", maintain_order="left")
     lost = _by_order(
-        bad.select("order_no", *_release(), _code("replaced_by", "Replaced by"), pl.col("advice").alias("What to do"))
+        bad.select(
+            "order_no",
+            *_release(),
+            _code("replaced_by", "Replaced by"),
+            pl.col("cause").alias("Likely cause"),
+            pl.col("advice").alias("What to do"),
+        )
     )
     none = pl.DataFrame(schema=dict.fromkeys([*_HEADERS, "Authorization Code"], pl.String))
+    failed: list[CardsError] = []
     for order in found.orders.iter_rows(named=True):  # a file each
-        number, folder = order["order_no"], settings.outbox / order["reseller"] / order["folder"]
-        if order["released"]:
-            _write_pair(folder / f"release-{order['order_id']}", ready.get(number, none), "Codes that are safe to print", _SAFE)
-        told = (
-            ("Codes that were refused", _NOT_SAFE)
-            if order["action"] in actions.issuing()
-            else ("Cards that are as they were", _NOT_DONE)
-        )
-        if number in lost:
-            _write_pair(folder / f"refused-{order['order_id']}", lost[number], *told)
-        else:  # the network has them after all: nothing may say any more that they must not be printed
-            for kind in ("csv", "xlsx"):
-                (folder / f"refused-{order['order_id']}.{kind}").unlink(missing_ok=True)
+        number = order["order_no"]
+        try:
+            _write_outcome(settings, order, ready.get(number, none), lost.get(number))
+        except Exception as error:  # an order never takes another with it
+            failed.append(told(error))
+    if failed:
+        raise CardsError(f"What became of {len(failed)} orders could not be written. {failed[0]}")
+
+
+def _write_outcome(settings: Settings, order: dict[str, Any], ready: pl.DataFrame, lost: pl.DataFrame | None) -> None:
+    folder = settings.outbox / order["reseller"] / order["folder"]
+    if order["released"]:
+        _write_pair(folder / f"release-{order['order_id']}", ready, "Codes that are safe to print", _SAFE)
+    issued = order["action"] in actions.issuing()
+    words = ("Codes that were refused", _NOT_SAFE) if issued else ("Cards that are as they were", _NOT_DONE)
+    if lost is not None:
+        _write_pair(folder / f"refused-{order['order_id']}", lost, *words)
+    else:  # the network has them after all: nothing may say any more that they must not be printed
+        for kind in ("csv", "xlsx"):
+            (folder / f"refused-{order['order_id']}.{kind}").unlink(missing_ok=True)
 
 
 _HEADERS: Final = {"Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref"}

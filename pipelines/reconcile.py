@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from pipelines import inbox, night_reports, outbox, placing, validate
+from pipelines.errors import UnansweredError
 from pipelines.inbox import Drop
 from pipelines.readers import Parser, Table, missing, read
 from pipelines.registry import Registry, nights
@@ -33,7 +34,8 @@ def reconcile(settings: Settings, registry: Registry, world: World = World()) ->
 
 def _night(settings: Settings, registry: Registry, world: World) -> dict[str, Any]:
     left, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world))
-    reports = [one for one in left if "seen" in one] + taken(settings, registry, world)
+    more, wrong = outbox.trapped(lambda: taken(settings, registry, world))
+    reports, failed = [one for one in left if "seen" in one] + more, failed or wrong
     night = int(world.now().strftime("%Y%m%d"))
     if nights.unsettled(registry) or nights.last(registry, night) is None:
         event = settle(night, settings, registry, world)
@@ -52,8 +54,11 @@ def _night(settings: Settings, registry: Registry, world: World) -> dict[str, An
 def taken(settings: Settings, registry: Registry, world: World) -> list[dict[str, Any]]:
     """Enter every report that is ready, oldest first, and archive it: `file`, `folder`, `rows`, `seen` (whether the same
     bytes came before) and `reasons` of one that is malformed and was not used.
+
+    Raises UnansweredError, after all reports, when the folder of one could not be written.
     """
-    told = []
+    told: list[dict[str, Any]] = []
+    failed = None
     drops = inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender == inbox.NETWORK)
     with Parser(settings) as parser:
         for done, drop in enumerate(drops, 1):
@@ -63,8 +68,11 @@ def taken(settings: Settings, registry: Registry, world: World) -> list[dict[str
             digest = inbox.digest_of(content)
             event = _enter(drop, digest, read(content, parser, settings, network.NAMES, network.BY_HEADER), registry, world)
             world.step("report entered")
-            told += outbox.deliver(settings, registry, {event: drop}, world)
+            more, wrong = outbox.trapped(lambda: outbox.deliver(settings, registry, {event: drop}, world))  # noqa: B023
+            told, failed = told + more, failed or wrong
             world.progress("reports", done, len(drops))
+    if failed:
+        raise UnansweredError(str(failed), told)
     return told
 
 

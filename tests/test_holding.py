@@ -103,6 +103,24 @@ def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop
     assert shop.waiting() == []
 
 
+def test_a_reseller_whose_folder_is_in_the_way_keeps_no_other_from_its_release(shop: Shop) -> None:
+    first, second = some_codes(2)
+    shop.send(row("ONE", code=first), name="a.csv")
+    shop.send(row("TWO", **GLOBEX, code=second), name="b.csv", sender="globex")
+    shop.report(("10023456-1", first), ("20098765-1", second))
+    away = shop.settings.outbox / "away"
+    (shop.settings.outbox / "acme").rename(away)
+    (shop.settings.outbox / "acme").write_text("in the way")
+    with pytest.raises(CardsError, match="could not be written"):
+        shop.night()
+    assert list((shop.settings.outbox / "globex").rglob("release-20098765-1.csv"))
+    assert list((shop.settings.outbox / "reconciliation").glob("*.xlsx"))
+    (shop.settings.outbox / "acme").unlink()
+    away.rename(shop.settings.outbox / "acme")
+    shop.night()
+    assert list((shop.settings.outbox / "acme").rglob("release-10023456-1.csv"))
+
+
 # -- isolation ---------------------------------------------------------------------------------------------------------
 
 

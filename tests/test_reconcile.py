@@ -22,7 +22,7 @@ BTN = "3035550142"
 NIGHTS = Path(__file__).parent / "nights"
 CASES = sorted(path.name for path in NIGHTS.iterdir() if path.is_dir())
 RELEASE = ["Order ID", "Customer Account Number", "Customer Order ID", "Authorization Code"]
-REFUSED = [*RELEASE, "Replaced by", "What to do"]
+REFUSED = [*RELEASE, "Replaced by", "Likely cause", "What to do"]
 
 
 def shown(answer: Answer, *but: str) -> list[tuple[str, str]]:
@@ -83,8 +83,9 @@ def test_a_specified_code_that_is_refused_is_left_to_the_reseller(shop: Shop) ->
     told = shop.night()
     refused = release(answer, "10023456-1", "refused")
     assert refused.columns == REFUSED
-    ((*_, code, by, advice),) = refused.rows()
+    ((*_, code, by, cause, advice),) = refused.rows()
     assert (code, by) == (TWO, "")
+    assert "most likely it exists there already" in cause
     assert "Choose another code" in advice
     summary = str(sheets_of(answer.folder / "refused-10023456-1.xlsx"))
     assert "most likely each exists there already" in summary

@@ -21,10 +21,10 @@ from pipelines.catalogue import load_catalogue
 from pipelines.errors import UsageError
 from pipelines.inbox import Drop
 from pipelines.orders import process_inbox
-from pipelines.sweeps import File, prepare
 from pipelines.readers import Parser, read
 from pipelines.registry import Registry, open_registry
 from pipelines.settings import Settings, load_settings
+from pipelines.sweeps import File, prepare
 from schemas.actions import ACTIONS
 from schemas.codes import RUNS, is_code
 from schemas.orders import BTN4, BY_HEADER, COLUMNS, HEADERS, NAMES, RANDOM, SPECIFIED
