@@ -1,20 +1,75 @@
 """Files of ours: each appears whole or not at all, is kept by the disk, and is for our eyes only."""
 
+import fcntl
 import os
-from collections.abc import Callable
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from pipelines.errors import CardsError
+
+_BESIDE: Final = re.compile(r"\..+\.[0-9a-f]{16}", re.DOTALL)
 
 
 def whole_file(path: Path, write: Callable[[Path], None]) -> None:
     """Have a file written so that it appears whole or not at all."""
     make(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(beside)
-    settle(beside)
-    beside.replace(path)
+    with beside(path, lambda new: new.touch(0o600)) as new:
+        write(new)
+        settle(new)
+        new.replace(path)
     settle(path.parent)
+
+
+@contextmanager
+def beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    """A new file or folder beside the path, to be written and then renamed; gone after the block if it was not.
+
+    It is locked as long as we live, which tells it from what a dead run left.
+    """
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    create(new)
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a mount without locks: what dies there stays
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield new
+    finally:
+        _remove(new)
+        os.close(descriptor)
+
+
+def clear(folder: Path) -> None:
+    """Remove what dead runs began in a folder and did not finish."""
+    for left in folder.glob(".*"):
+        if _BESIDE.fullmatch(left.name) and _dead(left):
+            _remove(left)
+
+
+def _dead(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make(folder: Path) -> None:

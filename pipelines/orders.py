@@ -64,19 +64,24 @@ def _enter(sweep: Sweep, settings: Settings, registry: Registry, world: World) -
             if not inbox.same(file.drop):
                 break  # gone, or another by now: not the file that was decided
             try:
-                events[registry.commit_file(placed)] = file.drop
+                events[registry.commit_file(placed, lambda: inbox.same(file.drop))] = file.drop  # noqa: B023
                 break
             except ConflictError:
                 if not left:
                     raise
-                alone = sweep.only([_again(file, registry)])
+                again = _again(file, registry)
+                if not again:
+                    break  # another worker is at it
+                alone = sweep.only([again])
                 placed = placed_of(alone.files[0], parts_of(decide(alone, settings, registry, world)), world)
         world.step("committed")
     return events
 
 
-def _again(file: File, registry: Registry) -> File:
-    """The file after a conflict: another worker may have answered it meanwhile."""
+def _again(file: File, registry: Registry) -> File | None:
+    """The file after a conflict: the same bytes may have been answered meanwhile. None when another worker is at it."""
+    if registry.in_work(file.drop.sender, file.digest):
+        return None
     seen = registry.seen(pl.DataFrame({"sender": [file.drop.sender], "digest": [file.digest]}))
     return file._replace(answers=seen["answers"].item()) if len(seen) else file
 

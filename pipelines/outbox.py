@@ -1,16 +1,17 @@
 """Submission folders: written beside, then renamed, so that each appears whole; the original moves in last."""
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
+
+import polars as pl
 
 from pipelines import inbox, night_reports, reports
 from pipelines.errors import CardsError, UnansweredError
 from pipelines.errors import told as error_told
-from pipelines.files import make, settle
+from pipelines.files import beside, clear, make, settle
 from pipelines.inbox import Drop
 from pipelines.mending import Mender
 from pipelines.registry import Answers, Registry
@@ -90,7 +91,19 @@ def finish(settings: Settings, registry: Registry, world: World) -> list[dict[st
         drop = drops.get((sender, file))
         content = inbox.content_of(drop, settings.max_file_mb << 20) if drop else None
         originals[event] = drop if content is not None and inbox.digest_of(content) == digest else None
-    return deliver(settings, registry, originals, world)
+    told = deliver(settings, registry, originals, world)
+    _clear(settings, given)
+    return told
+
+
+def _clear(settings: Settings, events: pl.DataFrame) -> None:
+    """Remove what a dead run began to write for these events; a night writes into folders of all its orders."""
+    nights = events.filter(kind="night")
+    senders = settings.outbox.glob("*") if len(nights) else [settings.outbox / sender for sender in events["sender"].unique()]
+    for folder in {*senders, settings.outbox / inbox.NETWORK}:
+        clear(folder)
+        for submission in folder.glob("[!.]*/") if len(nights) else ():
+            clear(submission)
 
 
 def write_again(settings: Settings, registry: Registry, event: int) -> Path:
@@ -98,9 +111,9 @@ def write_again(settings: Settings, registry: Registry, event: int) -> Path:
     answer = reports.of_event(registry.answers([event]), event)
     folder = _folder(settings, answer)
     make(folder)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside, Mender(settings) as mender:
-        reports.write_folder(Path(beside), answer, _original(folder, answer), mender, settings.max_sheet_codes)
-        for path in Path(beside).iterdir():
+    with beside(folder, make) as new, Mender(settings) as mender:
+        reports.write_folder(new, answer, _original(folder, answer), mender, settings.max_sheet_codes)
+        for path in new.iterdir():
             settle(path)
             path.replace(folder / path.name)
     settle(folder)
@@ -143,18 +156,15 @@ def _write(settings: Settings, folder: Path, answer: Answers, original: Path | N
     if folder.is_dir():
         return
     make(folder.parent)
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
-    make(beside)
-    reports.write_folder(beside, answer, original, mender, settings.max_sheet_codes)
-    for path in (*beside.iterdir(), beside):
-        settle(path)
-    try:
-        beside.rename(folder)
-    except OSError:  # another worker was quicker, with the same content
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(beside)
+    with beside(folder, make) as new:
+        try:
+            reports.write_folder(new, answer, original, mender, settings.max_sheet_codes)
+            for path in (*new.iterdir(), new):
+                settle(path)
+            new.rename(folder)
+        except OSError:  # another worker was quicker, with the same content
+            if not folder.is_dir():
+                raise
     settle(folder.parent)
 
 
@@ -165,7 +175,8 @@ def _archive(drop: Drop | None, folder: Path) -> None:
     name = drop.path.name
     if name.lower().startswith(_OURS):
         name = f"original-{name}"
-    drop.path.chmod(0o600)
-    shutil.move(drop.path, folder / name)
+    with suppress(FileNotFoundError):  # another worker was quicker
+        drop.path.chmod(0o600)
+        shutil.move(drop.path, folder / name)
     settle(folder)
     settle(drop.path.parent)

@@ -5,6 +5,7 @@ The code is the primary key of `codes`, which is the last word on uniqueness. Wr
 """
 
 import re
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,13 +152,17 @@ class Registry(Database):
 
     # -- a file of orders ----------------------------------------------------------------------------------------------
 
-    def commit_file(self, file: "Placed") -> int:
+    def commit_file(self, file: "Placed", there: Callable[[], bool] = lambda: True) -> int:
         """Enter a file with all that came of it, in one transaction; the event's number.
 
         Raises ConflictError, and enters nothing, when a code, an order ID or the file itself was entered meanwhile.
+        `there`: whether the file still lies in the inbox. Who answers a file moves it away before he says so: one that
+        is there while nobody is about to answer it is nobody's.
         """
         try:
             with self.transaction():
+                if self.in_work(file.event["sender"], file.event["digest"]) or not there():
+                    raise ConflictError
                 return self._enter(file)
         except (ConflictError, CardsError):
             raise
@@ -166,6 +171,11 @@ class Registry(Database):
                 raise ConflictError from None
             with told():
                 raise
+
+    def in_work(self, sender: str, digest: str) -> bool:
+        """Whether these bytes of a sender were entered and their folder may not be complete."""
+        sql = "SELECT count(*) FROM events WHERE answered = 0 AND sender = $1 AND digest = $2"
+        return bool(self.get(sql, {"n": INT}, sender, digest).item())
 
     def _enter(self, file: "Placed") -> int:
         event = self.enter_event(file.event, file.answers)

@@ -1,0 +1,145 @@
+"""Work in processes of its own that can be killed: `Worker`, and `python -m tests.faults.worker`, which it starts.
+
+That process imports everything once and then forks for each job, so that a thousand kills cost little. The fork is the
+process that does the work: SIGKILL ends it as it would end `cards run`.
+"""
+
+import importlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+ROOT = Path(__file__).parents[2]
+IMPORTED = ["adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "openpyxl", "xlsxturbo", "pipelines.catalogue",
+            "pipelines.cli", "pipelines.orders", "pipelines.reconcile", "pipelines.screen", "pipelines.verify"]  # fmt: skip
+
+
+class Ended(NamedTuple):
+    """How a job ended: its exit code (-9 when it was killed), and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Worker:
+    """One process after another, each doing one job of `jobs` below."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._said = (folder / "out", folder / "err")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.worker", *map(str, self._said)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        self.pid = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def start(self, *arguments: str, environment: dict[str, str], **how: Any) -> None:
+        """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often."""
+        assert self._process.stdin
+        print(json.dumps({"arguments": arguments, "environment": environment, **how}), file=self._process.stdin, flush=True)
+        self.pid = int(self._line())
+
+    def kill(self) -> None:
+        """SIGKILL; nothing happens when the job has ended: its process is there until `end` has been told."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def end(self) -> Ended:
+        """Wait for the end of the job."""
+        code = int(self._line())
+        print(file=self._process.stdin, flush=True)  # now it may go
+        self._line()
+        return Ended(code, *(path.read_text() for path in self._said))
+
+    def run(self, *arguments: str, environment: dict[str, str], **how: Any) -> Ended:
+        self.start(*arguments, environment=environment, **how)
+        return self.end()
+
+    def _line(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+
+# -- the process -------------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    for module in IMPORTED:  # and nothing is done with them yet: their pools of threads would not go along with a fork
+        importlib.import_module(module)
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            _work(job)
+        print(pid, flush=True)
+        told = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it stays, so that its number is no other's
+        assert told
+        print(told.si_status if told.si_code == os.CLD_EXITED else -told.si_status, flush=True)
+        sys.stdin.readline()
+        os.waitpid(pid, 0)
+        print(flush=True)
+
+
+def _work(job: dict[str, Any]) -> None:
+    """Do a job and end."""
+    code = 1
+    try:
+        for number, path in enumerate(sys.argv[1:3], 1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        os.environ.update(job["environment"])
+        sys.argv = ["cards", *job["arguments"]]
+        code = _crowded(job) if "space" in job else _cards()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _cards() -> int:
+    from pipelines import cli
+
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def _crowded(job: dict[str, Any]) -> int:
+    """Sweep as often as it is told to, with few random numbers for all."""
+    from pipelines.orders import process_inbox
+    from pipelines.registry import open_registry
+    from pipelines.settings import load_settings
+    from pipelines.world import World
+
+    settings = load_settings(_env_file=None)
+    words = [random.Random(number).randbytes(8) for number in range(job["space"])]
+    chance = random.Random(job["seed"])
+
+    def source(count: int) -> bytes:
+        return b"".join(chance.choices(words, k=count // 8))
+
+    with open_registry(settings.registry_url) as registry:
+        for _ in range(job["rounds"]):
+            told = process_inbox(settings, registry, World(source=source))
+            print(json.dumps({"submissions": told}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    main()
