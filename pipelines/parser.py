@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 SEPARATORS: Final = ",;\t|"
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _HIDDEN = re.compile(rb'<(?:\w+:)?row\s[^>]*hidden="(?:1|true)"')
 _CHUNK = 1 << 20
@@ -75,7 +76,10 @@ def parse(content: bytes, limits: Limits) -> Parsed:
             if "EncryptedPackage".encode("utf-16-le") in content:
                 raise UnreadableError("FILE_ENCRYPTED", "")
             return _workbook(content, limits)
-        return _text(_decoded(content), limits)
+        text = _decoded(content)
+        if _CONTROL.search(text[:4096]) and not content.startswith(_UTF16):  # a byte order mark says that it is text
+            raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
+        return _text(text, limits)
     except UnreadableError as error:
         return Parsed(faults=[(0, -1, error.reason, error.found)])
 
@@ -206,7 +210,7 @@ def _position(reference: str) -> tuple[int, int]:
 def _decoded(content: bytes) -> str:
     """Text of UTF-8 or UTF-16, else of Windows-1252 where every byte has a meaning in it."""
     head = content[:4096]
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+    if head.startswith(_UTF16):
         encodings = ["utf-16"]
     elif len(head) > 1 and head[1::2].count(0) * 2 > len(head) // 2:
         encodings = ["utf-16-le"]
@@ -214,8 +218,8 @@ def _decoded(content: bytes) -> str:
         encodings = ["utf-16-be"]
     else:
         encodings = ["utf-8-sig", "cp1252"]
-    if encodings[0] == "utf-8-sig" and _CONTROL.search(head.decode("latin-1")):
-        raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
+        if _CONTROL.search(head.decode("latin-1")):
+            raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
     for encoding in encodings:
         try:
             return content.decode(encoding)
@@ -227,8 +231,6 @@ def _decoded(content: bytes) -> str:
 
 
 def _text(text: str, limits: Limits) -> Parsed:
-    if _CONTROL.search(text[:4096]):
-        raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
     if text[:4096].lstrip().startswith("<"):
         raise UnreadableError("FILE_TYPE", "a web page or XML text")
     separator, width = _header(text)

@@ -222,7 +222,10 @@ def test_a_registry_that_is_away_is_tried_again(
                 tasks = prefect.tasks(prefect.runs()[0])
                 if any(task.state_name in ("AwaitingRetry", "Retrying") for task in tasks):
                     break
-            cursor.execute("CREATE DATABASE later STRATEGY = FILE_COPY")
+            cursor.execute("CREATE DATABASE soon STRATEGY = FILE_COPY")
+            with open_registry(urlsplit(url)._replace(path="/soon").geturl()) as registry:
+                registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
+            cursor.execute("ALTER DATABASE soon RENAME TO later")
 
         before = len(prefect.runs())
         helper = threading.Thread(target=appear)
@@ -236,8 +239,8 @@ def test_a_registry_that_is_away_is_tried_again(
     assert len(prefect.runs()) == before + 1
     (task,) = prefect.tasks(run)
     assert task.run_count in (2, 3)
-    (reasons,) = [read_csv(path)["Reason"].to_list() for path in house.home.rglob("rejections.csv")]
-    assert reasons == ["ACCOUNT_UNKNOWN"]  # the registry that appeared has no catalogue
+    (codes,) = [read_csv(path)["Authorization Code"].to_list() for path in house.home.rglob("confirmation.csv")]
+    assert len(codes) == 2
 
 
 def test_no_task_is_cached_nor_its_result_kept(prefect: Prefect) -> None:
