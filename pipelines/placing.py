@@ -61,6 +61,8 @@ def draw_pins(demands: pl.DataFrame, burnt: pl.Series, source: Source = os.urand
     `demands`: `line`, `btn` (integer), `quantity`, of which no BTN is asked for more than it has free; `burnt`:
     codes that can't be given.
     """
+    if demands.is_empty():
+        return pl.DataFrame(schema=_DRAWN)
     gone = burnt.to_frame("code").group_by(btn=pl.col("code") // PINS).agg(gone=pl.len().cast(pl.Int64))
     demands = demands.join(gone, on="btn", how="left", maintain_order="left")
     much = pl.col("quantity").sum().over("btn") + pl.col("gone").fill_null(0) > PINS // 4

@@ -220,11 +220,14 @@ def _marks(answer: Answers) -> pl.DataFrame:
 
 def counted(answer: Answers) -> dict[str, Any]:
     """The figures of an event, as `cards run --json` has them."""
-    rejected = answer.rejected.join(answer.orders.select("account", "order_ref"), on=["account", "order_ref"], how="anti")
+    keys = ["account", "order_ref"]
+    rejected = answer.rejected
+    if len(rejected):
+        rejected = rejected.join(answer.orders.select(keys), on=keys, how="anti")
     return {
         "orders_placed": len(answer.orders),
         "orders_already_placed": len(answer.repeats),
-        "orders_rejected": rejected.select(pl.struct("account", "order_ref").n_unique()).item() if len(rejected) else 0,
+        "orders_rejected": rejected.n_unique(keys) if len(rejected) else 0,
         "codes_placed": len(answer.codes),
         "rows": answer.events["rows"].item(),
         "rows_rejected": len(answer.rejected),
@@ -234,4 +237,6 @@ def counted(answer: Answers) -> dict[str, Any]:
 
 def reasons(answer: Answers) -> dict[str, int]:
     """In how many rows each reason was found."""
+    if answer.findings.is_empty():  # most files, and frames of nothing take their time too
+        return {}
     return dict(answer.findings.group_by("reason").agg(pl.col("row").n_unique()).sort("reason").iter_rows())

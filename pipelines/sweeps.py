@@ -159,6 +159,9 @@ def waves(sweep: Sweep, settings: Settings) -> Iterator[list[File]]:
     """The files in waves in which no two want the same order ID, code or content, so that each can be decided with
     all others of its wave; who came first goes first.
     """
+    if len(sweep.files) == 1:
+        yield sweep.files
+        return
     order_keys = sweep.orders.select("file", key=pl.concat_str("account", pl.lit(" "), "order_ref"))
     digests = pl.DataFrame(
         {"file": [file.number for file in sweep.files], "key": [f"{file.drop.sender}/{file.digest}" for file in sweep.files]},

@@ -60,13 +60,11 @@ def write(path: Path, book: Book, small: int = SMALL) -> None:
     if cells <= small and (book.table is not None or any(sheet.marks is not None for sheet in book.sheets)):
         _write_rich(path, book)
         return
-    _write_fast(path, book)
-    if cells <= SMALL:
-        _make_printable(path)
+    _write_fast(path, book, dressed=cells <= SMALL)
 
 
 def _legible(value: Any) -> Any:
-    return legible(pl.DataFrame({"text": [value]})).item() if isinstance(value, str) else value
+    return re.sub(_ILLEGAL, "\ufffd", value)[:32_767] if isinstance(value, str) else value
 
 
 def _parts(sheet: Sheet) -> list[Sheet]:
@@ -112,16 +110,18 @@ def _write_rich(path: Path, book: Book) -> None:
     made.save(path)
 
 
-def _write_fast(path: Path, book: Book) -> None:
+def _write_fast(path: Path, book: Book, *, dressed: bool) -> None:
     import xlsxturbo
 
     header: Any = _HEADER
     frames: list[Any] = [(pl.DataFrame(), "Summary", _summary(book))]
     for sheet in book.sheets:
         options = {"column_widths": dict(enumerate(widths(sheet.rows))), "autofilter": True, "freeze_panes": True,
-                   "row_heights": {0: 33}, "column_formats": _formats(sheet.rows)}  # fmt: skip
+                   "row_heights": {0: 33}, "column_formats": _formats(sheet.rows) if dressed else None}  # fmt: skip
         frames.append((sheet.rows, sheet.title, options))
     xlsxturbo.dfs_to_xlsx(frames, str(path), header_format=header, compression_level=1)
+    if dressed:
+        _make_printable(path)
 
 
 def _formats(rows: pl.DataFrame) -> dict[str, Any]:

@@ -50,8 +50,9 @@ def main() -> None:
                 race, databases = RACES[name]
                 lines = []
                 for database in databases[:1] if options.short else databases:
-                    lines += race(stage, database)
-                    print(f"{name}, {database}", *map(row, lines), sep="\n", flush=True)
+                    more = race(stage, database)
+                    print(*map(row, more), sep="\n", flush=True)
+                    lines += more
                 keep(name, lines, where)
         finally:
             stage.close()
