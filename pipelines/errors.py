@@ -1,5 +1,7 @@
 """Errors of ours. What a sender did wrong is never an exception: it is a finding with a reason."""
 
+import os
+import re
 import traceback
 from pathlib import Path
 from typing import Any
@@ -29,16 +31,23 @@ class ConflictError(Exception):
     """Another worker issued a code, used an order ID or answered this file first: decide this file anew."""
 
 
+def _of_system(error: Exception) -> str:
+    """What the operating system says of an error, also where a library in Rust hands on just its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return os.strerror(int(number[1])) if number else ""
+
+
 def told(error: Exception) -> CardsError:
     """An error that was not foreseen, as one of ours: its kind and place, without its text, which may hold a code."""
     if isinstance(error, CardsError):
         return error
-    if isinstance(error, OSError) and error.strerror:
+    if said := _of_system(error):
         from pipelines.screen import masked  # not above: it takes Polars with it
 
-        return CardsError(
-            f"{masked(str(error.filename or 'A file'))}: {error.strerror}. Mend this and run again; nothing is lost."
-        )
+        file = masked(str(getattr(error, "filename", None) or "A file"))
+        return CardsError(f"{file}: {said}. Mend this and run again; nothing is lost.")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipelines" in frame.filename]
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))
     return CardsError(f"This should not happen; please report it: {type(error).__name__} at {places or 'an unknown place'}.")

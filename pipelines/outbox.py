@@ -91,9 +91,8 @@ def finish(settings: Settings, registry: Registry, world: World) -> list[dict[st
         drop = drops.get((sender, file))
         content = inbox.content_of(drop, settings.max_file_mb << 20) if drop else None
         originals[event] = drop if content is not None and inbox.digest_of(content) == digest else None
-    told = deliver(settings, registry, originals, world)
     _clear(settings, given)
-    return told
+    return deliver(settings, registry, originals, world)
 
 
 def _clear(settings: Settings, events: pl.DataFrame) -> None:

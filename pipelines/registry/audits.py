@@ -4,7 +4,6 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.registry.database import told
 from pipelines.registry.nights import STATE
 from pipelines.registry.store import Registry
 from pipelines.registry.tables import INT, TEXT
@@ -37,14 +36,12 @@ _DISAGREEMENTS: Final = {
 
 def integrity(registry: Registry) -> list[str]:
     """What the database itself finds damaged; empty when it is sound (PostgreSQL checks its pages as it reads them)."""
-    with told():
-        return registry.check()
+    return registry.check()
 
 
 def disagreements(registry: Registry) -> dict[str, int]:
     """Figures that contradict each other: what, and how often."""
-    with told():
-        counts = {text: int(registry.get(sql, {"n": INT}).item()) for text, sql in _DISAGREEMENTS.items()}
+    counts = {text: int(registry.get(sql, {"n": INT}).item()) for text, sql in _DISAGREEMENTS.items()}
     return {text: count for text, count in counts.items() if count}
 
 
@@ -54,5 +51,4 @@ def submissions(registry: Registry) -> pl.DataFrame:
         "SELECT e.sender, e.folder, e.readable, (SELECT count(*) FROM findings f WHERE f.event = e.answers) FROM events e "
         "WHERE e.kind = 'orders' AND e.answered = 1 ORDER BY e.event"
     )
-    with told():
-        return registry.get(sql, {"sender": TEXT, "folder": TEXT, "readable": INT, "rejected": INT})
+    return registry.get(sql, {"sender": TEXT, "folder": TEXT, "readable": INT, "rejected": INT})

@@ -16,6 +16,9 @@ from pipelines.errors import CardsError, TransientError
 from pipelines.registry.tables import INDEXES, INT, KEYS, MIGRATIONS, TABLES, TEXT, VERSION
 
 _BUSY_MS: Final = 60_000
+_SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
+                     "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")  # fmt: skip
+"""A machine that lost its power or its network holds its locks no longer than this."""
 _LOCK: Final = 4_153_094_672  # one number for this product's advisory lock in a PostgreSQL that others may share
 
 
@@ -52,6 +55,8 @@ def _connect_postgresql(url: str) -> adbc.Connection:
     with connection.cursor() as cursor:
         cursor.execute("SELECT name FROM pg_settings WHERE setting = 'off' AND name IN ('fsync', 'synchronous_commit')")
         unsafe = [name for (name,) in cursor.fetchall()]
+        for setting in (f"lock_timeout = {_BUSY_MS}", *_SOON_GONE):
+            cursor.execute(f"SET {setting}")
     if unsafe:
         connection.close()
         raise CardsError(f"PostgreSQL runs with {' and '.join(unsafe)} off and may forget codes. Set it to on.")
@@ -81,7 +86,7 @@ def _alone_postgresql(database: "Database") -> Iterator[bool]:
         yield bool(locked)
     finally:
         if locked:
-            with suppress(adbc.Error):
+            with suppress(CardsError):
                 database.get(f"SELECT CASE WHEN pg_advisory_unlock({_LOCK + 1}) THEN 1 ELSE 0 END", {"unlocked": INT})
 
 
@@ -106,10 +111,20 @@ def told(busy: str = "The registry is busy or out of reach.") -> Iterator[None]:
 
 
 def _cause(error: adbc.Error) -> str:
-    """The class of a database error and its state; its text may hold a code."""
+    """What SQLite says where that is one of its own sentences, else the class of a database error and its state; the rest
+    of its text may hold a code.
+    """
+    if said := next((text for text in _SAID if text in str(error)), ""):
+        return said
     state = getattr(error, "sqlstate", None) or ""
     code = getattr(error, "status_code", adbc_driver_manager.AdbcStatusCode.UNKNOWN)
     return f"{type(error).__name__} {code.name} {state}".strip()
+
+
+_SAID: Final = (
+    "database is locked", "database or disk is full", "disk I/O error", "database disk image is malformed",
+    "file is not a database", "attempt to write a readonly database", "unable to open database file",
+)  # fmt: skip
 
 
 class Database:
@@ -130,20 +145,22 @@ class Database:
         """Close the connection."""
         self._connection.close()
 
-    def alone(self) -> AbstractContextManager[bool]:
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
         """Be the only one who reconciles, as long as the block lasts; False when another is at it."""
-        return self._dialect.alone(self)
+        with told(), self._dialect.alone(self) as alone:
+            yield alone
 
     # -- the machinery -------------------------------------------------------------------------------------------------
 
     def do(self, sql: str, *parameters: Any) -> None:
         """Execute a statement."""
-        with self._connection.cursor() as cursor:
+        with told(), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
 
     def get(self, sql: str, schema: Mapping[str, Any], *parameters: Any) -> pl.DataFrame:
         """The rows of a query as a frame of the declared types (an empty column of SQLite has none of its own)."""
-        with self._connection.cursor() as cursor:
+        with told(), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
             frame = pl.from_arrow(cursor.fetch_arrow_table().rename_columns(list(schema)))
         assert isinstance(frame, pl.DataFrame)
@@ -154,7 +171,7 @@ class Database:
         return [text for text in self.get(self._dialect.check, {"text": TEXT})["text"] if text != "ok"]
 
     def put(self, table: str, frame: pl.DataFrame) -> None:
-        """Append a frame to a table."""
+        """Append a frame to a table. An error of the database goes on as it is: it may be a row that was there before."""
         if frame.is_empty():
             return
         rows = frame.select(*TABLES[table]).cast(TABLES[table]).cast({pl.UInt8: pl.Int16})
@@ -166,7 +183,7 @@ class Database:
     @contextmanager
     def given(self, frame: pl.DataFrame) -> Iterator[None]:
         """Have a frame as the temporary table `given`."""
-        with self._connection.cursor() as cursor:
+        with told(), self._connection.cursor() as cursor:
             cursor.adbc_ingest("given", frame.to_arrow(), mode="create", temporary=True)
         try:
             yield
@@ -177,20 +194,19 @@ class Database:
         """The rows of a query over `given`, the frame."""
         if frame.is_empty():
             return pl.DataFrame(schema=schema)
-        with told(), self.given(frame):
+        with self.given(frame):
             return self.get(sql, schema)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One writer at a time; nothing stays when the block raises."""
-        with told():
-            for statement in self._dialect.begin:
-                self.do(statement)
+        for statement in self._dialect.begin:
+            self.do(statement)
         try:
             yield
             self.do("COMMIT")
         except BaseException:
-            with suppress(adbc.Error):  # the connection is gone, and the transaction with it
+            with suppress(CardsError):  # the connection is gone, and the transaction with it
                 self.do("ROLLBACK")
             raise
 

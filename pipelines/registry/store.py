@@ -47,15 +47,14 @@ class Registry(Database):
 
     def catalogue(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Accounts and access numbers."""
-        with told():
-            return self.get("SELECT * FROM accounts", ACCOUNT), self.get("SELECT * FROM access_numbers", ACCESS)
+        return self.get("SELECT * FROM accounts", ACCOUNT), self.get("SELECT * FROM access_numbers", ACCESS)
 
     def import_codes(self, codes: pl.Series) -> int:
         """Enter codes that exist already as `external`; how many of them were new. Known ones stay as they are."""
         frame = codes.unique().sort().to_frame("code")
         if frame.is_empty():
             return 0
-        with told(), self.transaction(), self.given(frame):
+        with self.transaction(), self.given(frame):
             known = self.get("SELECT count(*) FROM given g JOIN codes c ON c.code = g.code", {"n": INT}).item()
             self.do(
                 f"INSERT INTO codes SELECT g.code, 0, 0, {STATES.index('external')} FROM given g "
@@ -252,13 +251,12 @@ class Registry(Database):
     def answered(self, events: list[int]) -> None:
         """Note that the folders of the events are complete."""
         if events:
-            with told(), self.transaction(), self.given(pl.DataFrame({"event": events}, {"event": INT})):
+            with self.transaction(), self.given(pl.DataFrame({"event": events}, {"event": INT})):
                 self.do("UPDATE events SET answered = 1 WHERE event IN (SELECT event FROM given)")
 
     def unanswered(self) -> list[int]:
         """Events whose folder may not be complete."""
-        with told():
-            return self.get("SELECT event FROM events WHERE answered = 0 ORDER BY event", {"event": INT})["event"].to_list()
+        return self.get("SELECT event FROM events WHERE answered = 0 ORDER BY event", {"event": INT})["event"].to_list()
 
     # -- what the reports are written from -----------------------------------------------------------------------------
 

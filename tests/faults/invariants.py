@@ -94,8 +94,9 @@ def _csvs(settings: Settings, pattern: str) -> list[pl.DataFrame]:
 
 def _issued_once(settings: Settings) -> list[str]:
     """No code stands under two orders in any file that was given away, or twice in placement files."""
-    shown = [frame.select("Order ID", "Action", "Authorization Code") for pattern in ("*/*/confirmation.csv", "network/placement-*.csv")
-             for frame in _csvs(settings, pattern)]  # fmt: skip
+    patterns = ("*/*/confirmation.csv", "network/placement-*.csv")
+    frames = [frame for pattern in patterns for frame in _csvs(settings, pattern)]
+    shown = [frame.select("Order ID", "Action", "Authorization Code") for frame in frames]
     adds = pl.concat(shown).filter(Action="Add").filter(pl.col("Authorization Code") != "") if shown else pl.DataFrame()
     orders: dict[str, set[str]] = {}
     for order, _, code in adds.iter_rows():

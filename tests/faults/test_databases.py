@@ -1,0 +1,196 @@
+"""The registry is away, locked, damaged, of another version; or its answer to COMMIT never comes."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import adbc_driver_sqlite.dbapi as driver
+import polars as pl
+import pytest
+
+from pipelines.errors import CardsError, TransientError
+from pipelines.registry import VERSION, database, open_registry
+from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
+from tests.faults.invariants import assert_sound, dropped
+from tests.faults.killing import environment, fill, fill_night
+from tests.faults.stage import Server, Wire, server
+from tests.faults.worker import Worker
+
+pytestmark = pytest.mark.usefixtures("one_parser")
+CODES = some_codes(3, seed=17)
+
+
+# -- SQLite ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sqlite_shop(tmp_path: Path, sqlite: NewRegistry) -> Iterator[Shop]:
+    with sqlite() as url:
+        shop = Shop(tmp_path / "home", url)
+        yield shop
+        shop.registry.close()
+
+
+def _file(shop: Shop) -> Path:
+    return Path(shop.settings.registry.removeprefix("sqlite:///"))
+
+
+def test_a_registry_that_another_program_holds_is_told_and_the_work_is_done_later(
+    sqlite_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = sqlite_shop
+    fill(shop)
+    files = dropped(shop)
+    monkeypatch.setattr(database, "_BUSY_MS", 100)
+    with driver.connect(str(_file(shop)), autocommit=True) as other, other.cursor() as cursor:
+        cursor.execute("BEGIN IMMEDIATE")
+        shop.registry.close()
+        shop.registry = open_registry(shop.settings.registry)
+        with pytest.raises(TransientError, match="database is locked"):
+            shop.run()
+        assert dropped(shop) == files
+        cursor.execute("ROLLBACK")
+    assert len(shop.run()) == len(files)
+    assert_sound(shop, files)
+
+
+def test_a_registry_that_is_none_or_damaged_is_told_in_one_line(sqlite_shop: Shop, tmp_path: Path) -> None:
+    shop = sqlite_shop
+    shop.drop("orders.csv", csv_of(row("A", quantity="3000")))
+    shop.run()
+    shop.drop("more.csv", csv_of(row("B", quantity="1")))
+    shop.registry.do("PRAGMA wal_checkpoint(TRUNCATE)")
+    shop.registry.close()
+    path = _file(shop)
+    sound = path.read_bytes()
+    with Worker(tmp_path / "worker") as worker:
+        path.write_bytes(b"this is no registry at all" * 400)
+        ended = worker.run("run", environment=environment(shop))
+        assert (ended.code, ended.out, ended.err) == (1, "", "cards: The registry refuses: file is not a database\n")
+        page = 4096
+        path.write_bytes(sound[:page] + bytes([255]) * (len(sound) - page))
+        for command in ("run", "verify"):
+            ended = worker.run(command, environment=environment(shop))
+            assert (ended.code, ended.out) == (1, "")
+            assert re.fullmatch(r"cards: .*database disk image is malformed\)?\n", ended.err)
+        assert len(shop.waiting()) == 1
+        path.write_bytes(sound)
+        assert worker.run("run", environment=environment(shop)).code == 0
+    shop.registry = open_registry(shop.settings.registry)
+    assert_sound(shop)
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_older_registry_is_brought_up_in_one_transaction_and_a_newer_one_is_refused(
+    registry_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_registry(registry_url).close()
+    later = VERSION + 1
+    monkeypatch.setattr(database, "VERSION", later)
+    monkeypatch.setattr(database, "MIGRATIONS", {later: ["CREATE TABLE more (one BIGINT)", "CREATE TABLE more (one BIGINT)"]})
+    with pytest.raises(CardsError):
+        open_registry(registry_url)
+    monkeypatch.setattr(database, "MIGRATIONS", {later: ["CREATE TABLE more (one BIGINT)", "INSERT INTO more VALUES (7)"]})
+    with open_registry(registry_url) as registry:  # nothing was left of the first try
+        assert registry.get("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
+    with open_registry(registry_url) as registry:  # and it is done once
+        assert registry.get("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
+    monkeypatch.setattr(database, "VERSION", VERSION)
+    with pytest.raises(CardsError, match=f"has version {later} and this program knows {VERSION}. Update the program"):
+        open_registry(registry_url)
+
+
+# -- PostgreSQL --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_again(
+    number: int, before: bool, tmp_path: Path, postgresql: NewRegistry
+) -> None:
+    with postgresql() as url:
+        shop = Shop(tmp_path / "home", url)
+        fill(shop)
+        files = dropped(shop)
+        wire = Wire(url, number, before=before)
+        there, shop.registry = shop.registry, open_registry(wire.url)
+        with pytest.raises(TransientError):
+            shop.run()
+        assert wire.cut.is_set()
+        shop.registry.close()
+        wire.close()
+        shop.registry = there
+        assert len(shop.run()) == len(files)
+        events = there.get("SELECT sender, file FROM events", dict.fromkeys("ab", pl.String)).rows()
+        assert len(events) == len(set(events)) == len(files)
+        assert_sound(shop, files)
+        there.close()
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("number", [1, 2, 9])
+def test_a_night_whose_commit_is_not_answered_is_finished_by_the_next(
+    number: int, before: bool, tmp_path: Path, postgresql: NewRegistry
+) -> None:
+    with postgresql() as url:
+        shop = Shop(tmp_path / "home", url)
+        fill_night(shop)
+        files = dropped(shop)
+        wire = Wire(url, number, before=before)
+        there, shop.registry = shop.registry, open_registry(wire.url)
+        with pytest.raises(TransientError):
+            shop.night()
+        assert wire.cut.is_set()
+        shop.registry.close()
+        wire.close()
+        shop.registry = there
+        while "already_running" in (told := shop.night()):  # until the server has seen that the other is gone
+            time.sleep(0.1)
+        assert (told["codes_ready"], told["codes_refused"], told["codes_replaced"]) == (6, 6, 5)
+        assert_sound(shop, files)
+        there.close()
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Server]:
+    with server() as made:
+        yield made
+
+
+_MORE = [pytest.param(step, marks=pytest.mark.long) for step in ("read", "decided", "report entered")]
+
+
+@pytest.mark.parametrize("step", ["committed", "settled", *_MORE])
+def test_a_server_that_stops_is_told_and_all_is_finished_when_it_is_back(step: str, tmp_path: Path, own_server: Server) -> None:
+    with open_registry(own_server.url) as registry:
+        registry.do("DROP SCHEMA public CASCADE")
+        registry.do("CREATE SCHEMA public")
+    shop = Shop(tmp_path / "home", own_server.url)
+    fill_night(shop)
+    fill(shop)
+    files = dropped(shop)
+
+    def stop(at: str) -> None:
+        nonlocal stopped
+        if at == step and not stopped:
+            stopped = True
+            own_server.kill()
+
+    stopped = False
+    try:
+        with pytest.raises(TransientError) as error:
+            shop.night(stop) if step in ("report entered", "settled") else shop.run(stop)
+        assert "\n" not in str(error.value)
+        with pytest.raises(TransientError, match="can't be opened"):
+            open_registry(own_server.url)
+    finally:
+        own_server.start()
+    shop.registry.close()
+    shop.registry = open_registry(own_server.url)
+    shop.run()
+    shop.night()
+    assert_sound(shop, files)
+    shop.registry.close()
