@@ -18,28 +18,28 @@ _BESIDE: Final = re.compile(r"\..+\.[0-9a-f]{16}", re.DOTALL)
 def whole_file(path: Path, write: Callable[[Path], None]) -> None:
     """Have a file written so that it appears whole or not at all."""
     make(path.parent)
-    with beside(path, lambda new: new.touch(0o600)) as new:
-        write(new)
-        settle(new)
-        new.replace(path)
+    with beside(path) as new:  # a folder, as who writes workbooks makes files of his own beside his target
+        write(new / path.name)
+        settle(new / path.name)
+        (new / path.name).replace(path)
     settle(path.parent)
 
 
 @contextmanager
-def beside(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
-    """A new file or folder beside the path, to be written and then renamed; gone after the block if it was not.
+def beside(path: Path) -> Iterator[Path]:
+    """A new folder beside the path, to be filled and then renamed; gone after the block if it was not.
 
     It is locked as long as we live, which tells it from what a dead run left.
     """
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    create(new)
+    make(new)
     descriptor = os.open(new, os.O_RDONLY)
     try:
         with suppress(OSError):  # a mount without locks: what dies there stays
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield new
     finally:
-        _remove(new)
+        shutil.rmtree(new, ignore_errors=True)
         os.close(descriptor)
 
 
@@ -47,12 +47,12 @@ def clear(folder: Path) -> None:
     """Remove what dead runs began in a folder and did not finish."""
     for left in folder.glob(".*"):
         if _BESIDE.fullmatch(left.name) and _dead(left):
-            _remove(left)
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _dead(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -63,13 +63,6 @@ def _dead(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def make(folder: Path) -> None:

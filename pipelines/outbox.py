@@ -110,7 +110,7 @@ def write_again(settings: Settings, registry: Registry, event: int) -> Path:
     answer = reports.of_event(registry.answers([event]), event)
     folder = _folder(settings, answer)
     make(folder)
-    with beside(folder, make) as new, Mender(settings) as mender:
+    with beside(folder) as new, Mender(settings) as mender:
         reports.write_folder(new, answer, _original(folder, answer), mender, settings.max_sheet_codes)
         for path in new.iterdir():
             settle(path)
@@ -155,7 +155,7 @@ def _write(settings: Settings, folder: Path, answer: Answers, original: Path | N
     if folder.is_dir():
         return
     make(folder.parent)
-    with beside(folder, make) as new:
+    with beside(folder) as new:
         try:
             reports.write_folder(new, answer, original, mender, settings.max_sheet_codes)
             for path in (*new.iterdir(), new):

@@ -29,12 +29,12 @@ def fill(shop: Shop) -> None:
     """Files of every kind: orders drawn, chosen and refused, one twice, a workbook, a reseller's who takes rows, noise."""
     shop.drop("drawn.csv", csv_of(row("A", quantity="40"), row("B", btn=BTN, quantity="5"), row("C", code="12")))
     shop.drop("chosen.csv", csv_of(row("D", code=f"{CODES[0]} {CODES[1]}"), row("E", code=CODES[2])))
-    shop.drop("taken.csv", csv_of(row("F", code=CODES[0]), row("A", quantity="3"), row("G", quantity="2")))
-    shop.drop("again.csv", csv_of(row("D", code=f"{CODES[0]} {CODES[1]}"), row("E", code=CODES[2])))
     shop.drop("book.xlsx", book())
     shop.drop("rows.csv", csv_of(globex("J", code=CODES[3]), globex("J", code=CODES[1])), "globex")
     shop.drop("noise.bin", bytes(range(256)) * 8, "globex")
     shop.drop("house.csv", csv_of(row("K", quantity="2")), "house")
+    shop.drop("taken.csv", csv_of(row("F", code=CODES[0]), row("A", quantity="3"), row("G", quantity="2")))
+    shop.drop("again.csv", csv_of(row("D", code=f"{CODES[0]} {CODES[1]}"), row("E", code=CODES[2])))
 
 
 def fill_night(shop: Shop) -> None:
