@@ -104,7 +104,7 @@ def _write_pair(path: Path, rows: pl.DataFrame, title: str, advice: str) -> None
     facts: list[tuple[str, Any]] = [("Order ID", path.name.partition("-")[2]), ("Codes", len(rows))]
     book = Book(title, advice, facts, [Sheet("Codes", rows)])
     whole_file(path.with_name(f"{path.name}.csv"), lambda beside: reports.write_csv(rows, beside))
-    whole_file(path.with_name(f"{path.name}.xlsx"), lambda beside: workbooks.write(beside, book))
+    whole_file(path.with_name(f"{path.name}.xlsx"), lambda beside: workbooks.write(beside, book, 2_000))
 
 
 def _advised(refused: pl.DataFrame, registry: Registry) -> pl.DataFrame:

@@ -1,12 +1,11 @@
 """Frames as sheets of a workbook: text stays text, headers are frozen and filtered, columns fit, pages can be printed.
 
-Those with marks, a small table or a chart are written by openpyxl, which knows all that `pipelines.styles` does; others
-and large ones by xlsxturbo, which takes 4 ms for a small workbook and seconds for a million rows (openpyxl: 34 ms, minutes).
+Each of three writers has its place, as measured: openpyxl where there are marks, a small table or a chart, with all that
+`pipelines.styles` does (34 ms for a small workbook); XlsxWriter for other small ones, print set-up and all (7 ms);
+xlsxturbo for large ones, without print set-up (a million rows in seconds, where the others take a minute or more).
 """
 
-import io
 import re
-import zipfile
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,9 +17,16 @@ NOTED: Final = 10_000
 """So many cells get a note."""
 SHEET_ROWS: Final = 1_000_000
 _ILLEGAL: Final = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ufffe\uffff]"
-_LINED: Final = {"border": True, "border_color": "#BFBFBF"}
-_HEADER: Final = {"bold": True, "font_color": "#FFFFFF", "bg_color": "#1F4E79", "wrap_text": True, "align_vertical": "center",
-                  **_LINED}  # fmt: skip
+_LINED: Final = {"border": 1, "border_color": "#BFBFBF"}
+_HEADER: Final = {
+    "bold": True,
+    "font_color": "#FFFFFF",
+    "bg_color": "#1F4E79",
+    "text_wrap": True,
+    "valign": "vcenter",
+    **_LINED,
+}
+_WIDTHS: Final = (34, 16, 62)
 _DATE: Final = "yyyy-mm-dd hh:mm"
 
 
@@ -51,16 +57,15 @@ def legible(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def write(path: Path, book: Book, small: int = SMALL) -> None:
-    """Write a workbook; one with marks, a table or a chart by openpyxl where it has up to `small` cells."""
+    """Write a workbook; up to `small` cells so that it can be printed."""
     book = book._replace(
         facts=[(label, _legible(value)) for label, value in book.facts],
         sheets=[part for sheet in book.sheets for part in _parts(sheet)],
     )
     cells = sum(sheet.rows.height * sheet.rows.width for sheet in book.sheets)
-    if cells <= small and (book.table is not None or any(sheet.marks is not None for sheet in book.sheets)):
-        _write_rich(path, book)
-        return
-    _write_fast(path, book, dressed=cells <= SMALL)
+    rich = book.table is not None or any(sheet.marks is not None for sheet in book.sheets)
+    writer = _write_fast if cells > small else _write_rich if rich else _write_plain
+    writer(path, book)
 
 
 def _legible(value: Any) -> Any:
@@ -110,59 +115,70 @@ def _write_rich(path: Path, book: Book) -> None:
     made.save(path)
 
 
-def _write_fast(path: Path, book: Book, *, dressed: bool) -> None:
+def _write_plain(path: Path, book: Book) -> None:
+    import xlsxwriter
+
+    with xlsxwriter.Workbook(path, {"strings_to_formulas": False, "strings_to_urls": False}) as made:
+        header = made.add_format(_HEADER)
+        cells = {
+            kind: made.add_format({"num_format": kind, **_LINED, "align": "left"}) for kind in ("@", "#,##0", "#,##0.0", _DATE)
+        }
+        first = made.add_worksheet("Summary")
+        first.hide_gridlines(2)
+        for place, width in enumerate(_WIDTHS):
+            first.set_column(place, place, width)
+        first.set_row(0, 26)
+        first.write_string(0, 0, book.title, made.add_format({"bold": True, "font_size": 16, "font_color": "#1F4E79"}))
+        advice = {"bold": True, "text_wrap": True, "valign": "top", "bg_color": "#FFF2CC"}
+        first.merge_range(1, 0, 1, 2, "", made.add_format(advice))
+        first.write_string(1, 0, book.advice, made.add_format(advice))
+        first.set_row(1, 15.5 * (1 + len(book.advice) * 11 // (sum(_WIDTHS) * 10)))
+        label, words = (
+            made.add_format({"bold": True, **_LINED}),
+            made.add_format({"text_wrap": True, "valign": "top", **_LINED}),
+        )
+        for line, (name, value) in enumerate(book.facts, 3):
+            first.write_string(line, 0, name, label)
+            first.merge_range(line, 1, line, 2, "", words)
+            if isinstance(value, str):
+                first.write_string(line, 1, value, words)
+            else:
+                first.write(line, 1, value, cells["#,##0" if isinstance(value, int) else _DATE])
+        _paged(first, landscape=False)
+        for sheet in book.sheets:
+            page = made.add_worksheet(sheet.title)
+            page.set_row(0, 33)
+            page.write_row(0, 0, sheet.rows.columns, header)
+            for place, (width, column) in enumerate(zip(widths(sheet.rows), sheet.rows.iter_columns(), strict=True)):
+                page.set_column(place, place, width)
+                page.write_column(1, place, column.to_list(), cells[_kind(column.dtype)])
+            page.freeze_panes(1, 0)
+            page.autofilter(0, 0, sheet.rows.height, sheet.rows.width - 1)
+            page.repeat_rows(0)
+            _paged(page, landscape=True)
+
+
+def _kind(kind: pl.DataType) -> str:
+    return "@" if kind == pl.String else "#,##0" if kind.is_integer() else "#,##0.0" if kind.is_float() else _DATE
+
+
+def _paged(page: Any, *, landscape: bool) -> None:
+    """One page wide, and pages numbered, as `pipelines.styles` has it."""
+    (page.set_landscape if landscape else page.set_portrait)()
+    page.set_margins(0.4, 0.4, 0.5, 0.7)
+    page.fit_to_pages(1, 0)
+    page.set_footer("&C&A — page &P of &N")
+
+
+def _write_fast(path: Path, book: Book) -> None:
     import xlsxturbo
 
-    header: Any = _HEADER
+    header: Any = {"bold": True, "font_color": "#FFFFFF", "bg_color": "#1F4E79"}
     frames: list[Any] = [(pl.DataFrame(), "Summary", _summary(book))]
     for sheet in book.sheets:
-        options = {"column_widths": dict(enumerate(widths(sheet.rows))), "autofilter": True, "freeze_panes": True,
-                   "row_heights": {0: 33}, "column_formats": _formats(sheet.rows) if dressed else None}  # fmt: skip
+        options = {"column_widths": dict(enumerate(widths(sheet.rows))), "autofilter": True, "freeze_panes": True}
         frames.append((sheet.rows, sheet.title, options))
     xlsxturbo.dfs_to_xlsx(frames, str(path), header_format=header, compression_level=1)
-    if dressed:
-        _make_printable(path)
-
-
-def _formats(rows: pl.DataFrame) -> dict[str, Any]:
-    """The format of each column by its type, as `pipelines.styles` has it."""
-
-    def number_format(kind: pl.DataType) -> str:
-        return "@" if kind == pl.String else "#,##0" if kind.is_integer() else "#,##0.0" if kind.is_float() else _DATE
-
-    return {name: {"num_format": number_format(kind), **_LINED} for name, kind in rows.schema.items()}
-
-
-_PAGE: Final = (
-    '<pageMargins left="0.4" right="0.4" top="0.5" bottom="0.7" header="0.3" footer="0.3"/>'
-    '<pageSetup orientation="{}" fitToHeight="0"/><headerFooter><oddFooter>&amp;C&amp;A — page &amp;P of &amp;N</oddFooter>'
-    "</headerFooter>"
-)
-
-
-def _make_printable(path: Path) -> None:
-    """Give each sheet the print set-up of `pipelines.styles`, of which xlsxturbo knows nothing: one page wide, numbered, its
-    header on every page.
-    """
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name).decode() for name in archive.namelist()}
-    sheets = [name for name in parts if name.startswith("xl/worksheets/sheet")]
-    for name in sheets:
-        first = name == "xl/worksheets/sheet1.xml"
-        text = re.sub(r"(<worksheet [^>]*>)", r'\1<sheetPr><pageSetUpPr fitToPage="1"/></sheetPr>', parts[name], count=1)
-        text = text.replace("<sheetView ", '<sheetView showGridLines="0" ', 1) if first else text
-        parts[name] = re.sub(r"<pageMargins [^>]*/>", _PAGE.format("portrait" if first else "landscape"), text, count=1)
-    titles = re.findall(r'<sheet name="([^"]*)"', parts["xl/workbook.xml"])
-    repeated = "".join(
-        f'<definedName name="_xlnm.Print_Titles" localSheetId="{place}">\'{title}\'!$1:$1</definedName>'
-        for place, title in enumerate(titles) if place
-    )  # fmt: skip
-    parts["xl/workbook.xml"] = parts["xl/workbook.xml"].replace("</definedNames>", f"{repeated}</definedNames>")
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, text in parts.items():
-            archive.writestr(name, text)
-    path.write_bytes(made.getvalue())
 
 
 def _summary(book: Book) -> dict[str, Any]:
@@ -184,7 +200,7 @@ def _summary(book: Book) -> dict[str, Any]:
     letters = "ABC"[: book.table.width]
     cells.update(
         {
-            f"{letter}{first - 1}": {"value": name, "format": _HEADER}
+            f"{letter}{first - 1}": {"value": name, "format": {"bold": True}}
             for letter, name in zip(letters, book.table.columns, strict=True)
         }
     )
