@@ -60,11 +60,9 @@ def read(content: bytes, parser: Parser, settings: Settings, names: list[str], b
         whole = [fault for fault in parsed.faults if fault[1] < 0]
         return Table(_no_rows(names), [], [], _faults([(row, "", reason, text) for row, _, reason, text in whole]), [])
     # PostgreSQL takes no zero character; what replaces it is as strange to `validate.cells`
-    grid = (
-        pl.read_ipc_stream(parsed.table)
-        .sort("row")
-        .with_columns(pl.col(pl.String).str.replace_all("\0", "\ufffd", literal=True))
-    )
+    grid = pl.read_ipc_stream(parsed.table)
+    grid = grid if grid["row"].is_sorted() else grid.sort("row")  # lines that were mended come last
+    grid = grid.with_columns(pl.col(pl.String).str.replace_all("\0", "\ufffd", literal=True))
     filled = pl.any_horizontal(pl.col(pl.String).str.contains(r"\S"))
     header = grid.filter(filled).head(1)
     if header.is_empty():

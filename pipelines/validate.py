@@ -160,8 +160,9 @@ def grouped(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _wanted() -> pl.Expr:
     """What the rows of an order ask for, as one text that does not depend on how it is spread over rows."""
     codes = pl.col("code").str.extract_all(_CODES_OF_A_CELL).list.explode(keep_nulls=False, empty_as_null=False).sort()
-    others = pl.concat_str(pl.col("btn", "quantity", "target").fill_null(""), separator=":")
-    return pl.concat_str(codes.str.join(" "), others.filter(others != "::").sort().str.join(" "), separator="|")
+    others = pl.col("btn", "quantity", "target")
+    others = others.filter(pl.any_horizontal(others.is_not_null())).fill_null("")
+    return pl.concat_str(codes.str.join(" "), pl.concat_str(others, separator=":").sort().str.join(" "), separator="|")
 
 
 def wish() -> pl.Expr:
