@@ -118,7 +118,7 @@ def _write_rich(path: Path, book: Book) -> None:
 def _write_plain(path: Path, book: Book) -> None:
     import xlsxwriter
 
-    with xlsxwriter.Workbook(path, {"strings_to_formulas": False, "strings_to_urls": False}) as made:
+    with xlsxwriter.Workbook(path, {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}) as made:
         header = made.add_format(_HEADER)
         cells = {
             kind: made.add_format({"num_format": kind, **_LINED, "align": "left"}) for kind in ("@", "#,##0", "#,##0.0", _DATE)

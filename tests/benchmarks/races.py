@@ -158,8 +158,9 @@ def workbook(stage: Stage, database: str) -> list[Line]:
     )
     best = min(("write_openpyxl", "write_xlsxwriter", "write_xlsxturbo"), key=lambda job: done[job].seconds)
     read, written = done["read_xlsx"].seconds, done[best].seconds
+    openpyxl, xlsxwriter = done["write_openpyxl"].seconds, done["write_xlsxwriter"].seconds
     words = (f"fastexcel {read:.2f} s + {best.removeprefix('write_')} {written:.2f} s "
-             f"(openpyxl write-only {done['write_openpyxl'].seconds:.1f}, XlsxWriter {done['write_xlsxwriter'].seconds:.1f} s)")  # fmt: skip
+             f"(openpyxl write-only {openpyxl:.1f}, XlsxWriter {xlsxwriter:.1f} s)")  # fmt: skip
     ours = done["ours"]
     job = f"{count:,} Specified codes in an .xlsx, confirmed in an .xlsx"
     return [
