@@ -176,7 +176,8 @@ def end_state(shop: Shop, chosen: Iterable[str]) -> dict[str, Any]:
     tables = {
         "orders": "SELECT order_id, order_ref, content, CAST(awaiting AS TEXT) FROM orders",
         "events": "SELECT kind, file, digest, CAST(answered AS TEXT) FROM events WHERE kind <> 'night'",
-        "codes": "SELECT CAST(order_no AS TEXT), CAST(state AS TEXT), '', '' FROM codes",
+        "codes": "SELECT coalesce(o.order_id, ''), CAST(c.state AS TEXT), '', '' FROM codes c "
+        "LEFT JOIN orders o ON o.order_no = c.order_no",
     }
     rows = {name: sorted(shop.registry.get(sql, dict.fromkeys("abcd", pl.String)).rows()) for name, sql in tables.items()}
     return {"files": files, "waiting": shop.waiting(), **rows}
