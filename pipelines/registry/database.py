@@ -174,11 +174,11 @@ class Database:
         """Append a frame to a table. An error of the database goes on as it is: it may be a row that was there before."""
         if frame.is_empty():
             return
-        rows = frame.select(*TABLES[table]).cast(TABLES[table]).cast({pl.UInt8: pl.Int16})
+        rows = frame.lazy().select(*TABLES[table]).cast(TABLES[table]).cast({pl.UInt8: pl.Int16})
         if key := KEYS.get(table):
             rows = rows.sort(key.split(", "))
         with self._connection.cursor() as cursor:
-            cursor.adbc_ingest(table, rows.to_arrow(), mode="append")
+            cursor.adbc_ingest(table, rows.collect().to_arrow(), mode="append")
 
     @contextmanager
     def given(self, frame: pl.DataFrame) -> Iterator[None]:
