@@ -32,9 +32,10 @@ class ConflictError(Exception):
 
 
 def _of_system(error: Exception) -> str:
-    """What the operating system says of an error, also where a library in Rust hands on just its number."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+    """What the operating system says of an error, also where a library wraps it, or one in Rust hands on just its number."""
+    for one in (error, *error.args):
+        if isinstance(one, OSError) and one.strerror:
+            return one.strerror
     number = re.search(r"\(os error (\d+)\)", str(error))
     return os.strerror(int(number[1])) if number else ""
 

@@ -83,6 +83,7 @@ def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from
 
 def test_a_dump_of_postgresql_made_during_a_sweep_can_be_restored(tmp_path: Path, postgresql: NewRegistry) -> None:
     with postgresql() as url, postgresql() as empty:
+        _dumped(url, tmp_path / "first.sql")
         shop = Shop(tmp_path / "home", url)
         fill(shop)
         dumps: list[Path] = []
