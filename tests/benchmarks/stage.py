@@ -190,7 +190,7 @@ def _median(runs: list[Measured]) -> Measured:
 
 def _environment(home: Home) -> dict[str, str]:
     return {"CARDS_HOME": str(home.path), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": home.url,
-            "PREFECT_LOGGING_LEVEL": "CRITICAL"}  # fmt: skip
+            "PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}  # fmt: skip
 
 
 def _name(url: str) -> str:
