@@ -8,6 +8,8 @@ import argparse
 import json
 import os
 import platform
+import signal
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +40,7 @@ def main() -> None:
     asked.add_argument("--times", type=int, default=3, help="how often each contender runs")
     asked.add_argument("--out", type=Path, help="a folder for table, chart and figures, instead of README and docs")
     options = asked.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that PostgreSQL is stopped and the registries go
     where = Where(ROOT / "README.md", ROOT / "docs/benchmarks.json", ROOT / "docs/benchmarks.svg")
     if options.out or options.short:
         folder = options.out or Path(tempfile.mkdtemp(prefix="cards-benchmarks-"))
