@@ -54,7 +54,7 @@ def reconcile(as_json: Json = False) -> None:
     elif "already_running" in told:
         print("Another reconciliation is at work; it does what this one would have done.")
     else:
-        screen.table("Reports", [{**one, "reasons": _reasons(one)} for one in told.pop("reports")])
+        screen.table("Reports", [{**one, "reasons": screen.reasons(one)} for one in told.pop("reports")])
         screen.facts(told)
 
 
@@ -75,14 +75,12 @@ def serve() -> None:
     flows.serve(stop)
 
 
-def _reasons(told: dict[str, Any]) -> str:
-    return ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
-
-
 def _short(told: dict[str, Any]) -> dict[str, Any]:
+    from pipelines import screen
+
     return {"reseller": told["reseller"], "file": told["file"], "placed": told["orders_placed"],
             "already": told["orders_already_placed"], "rejected": told["orders_rejected"], "codes": told["codes_placed"],
-            "reasons (rows)": _reasons(told), "folder": told["folder"]}  # fmt: skip
+            "reasons (rows)": screen.reasons(told), "folder": told["folder"]}  # fmt: skip
 
 
 @app.command(epilog="Example: cards check october.xlsx --reseller acme")

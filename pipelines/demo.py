@@ -80,11 +80,13 @@ def _line(told: dict[str, Any]) -> dict[str, Any]:
     names = {"orders_placed": "orders placed", "orders_rejected": "orders rejected", "codes_placed": "codes",
              "rows_rejected": "rows rejected"}  # fmt: skip
     counts = {title: told[name] for name, title in names.items()}
-    return {"reseller": told["reseller"], "file": told["file"], **counts, "why (rows)": _why(told), "reports": told["folder"]}
-
-
-def _why(told: dict[str, Any]) -> str:
-    return ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
+    return {
+        "reseller": told["reseller"],
+        "file": told["file"],
+        **counts,
+        "why (rows)": screen.reasons(told),
+        "reports": told["folder"],
+    }
 
 
 def answer_as_network(home: Path) -> None:

@@ -39,7 +39,7 @@ from pipelines import inbox, orders, reconcile, watching
 from pipelines.errors import CardsError, TransientError, told
 from pipelines.files import make
 from pipelines.registry import open_registry
-from pipelines.screen import masked, safe
+from pipelines.screen import masked, reasons, safe
 from pipelines.server import prefect_server
 from pipelines.settings import load_settings
 from pipelines.world import World
@@ -172,7 +172,7 @@ _COLUMNS: Final = {
 def _table(key: str, files: list[dict[str, Any]], words: str) -> None:
     """An artifact with a row a file; a file may be named after a code, so names are masked."""
     more = f"; {len(files) - _ROWS} more files are not shown" if len(files) > _ROWS else ""
-    rows = [{**one, "reasons": ", ".join(f"{reason} {rows}" for reason, rows in one["reasons"].items())} for one in files]
+    rows = [{**one, "reasons": reasons(one)} for one in files]
     table = [{title: one[name] for name, title in _COLUMNS.items() if name in one} for one in rows[:_ROWS]]
     create_table_artifact(key=key, table=safe(table), description=words + more)
 

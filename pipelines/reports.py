@@ -16,12 +16,10 @@ from schemas import actions
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
 
-CONFIRMATION: Final = ["Order ID", "Customer Account Number", "Customer Order ID", "Action", "Authorization Code", "State"]
 PLACEMENT: Final = [
     "Order ID", "Action", "Customer Account Number", "Product Account Number", "Access Number", "Authorization Code",
     "International Origin", "International Termination",
 ]  # fmt: skip
-REJECTIONS: Final = [*HEADERS.values(), "Row", "Reason", "What to fix"]
 OF_REPORTS: Final = ["target", "code"]
 """The columns of an order file that rejected rows of a network report have: Order ID and Code."""
 _DANGEROUS: Final = r"^[=+\-@\t\r]"

@@ -48,6 +48,11 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
+def reasons(told: dict[str, Any]) -> str:
+    """The reasons of a submission, each with its number of rows."""
+    return ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
+
+
 def facts(values: dict[str, Any]) -> None:
     """Names and values, one a line."""
     width = max(map(len, values), default=0)
