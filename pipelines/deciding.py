@@ -1,6 +1,6 @@
 """What becomes of a sweep: which orders can be placed by the catalogue and the registry, and with which codes."""
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -171,37 +171,35 @@ def _as_written(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     return cells.select("line", "file", "row", "column", "reason", value=pl.when(kept).then("value").otherwise(written))
 
 
-Parts = dict[str, dict[tuple[Any, ...], pl.DataFrame]]
-
-
-def parts_of(decision: Decision) -> Parts:
-    """The decision in frames of one file each, as the registry takes them."""
-    found = decision.orders
-    of = found.select("order", "file")
+def told(decision: Decision) -> pl.DataFrame:
+    """All that is wrong, as the registry keeps it: `file`, `row` (0: the whole file), `column_name`, `reason`, `value`."""
     about_files = decision.faults.select("file", "reason", "value", row=pl.lit(0), column_name=pl.lit(""))
     about_rows = decision.findings.select("file", "reason", "value", "row", column_name="column")
-    frames = {
-        "orders": found.filter(pl.col("fate") == "placed").with_columns(
-            pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)
-        ),
-        "codes": decision.codes.join(of, on="order"),
-        "touches": decision.touches.join(of, on="order"),
-        "wishes": decision.wishes.join(of, on="order"),
-        "repeats": decision.repeats,
-        "guesses": decision.guesses,
-        "rejected": decision.rejected.with_columns(pl.col(NAMES).fill_null("")).drop("line"),
-        "findings": pl.concat([about_files, about_rows], how="vertical_relaxed"),
-    }
-    return {name: {**frame.partition_by("file", as_dict=True), (-1,): frame.clear()} for name, frame in frames.items()}
+    return pl.concat([about_files, about_rows], how="vertical_relaxed")
 
 
-def placed_of(file: File, parts: Parts, world: World) -> Placed:
-    """What the registry is to enter for a file; nothing but the event where the file was answered before."""
-    refused = parts["findings"].get((file.number,), parts["findings"][-1,])["row"].eq(0).any()
-    event = {
-        "kind": "orders", "sender": file.drop.sender, "digest": file.digest, "file": outbox.shown(file.drop.path.name),
-        "at": world.at(), "rows": len(file.table.rows), "notes": "\n".join(file.table.notes), "readable": int(not refused),
-    }  # fmt: skip
-    key = (-1,) if file.answers else (file.number,)
-    mine = {name: frames.get(key, frames[-1,]) for name, frames in parts.items()}
-    return Placed(event, file.answers, **mine)
+def placed_of(files: list[File], decision: Decision, world: World) -> Placed:
+    """What the registry is to enter for the files; nothing but the event of one that was answered before."""
+    found, findings = decision.orders, told(decision)
+    of = found.select("order", "file")
+    unreadable = set(findings.filter(pl.col("row") == 0)["file"])
+    at = world.at()
+    events = [
+        {"file": file.number, "answers": file.answers, "kind": "orders", "sender": file.drop.sender, "digest": file.digest,
+         "name": outbox.shown(file.drop.path.name), "at": at, "rows": len(file.table.rows),
+         "notes": "\n".join(file.table.notes), "readable": int(file.number not in unreadable)}
+        for file in files
+    ]  # fmt: skip
+    placed = Placed(
+        pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32)),
+        found.filter(pl.col("fate") == "placed").with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
+        decision.codes.join(of, on="order"),
+        decision.touches.join(of, on="order"),
+        decision.wishes.join(of, on="order"),
+        decision.repeats,
+        decision.guesses,
+        decision.rejected.with_columns(pl.col(NAMES).fill_null("")).drop("line"),
+        findings,
+    )
+    again = {file.number for file in files if file.answers}
+    return placed.without(again)._replace(events=placed.events)

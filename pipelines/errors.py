@@ -28,7 +28,11 @@ class UnansweredError(CardsError):
 
 
 class ConflictError(Exception):
-    """Another worker issued a code, used an order ID or answered this file first: decide this file anew."""
+    """Another worker issued a code, used an order ID or answered a file first: decide these files (numbers) anew."""
+
+    def __init__(self, files: set[int]) -> None:
+        super().__init__(files)
+        self.files = files
 
 
 def _of_system(error: Exception) -> str:

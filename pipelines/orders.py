@@ -11,7 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines import inbox, outbox, reports
-from pipelines.deciding import decide, parts_of, placed_of
+from pipelines.deciding import decide, placed_of, told
 from pipelines.errors import CardsError, ConflictError, UsageError
 from pipelines.inbox import Drop
 from pipelines.readers import Parser, read
@@ -35,8 +35,8 @@ def process_inbox(
     What an earlier run left half answered is finished first. A file that another worker takes meanwhile is left
     to it.
     """
-    told, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world))
-    told = [one for one in told if "reseller" in one]  # not a dead night's reports
+    left, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world))
+    answered = [one for one in left if "reseller" in one]  # not a dead night's reports
     drops = inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender != inbox.NETWORK and senders(sender))
     if drops and registry.catalogue()[0].is_empty():
         raise CardsError("The catalogue is empty, so no order could be placed. Load it first: cards catalog load FILE. "
@@ -47,41 +47,41 @@ def process_inbox(
             for wave in waves(sweep, settings):
                 events = _enter(sweep.only(wave), settings, registry, world)
                 more, wrong = outbox.trapped(lambda: outbox.deliver(settings, registry, events, world))  # noqa: B023
-                told, failed = told + more, failed or wrong
+                answered, failed = answered + more, failed or wrong
     if failed:
         raise failed
-    return told
+    return answered
 
 
-def _enter(sweep: Sweep, settings: Settings, registry: Registry, world: World) -> dict[int, Drop]:
-    """Decide a wave and enter it, file by file; the events and where their originals lie."""
-    parts = parts_of(decide(sweep, settings, registry, world))
-    world.step("decided")
+def _enter(sweep: Sweep, settings: Settings, registry: Registry, world: World, tries: int = _TRIES) -> dict[int, Drop]:
+    """Decide a wave and enter it in one transaction; the events and where their originals lie.
+
+    Files of which another worker was quicker with something are decided anew, each alone.
+    """
+    drops = {file.number: file.drop for file in sweep.files}
     events: dict[int, Drop] = {}
-    for file in sweep.files:
-        placed = placed_of(file, parts, world)
-        for left in reversed(range(_TRIES)):
-            if not inbox.same(file.drop):
-                break  # gone, or another by now: not the file that was decided
-            try:
-                events[registry.commit_file(placed, lambda: inbox.same(file.drop))] = file.drop  # noqa: B023
-                break
-            except ConflictError:
-                if not left:
-                    raise
-                again = _again(file, registry)
-                if not again:
-                    break  # another worker is at it
-                alone = sweep.only([again])
-                placed = placed_of(alone.files[0], parts_of(decide(alone, settings, registry, world)), world)
-        world.step("committed")
+    files, late = sweep.files, list[File]()
+    while files:
+        part = sweep.only(files)
+        placed = placed_of(files, decide(part, settings, registry, world), world)
+        world.step("decided")
+        try:
+            entered = registry.commit(placed, lambda file: inbox.same(drops[file]))
+            events = {event: drops[file] for file, event in entered.items()}
+            break
+        except ConflictError as conflict:
+            if len(sweep.files) == 1 and not tries:
+                raise
+            late += [file for file in files if file.number in conflict.files]
+            files = [file for file in files if file.number not in conflict.files]
+    world.step("committed")
+    for file in late:
+        events |= _enter(sweep.only([_again(file, registry)]), settings, registry, world, tries - 1)
     return events
 
 
-def _again(file: File, registry: Registry) -> File | None:
-    """The file after a conflict: the same bytes may have been answered meanwhile. None when another worker is at it."""
-    if registry.in_work(file.drop.sender, file.digest):
-        return None
+def _again(file: File, registry: Registry) -> File:
+    """The file after a conflict: the same bytes may have been answered meanwhile."""
     seen = registry.seen(pl.DataFrame({"sender": [file.drop.sender], "digest": [file.digest]}))
     return file._replace(answers=seen["answers"].item()) if len(seen) else file
 
@@ -102,8 +102,7 @@ def check(path: Path, sender: str, settings: Settings, registry: Registry) -> di
     sweep = prepare([file], settings)
     decision = decide(sweep, settings, registry, World())
     fates = dict(decision.orders["fate"].value_counts().iter_rows())
-    frames = parts_of(decision)["findings"]
-    found = frames.get((0,), frames[-1,])
+    found = told(decision)
     return {
         "file": str(path), "rows": len(sweep.rows), "orders_placed": fates.get("placed", 0),
         "orders_already_placed": fates.get("already", 0), "orders_rejected": fates.get("rejected", 0),

@@ -70,22 +70,23 @@ def batches(drops: list[Drop]) -> Iterator[list[Drop]]:
 
 def taken(drops: list[Drop], parser: Parser, settings: Settings, registry: Registry, world: World) -> list[File]:
     """The files with what they hold; those that were answered before are not read again."""
+    contents = {drop: inbox.content_of(drop, settings.max_file_mb << 20) for drop in drops}
+    digests = {drop: inbox.digest_of(content) for drop, content in contents.items() if content is not None}
+    asked = pl.DataFrame([(drop.sender, digest) for drop, digest in digests.items()], ["sender", "digest"], orient="row")
+    seen = {(one["sender"], one["digest"]): one for one in registry.seen(asked).iter_rows(named=True)}
     files: list[File] = []
-    for done, drop in enumerate(drops):
-        world.progress("reading", done, len(drops))
-        content = inbox.content_of(drop, settings.max_file_mb << 20)
-        if content is None:
-            continue
-        digest = inbox.digest_of(content)
-        seen = registry.seen(pl.DataFrame({"sender": [drop.sender], "digest": [digest]}))
-        if len(seen) and not seen["answered"].item():
+    for done, (drop, digest) in enumerate(digests.items()):
+        world.progress("reading", done, len(digests))
+        content = contents.pop(drop)  # no longer held than it is needed: it may be large
+        before = seen.get((drop.sender, digest))
+        if before and not before["answered"]:
             continue  # another worker is at it
-        if len(seen):
-            files.append(File(len(files), drop, digest, _UNREAD, seen["answers"].item()))
+        if before:
+            files.append(File(len(files), drop, digest, _UNREAD, before["answers"]))
         else:
-            files.append(File(len(files), drop, digest, read(content, parser, settings, NAMES, orders.BY_HEADER)))
+            files.append(File(len(files), drop, digest, read(content or b"", parser, settings, NAMES, orders.BY_HEADER)))
         world.step("read")
-    world.progress("reading", len(drops), len(drops))
+    world.progress("reading", len(digests), len(digests))
     return files
 
 

@@ -1,7 +1,7 @@
 """The registry's own promises, on both databases: unique codes, whole transactions, errors that tell no code."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import polars as pl
@@ -35,27 +35,27 @@ def placed(
     ref: str = "A1", codes: list[int] | None = None, digest: str = "", orders: int = 1, account: str = "10023456"
 ) -> Placed:
     """A file with one order (or more, alike) that takes these codes."""
-    of_order = pl.Schema(
-        {name: kind for name, kind in ORDER.items() if name not in ("order_no", "event", "order_id", "number")}
-    )
+    of_order = {name: kind for name, kind in ORDER.items() if name not in ("order_no", "event", "order_id", "number")}
     fields: dict[str, Any] = {name: "" if kind == pl.String else 0 for name, kind in of_order.items()}
     fields |= {"account": account, "order_ref": ref, "action": "Add", "code_type": "Specified"}
-    numbers = {"order": pl.UInt32, "code": pl.Int64}
-    rejected = {name: kind for name, kind in REJECTED.items() if name != "event"}
-    findings = {name: kind for name, kind in FINDING.items() if name != "event"}
+    event = {"kind": "orders", "sender": "acme", "digest": digest or ref, "name": f"{ref}.csv", "rows": 1, "notes": "",
+             "at": "2026-10-05T09:30:00-06:00", "readable": 1, "answers": 0}  # fmt: skip
+    number = pl.Schema({"order": pl.UInt32})
+
+    def frame(rows: list[dict[str, Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
+        return pl.DataFrame(rows, {"file": pl.Int64, **schema})
+
     return Placed(
-        event={"kind": "orders", "sender": "acme", "digest": digest or ref, "file": f"{ref}.csv",
-               "at": "2026-10-05T09:30:00-06:00", "rows": 1, "notes": "", "readable": 1},
-        answers=0,
-        orders=pl.DataFrame([{"order": number, **fields} for number in range(orders)], {"order": pl.UInt32, **of_order}),
-        codes=pl.DataFrame({"order": 0, "code": codes or []}, numbers),
-        touches=pl.DataFrame(schema=numbers),
-        wishes=pl.DataFrame(schema={"order": pl.UInt32, "wish": pl.String}),
-        repeats=pl.DataFrame(schema={"order_no": pl.Int64, "rows": pl.Int64}),
-        guesses=pl.DataFrame(schema={"codes": pl.Int64}),
-        rejected=pl.DataFrame(schema=rejected),
-        findings=pl.DataFrame(schema=findings),
-    )  # fmt: skip
+        events=pl.DataFrame([{"file": 0, **event}]),
+        orders=frame([{"file": 0, "order": number, **fields} for number in range(orders)], {**number, **of_order}),
+        codes=frame([{"file": 0, "order": 0, "code": code} for code in codes or []], {**number, "code": pl.Int64}),
+        touches=frame([], {**number, "code": pl.Int64}),
+        wishes=frame([], {**number, "wish": pl.String}),
+        repeats=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
+        guesses=frame([], {"codes": pl.Int64}),
+        rejected=frame([], {name: kind for name, kind in REJECTED.items() if name != "event"}),
+        findings=frame([], {name: kind for name, kind in FINDING.items() if name != "event"}),
+    )
 
 
 def held(registry: Registry) -> list[int]:
@@ -70,38 +70,70 @@ def counts(registry: Registry) -> dict[str, int]:
 
 
 def test_a_code_is_entered_once_whatever_is_put_in(registry: Registry) -> None:
-    registry.commit_file(placed("A1", CODES[:2]))
+    registry.commit(placed("A1", CODES[:2]))
     for again in ([CODES[1]], [CODES[2], CODES[0]], [CODES[3], CODES[1], CODES[4]]):
         before = counts(registry)
         with pytest.raises(ConflictError):
-            registry.commit_file(placed("A2", again))
+            registry.commit(placed("A2", again))
         assert counts(registry) == before
     registry.import_codes(pl.Series([CODES[5], CODES[0]]))
     with pytest.raises(ConflictError):
-        registry.commit_file(placed("A2", [CODES[5]]))
+        registry.commit(placed("A2", [CODES[5]]))
     assert held(registry) == sorted([*CODES[:2], CODES[5]])
 
 
 def test_a_code_twice_in_one_file_is_a_bug_that_enters_nothing_and_is_told_without_it(registry: Registry) -> None:
     with pytest.raises(CardsError) as error:
-        registry.commit_file(placed("A1", [CODES[0], CODES[1], CODES[0]]))
+        registry.commit(placed("A1", [CODES[0], CODES[1], CODES[0]]))
     assert str(CODES[0]) not in str(error.value)
     assert set(counts(registry).values()) == {0}
 
 
 def test_an_order_id_of_a_customer_is_used_once(registry: Registry) -> None:
-    registry.commit_file(placed("A1", digest="one"))
+    registry.commit(placed("A1", digest="one"))
     with pytest.raises(ConflictError):
-        registry.commit_file(placed("A1", digest="two"))
-    registry.commit_file(placed("A1", digest="three", account="20098765"))
+        registry.commit(placed("A1", digest="two"))
+    registry.commit(placed("A1", digest="three", account="20098765"))
     assert counts(registry)["orders"] == 2
 
 
 def test_a_file_is_answered_once(registry: Registry) -> None:
-    registry.commit_file(placed("A1", digest="same"))
-    with pytest.raises(ConflictError):
-        registry.commit_file(placed("A2", digest="same"))
+    entered = registry.commit(placed("A1", digest="same"))
+    assert registry.commit(placed("A2", digest="same")) == {}  # somebody is about to answer it
+    registry.answered(list(entered.values()))
+    with pytest.raises(ConflictError) as conflict:
+        registry.commit(placed("A2", digest="same"))
+    assert conflict.value.files == {0}
     assert counts(registry)["events"] == 1
+
+
+def test_of_many_files_those_are_named_that_want_what_is_there(registry: Registry) -> None:
+    registry.commit(placed("A1", CODES[:1]))
+    files = [placed("A2", CODES[1:2]), placed("A3", CODES[:1]), placed("A1", digest="A4"), placed("A5", CODES[2:3])]
+    numbered = [
+        Placed(*(frame.with_columns(file=pl.lit(number)) for frame in one))._replace(
+            orders=one.orders.with_columns(file=pl.lit(number), order=pl.lit(number, pl.UInt32)),
+            codes=one.codes.with_columns(file=pl.lit(number), order=pl.lit(number, pl.UInt32)),
+        )
+        for number, one in enumerate(files)
+    ]
+    together = Placed(*map(pl.concat, zip(*numbered, strict=True)))
+    with pytest.raises(ConflictError) as conflict:
+        registry.commit(together)
+    assert conflict.value.files == {1, 2}
+    assert set(registry.commit(together.without({1, 2}), lambda file: file != 3)) == {0}  # the last has vanished
+    assert held(registry) == sorted(CODES[:2])
+
+
+def test_folders_of_files_of_one_name_and_second_have_names_of_their_own(registry: Registry) -> None:
+    for digest in "abc":
+        registry.commit(
+            placed(digest, digest=digest)._replace(
+                events=placed(digest).events.with_columns(name=pl.lit("same.csv"), digest=pl.lit(digest))
+            )
+        )
+    folders = registry.get("SELECT folder FROM events ORDER BY event", {"folder": pl.String})["folder"].to_list()
+    assert folders == ["20261005-093000-same", "20261005-093000-same~2", "20261005-093000-same~3"]
 
 
 def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Registry) -> None:
@@ -113,7 +145,7 @@ def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Regist
             start.wait()
             for turn in range(5):
                 try:
-                    mine.commit_file(placed(f"W{number}-{turn}", [CODES[turn]]))
+                    mine.commit(placed(f"W{number}-{turn}", [CODES[turn]]))
                     told.append("placed")
                 except ConflictError:
                     told.append("conflict")
@@ -129,7 +161,7 @@ def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Regist
 
 def test_order_ids_count_up_in_each_account(registry: Registry) -> None:
     for number, account in enumerate(["10023456", "20098765", "10023456"]):
-        registry.commit_file(placed(f"A{number}", account=account))
+        registry.commit(placed(f"A{number}", account=account))
     ids = registry.get("SELECT order_id FROM orders ORDER BY order_no", {"order_id": pl.String})["order_id"].to_list()
     assert ids == ["10023456-1", "20098765-1", "10023456-2"]
 
@@ -147,7 +179,7 @@ def test_nothing_stays_of_a_transaction_that_breaks(registry: Registry) -> None:
     with pytest.raises(KeyboardInterrupt):
         work()
     assert held(registry) == []
-    registry.commit_file(placed("A1", CODES[:1]))
+    registry.commit(placed("A1", CODES[:1]))
     assert held(registry) == CODES[:1]
 
 
@@ -174,7 +206,7 @@ def test_a_catalogue_that_can_not_be_entered_leaves_the_one_before(registry: Reg
 
 
 def test_an_answer_can_be_read_as_it_was_entered(registry: Registry) -> None:
-    event = registry.commit_file(placed("A1", CODES))
+    event = registry.commit(placed("A1", CODES))[0]
     answers = registry.answers([event])
     assert answers.codes["code"].to_list() == sorted(CODES)
     assert answers.orders["order_ref"].to_list() == ["A1"]
@@ -240,7 +272,7 @@ def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) 
     other = open_registry(url)
     other.close()
     with pytest.raises(CardsError):
-        other.commit_file(placed("A1", CODES))
+        other.commit(placed("A1", CODES))
     assert held(registry) == []
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import adbc_driver_manager.dbapi as adbc
 import polars as pl
@@ -136,7 +136,7 @@ class Registry(Database):
                      "readable": 0}  # fmt: skip
             number = self.enter_event(event)
             self.do(f"UPDATE events SET answered = 1 WHERE event = {number}")
-            self.put("guesses", pl.DataFrame({"event": number, "sender": sender, "day": _day(event), "codes": -1}))
+            self.put("guesses", pl.DataFrame({"event": number, "sender": sender, "day": at[:10], "codes": -1}))
         return bool(len(counted))
 
     def seen(self, files: pl.DataFrame) -> pl.DataFrame:
@@ -149,63 +149,68 @@ class Registry(Database):
         found = self.join(files.select("sender", "digest").unique(), sql, dict(EVENT))
         return found.unique(["sender", "digest"], keep="last", maintain_order=True)
 
-    # -- a file of orders ----------------------------------------------------------------------------------------------
+    # -- files of orders -----------------------------------------------------------------------------------------------
 
-    def commit_file(self, file: "Placed", there: Callable[[], bool] = lambda: True) -> int:
-        """Enter a file with all that came of it, in one transaction; the event's number.
+    def commit(self, placed: "Placed", there: Callable[[int], bool] = lambda _: True) -> dict[int, int]:
+        """Enter files with all that came of them, in one transaction; of each the event's number.
 
-        Raises ConflictError, and enters nothing, when a code, an order ID or the file itself was entered meanwhile.
-        `there`: whether the file still lies in the inbox. Who answers a file moves it away before he says so: one that
-        is there while nobody is about to answer it is nobody's.
+        `there`: whether a file still lies in the inbox. Who answers a file moves it away before he says so: one that is
+        there while nobody is about to answer it is nobody's. The others are left out. Raises ConflictError, and enters
+        nothing, when codes, order IDs or files themselves were entered meanwhile.
         """
         try:
             with self.transaction():
-                if self.in_work(file.event["sender"], file.event["digest"]) or not there():
-                    raise ConflictError
-                return self._enter(file)
-        except (ConflictError, CardsError):
+                busy = self._in_work(placed.events)
+                return self._enter(placed.without({file for file in placed.events["file"] if file in busy or not there(file)}))
+        except CardsError:
             raise
         except adbc.Error:
-            if self._clashes(file):
-                raise ConflictError from None
+            if files := self._clashing(placed):
+                raise ConflictError(files) from None
             with told():
                 raise
 
-    def in_work(self, sender: str, digest: str) -> bool:
-        """Whether these bytes of a sender were entered and their folder may not be complete."""
-        sql = "SELECT count(*) FROM events WHERE answered = 0 AND sender = $1 AND digest = $2"
-        return bool(self.get(sql, {"n": INT}, sender, digest).item())
+    def _in_work(self, files: pl.DataFrame) -> set[int]:
+        """The files whose bytes were entered for their sender, by an event whose folder may not be complete."""
+        sql = "SELECT g.file FROM given g JOIN events e ON e.sender = g.sender AND e.digest = g.digest WHERE e.answered = 0"
+        return set(self.join(files.select(pl.col("file").cast(INT), "sender", "digest"), sql, {"file": INT})["file"])
 
-    def _enter(self, file: "Placed") -> int:
-        event = self.enter_event(file.event, file.answers)
+    def _enter(self, placed: "Placed") -> dict[int, int]:
+        entered = self._enter_events(placed.events.rename({"file": "number", "name": "file"}))
+        events = entered.select("event", "sender", "at", file="number")
         first = self.next("orders", "order_no")
         numbers = self.join(
-            file.orders.select("account").unique(),
+            placed.orders.select("account").unique(),
             "SELECT g.account, max(o.number) FROM given g JOIN orders o ON o.account = g.account GROUP BY g.account",
             {"account": TEXT, "last": INT},
         )
-        orders = file.orders.sort("order").with_row_index("position")
+        orders = placed.orders.sort("order").join(events, on="file", maintain_order="left")
         number = pl.col("last").fill_null(0) + pl.col("order").cum_count().over("account")
         orders = orders.join(numbers, on="account", how="left", maintain_order="left").with_columns(
-            event=event,
-            order_no=pl.col("position").cast(INT) + first,
-            number=number,
-            awaiting=1,
-            since=pl.lit(file.event["at"]),
+            order_no=pl.int_range(pl.len(), dtype=INT) + first, number=number, awaiting=1, since="at"
         )
         orders = orders.with_columns(order_id=pl.format("{}-{}", "account", "number"))
-        of = orders.select("order", "order_no")
+        of = orders.select("order", "order_no", "event")
         self.put("orders", orders)
-        self.put("codes", file.codes.join(of, on="order").with_columns(event=event, state=STATES.index("placed")))
-        self.put("touches", file.touches.join(of, on="order").with_columns(done=0, settled=0))
-        self.put("wishes", file.wishes.join(of, on="order"))
-        self.put(
-            "guesses", file.guesses.with_columns(event=event, sender=pl.lit(file.event["sender"]), day=pl.lit(_day(file.event)))
-        )
-        self.put("repeats", file.repeats.with_columns(event=event))
-        self.put("rejected", file.rejected.with_columns(event=event))
-        self.put("findings", file.findings.with_columns(event=event))
-        return event
+        self.put("codes", placed.codes.join(of, on="order").with_columns(state=STATES.index("placed")))
+        self.put("touches", placed.touches.join(of, on="order").with_columns(done=0, settled=0))
+        self.put("wishes", placed.wishes.join(of, on="order"))
+        self.put("guesses", placed.guesses.join(events, on="file").with_columns(day=_DAY))
+        self.put("repeats", placed.repeats.join(events, on="file"))
+        self.put("rejected", placed.rejected.join(events, on="file"))
+        self.put("findings", placed.findings.join(events, on="file", maintain_order="left"))
+        return dict(events.select("file", "event").iter_rows())
+
+    def _clashing(self, placed: "Placed") -> set[int]:
+        """The files that want to enter what is there by now."""
+        new = placed.events.filter(pl.col("answers") == 0)
+        files = [
+            new.join(self.seen(new), on=["sender", "digest"], how="semi"),
+            placed.orders.join(self.orders_of(placed.orders), on=["account", "order_ref"], how="semi"),
+            placed.codes.filter(pl.col("code").is_in(self.taken(placed.codes["code"]).implode())),
+            placed.touches.filter(pl.col("code").is_in(self.awaited(placed.touches["code"]).implode())),
+        ]
+        return {file for frame in files for file in frame["file"]}
 
     def enter_rejected(self, event: dict[str, Any], rejected: pl.DataFrame, findings: pl.DataFrame) -> int:
         """Enter a file of which nothing is used, with what is wrong with it. Inside a transaction."""
@@ -216,32 +221,37 @@ class Registry(Database):
 
     def enter_event(self, event: dict[str, Any], answers: int = 0) -> int:
         """Enter an event; its number. Inside a transaction. `answers`: the event whose answer it gets again, else 0."""
-        number = self.next("events", "event")
-        fields = {"event": number, "answers": answers or number, "answered": 0, "folder": self._folder(event)}
-        self.put("events", pl.DataFrame([{"night": 0, **event, **fields}], EVENT))
-        return number
+        return int(self._enter_events(pl.DataFrame([{**event, "answers": answers}]))["event"].item())
 
-    def _folder(self, event: dict[str, Any]) -> str:
-        """The name of a submission's folder: local time and the file's stem, and a number where that is not enough."""
-        time = datetime.fromisoformat(event["at"]).strftime("%Y%m%d-%H%M%S")
-        name = f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(event['file']).stem)[:80].strip('._') or 'file'}"
-        like = "SELECT folder FROM events WHERE sender = $1 AND (folder = $2 OR folder LIKE $3)"
-        same = self.get(like, {"folder": TEXT}, event["sender"], name, f"{name}~%")["folder"]
-        return f"{name}~{len(same) + 1}" if len(same) else name
+    def _enter_events(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Enter events, and give them back with their numbers."""
+        first = self.next("events", "event")
+        nights = {} if "night" in events.columns else {"night": 0}
+        events = events.with_columns(
+            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), answered=0, **nights
+        ).with_columns(answers=pl.when(pl.col("answers") > 0).then("answers").otherwise("event"))
+        self.put("events", events)
+        return events
+
+    def _folders(self, events: pl.DataFrame) -> pl.Series:
+        """The names of submissions' folders: local time and the file's stem, and a number where that is not enough."""
+        stems = [_stem(at, file) for at, file in events.select("at", "file").iter_rows()]
+        named = events.select("sender", stem=pl.Series(stems, dtype=TEXT))
+        named = named.with_columns(n=pl.int_range(1, pl.len() + 1).over("sender", "stem"))
+        while True:
+            named = named.with_columns(folder=pl.when(pl.col("n") > 1).then(pl.format("{}~{}", "stem", "n")).otherwise("stem"))
+            sql = (
+                "SELECT DISTINCT g.sender, g.stem, 1 FROM given g JOIN events e ON e.folder = g.folder AND e.sender = g.sender"
+            )
+            used = self.join(named, sql, {"sender": TEXT, "stem": TEXT, "more": INT})
+            if used.is_empty():
+                return named["folder"]
+            named = named.join(used, on=["sender", "stem"], how="left", maintain_order="left")
+            named = named.with_columns(n=pl.col("n") + pl.col("more").fill_null(0)).drop("more")
 
     def next(self, table: str, key: str) -> int:
         """The next number of a table's key; only inside a transaction, where writers take turns."""
         return int(self.get(f"SELECT coalesce(max({key}), 0) + 1 FROM {table}", {"n": INT}).item())
-
-    def _clashes(self, file: "Placed") -> bool:
-        """Whether what a file wants to enter is there by now."""
-        files = pl.DataFrame({"sender": [file.event["sender"]], "digest": [file.event["digest"]]})
-        return bool(
-            (not file.answers and len(self.seen(files)))
-            or len(self.orders_of(file.orders))
-            or len(self.taken(file.codes["code"]))
-            or len(self.awaited(file.touches["code"]))
-        )
 
     def awaited(self, codes: pl.Series) -> pl.Series:
         """Those of the codes that an order takes which the network has not confirmed."""
@@ -295,21 +305,24 @@ class Registry(Database):
         )
 
 
-def _day(event: dict[str, Any]) -> str:
-    return str(event["at"])[:10]
+_DAY: Final = pl.col("at").str.head(10)
+
+
+def _stem(at: str, file: str) -> str:
+    time = datetime.fromisoformat(at).strftime("%Y%m%d-%H%M%S")
+    return f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(file).stem)[:80].strip('._') or 'file'}"
 
 
 class Placed(NamedTuple):
-    """What comes of one file and is entered in one transaction.
+    """What comes of files and is entered in one transaction; `file` in each frame is the number of a file in its sweep.
 
-    `event`: the event's fields; `answers`: the event whose answer the file gets again, else 0. `orders`: `order` and
-    the fields of ORDER; `codes` and `touches`: `order`, `code`; `wishes`: `order`, `wish`; `repeats`: `order_no`,
-    `rows`; `guesses`: `codes`, the number of taken ones that were asked for; `rejected`: `row` and the
-    columns of an order file; `findings`: `row` (0: the whole file), `column_name`, `reason`, `value`.
+    `events`: `name` (of the file), `answers` (the event whose answer the file gets again, else 0) and other fields of
+    EVENT; `orders`: `order` and the fields of ORDER; `codes` and `touches`: `order`, `code`; `wishes`: `order`, `wish`;
+    `repeats`: `order_no`, `rows`; `guesses`: `codes`, the number of taken ones that were asked for; `rejected`: `row`
+    and the columns of an order file; `findings`: `row` (0: the whole file), `column_name`, `reason`, `value`.
     """
 
-    event: dict[str, Any]
-    answers: int
+    events: pl.DataFrame
     orders: pl.DataFrame
     codes: pl.DataFrame
     touches: pl.DataFrame
@@ -318,6 +331,10 @@ class Placed(NamedTuple):
     guesses: pl.DataFrame
     rejected: pl.DataFrame
     findings: pl.DataFrame
+
+    def without(self, files: set[int]) -> "Placed":
+        """The same without some files."""
+        return Placed(*(frame.filter(~pl.col("file").is_in(files)) for frame in self)) if files else self
 
 
 class Answers(NamedTuple):
