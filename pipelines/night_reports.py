@@ -1,5 +1,7 @@
 """What a night answers: release and refused files of orders, the placement of replacements, and the workbook."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,7 @@ from pipelines.workbooks import Book, Sheet
 from schemas import actions
 from schemas.orders import BTN4, SPECIFIED
 
+_AT_ONCE: Final = min(4, os.cpu_count() or 1)
 _SAFE: Final = "The network has confirmed these codes. They are safe to print."
 _NOT_SAFE: Final = "The network does not have these codes; most likely each exists there already. Never print them."
 _EXISTS: Final = "The network does not have it under this order; most likely it exists there already."
@@ -32,8 +35,9 @@ _NOT_DONE: Final = "The network does not show that this was done; the card is as
 def write(settings: Settings, registry: Registry, event: dict[str, Any]) -> Night:
     """Write everything that a night answers; what it did."""
     night = nights.told(registry, event)
-    if len(cards := nights.placements(registry, event["event"])):
-        reports.write_placement(settings.outbox, event, cards)
+    cards = nights.placements(registry, event["event"]).with_columns(code=digits(pl.col("code")))
+    if len(cards):
+        reports.write_placement(settings.outbox, event, reports.placement(cards))
     write_workbook(settings, registry, night)
     write_outcomes(settings, registry, night.orders["order_no"])
     return night
@@ -60,13 +64,17 @@ def write_outcomes(settings: Settings, registry: Registry, orders: pl.Series) ->
         )
     )
     none = pl.DataFrame(schema=dict.fromkeys([*_HEADERS, "Authorization Code"], pl.String))
-    failed: list[CardsError] = []
-    for order in found.orders.iter_rows(named=True):  # a file each
+
+    def write(order: dict[str, Any]) -> CardsError | None:
         number = order["order_no"]
         try:
             _write_outcome(settings, order, ready.get(number, none), lost.get(number))
         except Exception as error:  # an order never takes another with it
-            failed.append(told(error))
+            return told(error)
+        return None
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # large workbooks are written without the interpreter's lock
+        failed = [error for error in pool.map(write, found.orders.iter_rows(named=True)) if error]
     if failed:
         raise CardsError(f"What became of {len(failed)} orders could not be written. {failed[0]}")
 

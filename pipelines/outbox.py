@@ -14,7 +14,8 @@ from pipelines.errors import told as error_told
 from pipelines.files import beside, clear, make, settle
 from pipelines.inbox import Drop
 from pipelines.mending import Mender
-from pipelines.registry import Answers, Registry
+from pipelines.registry import Registry
+from pipelines.reports import Papers
 from pipelines.settings import Settings
 from pipelines.world import World
 
@@ -34,41 +35,40 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
     What became of a file is one document: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`;
     of a report of the network see `reconcile.taken`.
     """
-    answers = reports.by_event(registry.answers(list(events)))
+    papers = reports.papers(registry.answers(list(events)))
     told: list[dict[str, Any]] = []
     answered: list[int] = []
     failed: list[CardsError] = []
     with Mender(settings) as mender:
-        for done, (event, answer) in enumerate(answers.items(), 1):
+        for done, (event, paper) in enumerate(papers.items(), 1):
             try:
-                told += _answer(settings, registry, answer, events[event], mender, world)
+                told += _answer(settings, registry, paper, events[event], mender, world)
                 answered.append(event)
             except Exception as error:  # a file never takes another with it
                 failed.append(error_told(error))
-            world.progress("answering", done, len(answers))
+            world.progress("answering", done, len(papers))
     registry.answered(answered)
     world.step("answered")
     if failed:
-        raise UnansweredError(f"{len(failed)} of {len(answers)} answers could not be written. {failed[0]}", told)
+        raise UnansweredError(f"{len(failed)} of {len(papers)} answers could not be written. {failed[0]}", told)
     return told
 
 
 def _answer(
-    settings: Settings, registry: Registry, answer: Answers, drop: Drop | None, mender: Mender, world: World
+    settings: Settings, registry: Registry, papers: Papers, drop: Drop | None, mender: Mender, world: World
 ) -> list[dict[str, Any]]:
     """Write one answer; what became of the file, nothing for a night."""
-    event = answer.events.row(0, named=True)
-    if event["kind"] == "night":
-        night_reports.write(settings, registry, event)
+    if papers.event["kind"] == "night":
+        night_reports.write(settings, registry, papers.event)
         return []
-    folder = _folder(settings, answer)
-    _place(settings, answer)
+    folder = _folder(settings, papers.event)
+    _place(settings, papers)
     world.step("placement written")
-    _write(settings, folder, answer, drop.path if drop else None, mender)
+    _write(settings, folder, papers, drop.path if drop else None, mender)
     world.step("folder written")
     _archive(drop, folder)
     world.step("archived")
-    return [_submission(settings, folder, answer)]
+    return [_submission(settings, folder, papers)]
 
 
 def trapped(deliver: Callable[[], list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], UnansweredError | None]:
@@ -107,57 +107,55 @@ def _clear(settings: Settings, events: pl.DataFrame) -> None:
 
 def write_again(settings: Settings, registry: Registry, event: int) -> Path:
     """Write every report of a submission again from the registry; its folder."""
-    answer = reports.of_event(registry.answers([event]), event)
-    folder = _folder(settings, answer)
+    papers = reports.papers(registry.answers([event]))[event]
+    folder = _folder(settings, papers.event)
     make(folder)
     with beside(folder) as new, Mender(settings) as mender:
-        reports.write_folder(new, answer, _original(folder, answer), mender, settings.max_sheet_codes)
+        reports.write_folder(new, papers, _original(folder, papers.event), mender, settings.max_sheet_codes)
         for path in new.iterdir():
             settle(path)
             path.replace(folder / path.name)
     settle(folder)
-    _place(settings, answer)
-    night_reports.write_outcomes(settings, registry, answer.orders["order_no"])
+    _place(settings, papers)
+    night_reports.write_outcomes(settings, registry, papers.answer.orders["order_no"])
     return folder
 
 
-def _original(folder: Path, answer: Answers) -> Path | None:
+def _original(folder: Path, event: dict[str, Any]) -> Path | None:
     """The file that was answered, where it was archived."""
-    event = answer.events.row(0, named=True)
     for path in folder.iterdir():
         if path.is_file() and not path.name.startswith(_OURS) and inbox.digest_of(path.read_bytes()) == event["digest"]:
             return path
     return None
 
 
-def _folder(settings: Settings, answer: Answers) -> Path:
-    event = answer.events.row(0, named=True)
+def _folder(settings: Settings, event: dict[str, Any]) -> Path:
     return settings.outbox / str(event["sender"]) / str(event["folder"])
 
 
-def _submission(settings: Settings, folder: Path, answer: Answers) -> dict[str, Any]:
-    event = answer.events.row(0, named=True)
+def _submission(settings: Settings, folder: Path, papers: Papers) -> dict[str, Any]:
+    event = papers.event
     where = {"reseller": event["sender"], "file": event["file"], "folder": str(folder.relative_to(settings.home))}
     if event["kind"] == "report":
         return {"file": where["file"], "folder": where["folder"], "rows": event["rows"],
-                "seen": event["answers"] != event["event"], "reasons": reports.reasons(answer)}  # fmt: skip
-    return {**where, **reports.counted(answer)}
+                "seen": event["answers"] != event["event"], "reasons": reports.reasons(papers.answer)}  # fmt: skip
+    return {**where, **reports.counted(papers.answer)}
 
 
-def _place(settings: Settings, answer: Answers) -> None:
+def _place(settings: Settings, papers: Papers) -> None:
     """Write the placement file of an event that placed something and is no repetition."""
-    event = answer.events.row(0, named=True)
-    if len(answer.orders) and event["answers"] == event["event"]:
-        reports.write_placement(settings.outbox, event, reports.cards(answer))
+    event = papers.event
+    if len(papers.placement) and event["answers"] == event["event"]:
+        reports.write_placement(settings.outbox, event, papers.placement)
 
 
-def _write(settings: Settings, folder: Path, answer: Answers, original: Path | None, mender: Mender) -> None:
+def _write(settings: Settings, folder: Path, papers: Papers, original: Path | None, mender: Mender) -> None:
     if folder.is_dir():
         return
     make(folder.parent)
     with beside(folder) as new:
         try:
-            reports.write_folder(new, answer, original, mender, settings.max_sheet_codes)
+            reports.write_folder(new, papers, original, mender, settings.max_sheet_codes)
             for path in (*new.iterdir(), new):
                 settle(path)
             new.rename(folder)

@@ -78,13 +78,15 @@ def _table(
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     faults = _repeated(titles, known)
     positions = {name: column for column, name in reversed(known.items())}
-    cells = grid.filter(pl.col("row") > header["row"]).select(
-        "row", *(pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
-    )
-    body = cells.select("row", *(_bare(name) if name in positions else pl.lit(None, pl.String).alias(name) for name in names))
+    cells = (pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
+    body = (
+        grid.lazy().filter(pl.col("row") > header["row"]).select("row", *cells)
+        .select("row", *(_bare(name) if name in positions else pl.lit(None, pl.String).alias(name) for name in names))
+        .filter(pl.any_horizontal(pl.col(names).is_not_null()))
+    )  # fmt: skip
     of_cells = [(row, name, reason, text) for row, column, reason, text in parsed.faults
                 if row > header["row"] and (name := known.get(f"c{column}"))]  # type: ignore[operator]  # fmt: skip
-    rows = _with(of_cells, body.filter(pl.any_horizontal(pl.col(names).is_not_null())))
+    rows = _with(of_cells, body.collect())
     faults += of_cells
     faults += _too_long(rows, names, settings.max_cell)
     if rows.is_empty() and known:
@@ -99,6 +101,8 @@ def _table(
 
 def _with(faults: list[tuple[int, str, str, str]], rows: pl.DataFrame) -> pl.DataFrame:
     """The rows, and those of which nothing but faults is known: a fault stands at a row."""
+    if not faults:
+        return rows
     told = pl.DataFrame({"row": sorted({fault[0] for fault in faults})}, {"row": pl.UInt32})
     lost = told.join(rows, on="row", how="anti")
     return pl.concat([rows, lost], how="diagonal").sort("row") if len(lost) else rows

@@ -123,7 +123,7 @@ def verdict(rows: pl.DataFrame, registry: Registry) -> Verdict:
     """What follows from a well-formed report (`order_id`, `code` as text, null where nothing was placed)."""
     ids = rows["order_id"]
     named = nights.named(registry, ids)
-    shown = nights.held(registry, rows.drop_nulls("code").with_columns(pl.col("code").cast(pl.Int64)))
+    shown = nights.held(registry, rows.drop_nulls("code").with_columns(pl.col("code").cast(pl.Int64)), named)
     state = pl.col("state")
     own = shown.filter(pl.col("order_no") == pl.col("owner"), pl.col("owner") > 0)
     arrived = own.filter(state.is_in([STATE["placed"], STATE["refused"]]))

@@ -1,8 +1,10 @@
 """What is written into a submission's folder, all of it from what the registry knows of the file."""
 
+import io
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -30,73 +32,101 @@ _NOT_YET: Final = (
 _NEW_ID: Final = "Other rows of this order were placed: give this row a new Customer Order ID."
 
 
-def of_event(answers: Answers, event: int) -> Answers:
-    """What concerns one event."""
-    return Answers(*(frame.filter(pl.col("event") == event) for frame in answers))
+class Papers(NamedTuple):
+    """What is written for one event.
+
+    `event`: its fields; `answer`: all that the registry knows of it; `orders`: the first sheet of the confirmation;
+    `confirmed` and `placement`: the rows of `confirmation.csv` and `placement-*.csv`.
+    """
+
+    event: dict[str, Any]
+    answer: Answers
+    orders: pl.DataFrame
+    confirmed: pl.DataFrame
+    placement: pl.DataFrame
 
 
-def by_event(answers: Answers) -> dict[int, Answers]:
-    """What concerns each event."""
-    parts = [frame.partition_by("event", as_dict=True) for frame in answers]
-    empty = [frame.clear() for frame in answers]
+def papers(answers: Answers) -> dict[int, Papers]:
+    """What is written for each event, made for all at once: a query costs as much for a small file as for a thousand."""
+    cards = _cards(answers)
+    made = (_orders(answers), _confirmed(answers, cards), placement(cards))
+    parts = [_by_event(frame) for frame in answers]
+    more = [_by_event(frame) for frame in made]
     return {
-        event: Answers(*(part.get((event,), none) for part, none in zip(parts, empty, strict=True)))
-        for event in answers.events["event"]
+        event["event"]: Papers(
+            event,
+            Answers(*(part(event["event"]) for part in parts)),
+            *(part(event["event"]).drop("event") for part in more),
+        )
+        for event in answers.events.iter_rows(named=True)
     }
+
+
+def _by_event(frame: pl.DataFrame) -> Callable[[int], pl.DataFrame]:
+    """What concerns an event, by its number."""
+    parts = (
+        frame.partition_by("event", as_dict=True) if frame["event"].n_unique() > 1 else {tuple(frame["event"].head(1)): frame}
+    )
+    none = frame.clear()
+    return lambda event: parts.get((event,), none)
 
 
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """A CSV file in which no cell can become a formula (OWASP, “CSV injection”): an apostrophe goes before it."""
     text = pl.col(pl.String)
     safe = pl.when(text.str.contains(_DANGEROUS)).then("'" + text).when(text != "").then(text)
-    with path.open("wb") as file:
-        frame.with_columns(safe.name.keep()).write_csv(file, line_terminator="\r\n")
+    made = io.BytesIO()  # to write into a file itself costs a small one ten times as much
+    frame.with_columns(safe.name.keep()).write_csv(made, line_terminator="\r\n")
+    path.write_bytes(made.getbuffer())
 
 
-def write_folder(folder: Path, answer: Answers, original: Path | None, mender: Mender, most_codes: int) -> None:
+def write_folder(folder: Path, papers: Papers, original: Path | None, mender: Mender, most_codes: int) -> None:
     """Write the reports of one event into a folder.
 
     `original`: where the file that it answers lies, if it is there; `most_codes`: how many codes a workbook lists.
     """
-    event = answer.events.row(0, named=True)
-    if event["readable"] and event["kind"] == "orders":
-        codes = confirmed(answer)
-        write_csv(codes, folder / "confirmation.csv")
-        _confirmation(folder / "confirmation.xlsx", answer, codes, most_codes)
-    if len(answer.findings):
-        rows = rejections(answer)
+    if papers.event["readable"] and papers.event["kind"] == "orders":
+        write_csv(papers.confirmed, folder / "confirmation.csv")
+        _confirmation(folder / "confirmation.xlsx", papers, most_codes)
+    if len(papers.answer.findings):
+        rows = rejections(papers.answer)
         write_csv(rows, folder / "rejections.csv")
-        _rejections(folder / "rejections.xlsx", answer, rows, original, mender)
+        _rejections(folder / "rejections.xlsx", papers.answer, rows, original, mender)
 
 
-def cards(answer: Answers) -> pl.DataFrame:
+def _cards(answers: Answers) -> pl.DataFrame:
     """Every card of the placed orders, new or taken, with the fields of its order."""
-    cards = pl.concat([answer.codes, answer.touches]).select("order_no", "code")
-    return cards.join(answer.orders, on="order_no", maintain_order="left")
+    cards = pl.concat([answers.codes, answers.touches]).select("event", "order_no", "code")
+    cards = cards.with_columns(code=digits(pl.col("code")))
+    return cards.join(answers.orders, on=["event", "order_no"], maintain_order="left")
 
 
-def confirmed(answer: Answers) -> pl.DataFrame:
+def _confirmed(answers: Answers, cards: pl.DataFrame) -> pl.DataFrame:
     """`confirmation.csv`: a row for each card of a placed order, and one for each order that was placed before."""
     columns = {
         "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref",
         "Action": "action", "Authorization Code": "code", "State": "state",
     }  # fmt: skip
-    placed = cards(answer).with_columns(digits(pl.col("code")).alias("code"), state=pl.lit("placed"))
-    again = answer.repeats.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
-    return pl.concat(
-        [frame.select(pl.col(name).alias(header) for header, name in columns.items()) for frame in (placed, again)]
-    )
+    placed = cards.with_columns(state=pl.lit("placed"))
+    again = answers.repeats.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
+    return pl.concat([_named(frame, columns) for frame in (placed, again)])
 
 
-def write_placement(outbox: Path, event: dict[str, Any], cards: pl.DataFrame) -> None:
+def _named(frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
+    return frame.select("^event$", *(pl.col(name).alias(header) for header, name in columns.items()))
+
+
+def placement(cards: pl.DataFrame) -> pl.DataFrame:
+    """`placement-*.csv`: a row for each card (`code` as text) with the fields of its order."""
+    names = ["order_id", "action", "account", "product", "access_number", "code", "origin", "termination"]
+    return _named(cards, dict(zip(PLACEMENT, names, strict=True)))
+
+
+def write_placement(outbox: Path, event: dict[str, Any], rows: pl.DataFrame) -> None:
     """Write `outbox/network/placement-*.csv`: what the network must load for an event's cards.
 
     For a change of existing cards, an empty cell means: as it was.
     """
-    names = ["order_id", "action", "account", "product", "access_number", "code", "origin", "termination"]
-    rows = cards.with_columns(code=digits(pl.col("code"))).select(
-        pl.col(name).alias(header) for header, name in zip(PLACEMENT, names, strict=True)
-    )
     path = outbox / "network" / f"placement-{event['sender']}-{event['folder']}.csv"
     whole_file(path, lambda beside: write_csv(rows, beside))
 
@@ -147,19 +177,22 @@ def _worded(findings: pl.DataFrame) -> pl.DataFrame:
     return in_order(findings).with_columns(words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words))
 
 
-def _confirmation(path: Path, answer: Answers, codes: pl.DataFrame, most_codes: int) -> None:
-    event = answer.events.row(0, named=True)
+def _orders(answers: Answers) -> pl.DataFrame:
+    """The first sheet of the confirmation: what was placed, and what was placed before."""
     when = pl.col("at").str.head(19).str.to_datetime()
-    placed = answer.orders.with_columns(state=pl.lit("placed"), placed_at=when)
-    again = answer.repeats.with_columns(state=pl.lit("already placed"), placed_at=when)
+    placed = answers.orders.with_columns(state=pl.lit("placed"), placed_at=when)
+    again = answers.repeats.with_columns(state=pl.lit("already placed"), placed_at=when)
     wanted = {
         "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref", "Action": "action",
         "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
         "Product Account Number": "product", "Access Number": "access_number", "International Origin": "origin",
         "International Termination": "termination", "Comments": "comments",
     }  # fmt: skip
-    named = [pl.col(name).alias(header) for header, name in wanted.items()]
-    orders = pl.concat([placed.select(named), again.select(named)], how="vertical_relaxed")
+    return pl.concat([_named(placed, wanted), _named(again, wanted)], how="vertical_relaxed")
+
+
+def _confirmation(path: Path, papers: Papers, most_codes: int) -> None:
+    event, answer = papers.event, papers.answer
     counts = counted(answer)
     new = answer.orders["action"].is_in(actions.issuing()).any()
     facts: list[tuple[str, Any]] = [
@@ -175,9 +208,9 @@ def _confirmation(path: Path, answer: Answers, codes: pl.DataFrame, most_codes: 
     ]
     advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, mend it and drop it again."
                                              if counts["rows_rejected"] else "")  # fmt: skip
-    sheets = [Sheet("Orders", orders)]
-    if len(codes) <= most_codes:
-        sheets.append(Sheet("Codes", codes))
+    sheets = [Sheet("Orders", papers.orders)]
+    if len(papers.confirmed) <= most_codes:
+        sheets.append(Sheet("Codes", papers.confirmed))
     else:
         facts.append(("Where the codes are", "in confirmation.csv; there are too many of them for a workbook"))
     advice = advice.strip() or "Nothing is left for you to do."

@@ -98,13 +98,10 @@ _UNREAD: Final = Table(
 
 def prepare(files: list[File], settings: Settings) -> Sweep:
     """All that can be said of files without the catalogue and the registry."""
-    number = [pl.lit(file.number, pl.UInt32).alias("file") for file in files]
     schema = {"line": pl.UInt32, "row": pl.UInt32, **dict.fromkeys(NAMES, pl.String), "file": pl.UInt32}
-    tables = [file.table.rows.with_columns(name) for file, name in zip(files, number, strict=True)]
-    raw = pl.concat(tables).with_row_index("line").select(*schema) if tables else pl.DataFrame(schema=schema)
-    told = [file.table.faults.with_columns(name) for file, name in zip(files, number, strict=True)]
-    lacking = [_missing(file.table).with_columns(name) for file, name in zip(files, number, strict=True)]
-    faults = pl.concat([*told, *lacking]) if files else _UNREAD.faults.with_columns(file=pl.lit(0, pl.UInt32))
+    raw = _together(files, [file.table.rows for file in files], _UNREAD.rows).with_row_index("line").select(*schema)
+    lacking = [_missing(file.table) for file in files]
+    faults = pl.concat([_together(files, told, _UNREAD.faults) for told in ([file.table.faults for file in files], lacking)])
 
     of_cells = faults.filter(pl.col("column") != "").join(raw.select("file", "row", "line"), on=["file", "row"])
     of_cells = pl.concat([of_cells.select("line", "column", "reason", "value"), validate.cells(raw)])
@@ -126,15 +123,30 @@ def prepare(files: list[File], settings: Settings) -> Sweep:
     )  # fmt: skip
 
 
+def _together(files: list[File], frames: list[pl.DataFrame], none: pl.DataFrame) -> pl.DataFrame:
+    """One frame of those of the files, with the number of the `file`."""
+    lengths = pl.DataFrame(
+        {"file": [file.number for file in files], "length": [*map(len, frames)]}, {"file": pl.UInt32, "length": pl.UInt32}
+    )
+    return pl.concat([none, *frames]).with_columns(
+        lengths.select(pl.col("file").repeat_by("length").explode(empty_as_null=False))["file"]
+    )
+
+
 def _missing(table: Table) -> pl.DataFrame:
     """COLUMN_MISSING faults: what every order needs, what an Add needs, and something that names or counts cards."""
     if not table.titles:
         return _UNREAD.faults
-    adds = table.rows["action"].is_null().any() or table.rows["action"].str.to_lowercase().is_in(["add", "a"]).any()
-    required = ["account", "order_ref", *(["product", "access_number"] if adds else [])]
+    required = ["account", "order_ref"]
+    if not {"product", "access_number"} <= set(table.found) and table.rows.select(_adds().any()).item():
+        required += ["product", "access_number"]
     if not {"code", "quantity", "target"} & set(table.found):
         required.append("code")
     return missing(table, {name: HEADERS[name] for name in required})
+
+
+def _adds() -> pl.Expr:
+    return pl.col("action").str.to_lowercase().is_in(["add", "a"]).fill_null(value=True)
 
 
 def _absent(files: list[File], lacking: list[pl.DataFrame], raw: pl.DataFrame) -> pl.DataFrame:

@@ -6,6 +6,7 @@ xlsxturbo for large ones, without print set-up (a million rows in seconds, where
 """
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -83,12 +84,13 @@ def _parts(sheet: Sheet) -> list[Sheet]:
 
 def widths(rows: pl.DataFrame) -> list[int]:
     """Column widths, in characters, that fit the header and the first thousand rows."""
-    head = (
-        rows.head(1000)
-        .with_columns(pl.col(pl.Datetime).dt.strftime("%Y-%m-%d %H:%M"))
-        .select(pl.all().cast(pl.String).str.len_chars().max().fill_null(0))
-    )
-    return [min(60, max(len(name) + 4, int(width) + 2)) for name, width in zip(rows.columns, head.row(0), strict=True)]
+    head = rows.head(1000)
+    widest = (max((len(_shown(value)) for value in column.to_list()), default=0) for column in head.iter_columns())
+    return [min(60, max(len(name) + 4, width + 2)) for name, width in zip(rows.columns, widest, strict=True)]
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value or "")
 
 
 def _write_rich(path: Path, book: Book) -> None:

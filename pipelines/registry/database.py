@@ -28,6 +28,7 @@ class Dialect(NamedTuple):
     connect: Callable[[str], adbc.Connection]
     alone: Callable[["Database"], AbstractContextManager[bool]]
     number_key: str
+    many_key: str
     begin: tuple[str, ...]
     tables: str
     check: str
@@ -91,10 +92,16 @@ def _alone_postgresql(database: "Database") -> Iterator[bool]:
 
 
 SQLITE: Final = Dialect(
-    _connect_sqlite, _alone_sqlite, "INTEGER", ("BEGIN IMMEDIATE",), "sqlite_schema WHERE name", "PRAGMA integrity_check(20)"
+    _connect_sqlite,
+    _alone_sqlite,
+    "INTEGER",
+    " WITHOUT ROWID",
+    ("BEGIN IMMEDIATE",),
+    "sqlite_schema WHERE name",
+    "PRAGMA integrity_check(20)",
 )
 POSTGRESQL: Final = Dialect(
-    _connect_postgresql, _alone_postgresql, "BIGINT", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
+    _connect_postgresql, _alone_postgresql, "BIGINT", "", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
     "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok'",
 )  # fmt: skip
 
@@ -240,7 +247,8 @@ class Database:
                 f"{name} {self._dialect.number_key if name == key else types[kind]} NOT NULL"  # type: ignore[index]
                 for name, kind in schema.items()
             ]
-            self.do(f"CREATE TABLE {table} ({', '.join(columns)}{f', PRIMARY KEY ({key})' if key else ''})")
+            kind = self._dialect.many_key if "," in key else ""
+            self.do(f"CREATE TABLE {table} ({', '.join(columns)}{f', PRIMARY KEY ({key})' if key else ''}){kind}")
         for index in INDEXES:
             self.do(index)
         self.do("CREATE TABLE version (version BIGINT NOT NULL)")

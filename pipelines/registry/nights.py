@@ -6,12 +6,12 @@ import polars as pl
 
 from pipelines.registry.store import Registry
 from pipelines.registry.tables import EVENT, INT, TEXT
+from schemas.actions import issuing
 from schemas.codes import STATES
 
 STATE: Final = {name: number for number, name in enumerate(STATES)}
 TREND: Final = 30
 """So many nights are compared."""
-_SHOWN: Final = {"order_id": TEXT, "code": INT, "order_no": INT, "action": TEXT, "owner": INT, "state": INT, "done": INT}
 _CARD: Final = {"order_no": INT, "order_id": TEXT, "code_type": TEXT, "code": INT}
 
 
@@ -30,25 +30,34 @@ class Verdict(NamedTuple):
     external: pl.Series
 
 
-def held(registry: Registry, shown: pl.DataFrame) -> pl.DataFrame:
-    """What is known of the codes that a report shows (`order_id`, `code`).
+def held(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
+    """What is known of the codes that a report shows (`order_id`, `code`); `orders` as `named` tells them.
 
     `order_no` and `action` of the order that is named (0 and empty: there is none), `owner` of the code (its order;
     0 external, -1 not known), its `state` (-1 not known), and `done` of the named order for the card (-1: it does not
     take it).
     """
-    sql = (
-        "SELECT g.order_id, g.code, coalesce(o.order_no, 0), coalesce(o.action, ''), coalesce(c.order_no, -1), "
-        "coalesce(c.state, -1), coalesce(t.done, -1) FROM given g LEFT JOIN orders o ON o.order_id = g.order_id "
-        "LEFT JOIN codes c ON c.code = g.code LEFT JOIN touches t ON t.order_no = o.order_no AND t.code = g.code"
+    shown = shown.unique(["order_id", "code"]).join(orders, on="order_id", how="left").sort("code")
+    cards = registry.join(
+        shown.select(pl.col("code").unique(maintain_order=True)),
+        "SELECT c.code, c.order_no, c.state FROM given g JOIN codes c ON c.code = g.code",
+        {"code": INT, "owner": INT, "state": INT},
     )
-    return registry.join(shown.unique(["order_id", "code"]).sort("code"), sql, _SHOWN)
+    touches = registry.join(
+        shown.filter(~pl.col("action").is_in(issuing())).select("order_no", "code"),
+        "SELECT t.order_no, t.code, t.done FROM given g JOIN touches t ON t.order_no = g.order_no AND t.code = g.code",
+        {"order_no": INT, "code": INT, "done": INT},
+    )
+    known = shown.join(cards, on="code", how="left", maintain_order="left")
+    known = known.join(touches, on=["order_no", "code"], how="left", maintain_order="left")
+    absent = {"order_no": 0, "action": "", "owner": -1, "state": -1, "done": -1}
+    return known.with_columns(pl.col(name).fill_null(value) for name, value in absent.items())
 
 
 def named(registry: Registry, ids: pl.Series) -> pl.DataFrame:
-    """The orders with these Order IDs: `order_id`, `order_no`."""
-    sql = "SELECT o.order_id, o.order_no FROM given g JOIN orders o ON o.order_id = g.order_id"
-    return registry.join(ids.unique().to_frame("order_id"), sql, {"order_id": TEXT, "order_no": INT})
+    """The orders with these Order IDs: `order_id`, `order_no`, `action`."""
+    sql = "SELECT o.order_id, o.order_no, o.action FROM given g JOIN orders o ON o.order_id = g.order_id"
+    return registry.join(ids.unique().to_frame("order_id"), sql, {"order_id": TEXT, "order_no": INT, "action": TEXT})
 
 
 def enter_report(registry: Registry, event: dict[str, Any], answers: int, verdict: Verdict) -> int:
