@@ -14,6 +14,7 @@ import resource
 import string
 import sys
 import zipfile
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -329,7 +330,9 @@ def _unclosed(text: str, separator: str) -> int:
 def _stream(table: pa.Table, rows: Iterable[int]) -> bytes:
     """The table with plain column names, and its row numbers, as an Arrow stream."""
     names = [f"c{position}" for position in range(table.num_columns)]
-    table = table.rename_columns(names).append_column("row", pa.array(rows, pa.uint32()))
+    numbers = array("I", rows)  # pa.array takes ten times as long
+    row = pa.Array.from_buffers(pa.uint32(), len(numbers), [None, pa.py_buffer(numbers)])
+    table = table.rename_columns(names).append_column("row", row)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)

@@ -1,7 +1,7 @@
 """From a file's bytes to a frame of text with our column names, through a child process that may die."""
 
 import difflib
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -71,7 +71,7 @@ def read(content: bytes, parser: Parser, settings: Settings, names: list[str], b
 
 
 def _table(
-    grid: pl.DataFrame, header: dict[str, object], parsed: Parsed, settings: Settings, names: list[str],
+    grid: pl.DataFrame, header: dict[str, Any], parsed: Parsed, settings: Settings, names: list[str],
     by_header: dict[str, str],
 ) -> Table:  # fmt: skip
     titles = {column: str(text).strip() for column, text in header.items() if text is not None and column != "row"}

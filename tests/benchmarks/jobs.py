@@ -288,6 +288,32 @@ def csv_loops(home: Path, url: str, count: int) -> dict[str, Any]:
     return clock.told()
 
 
+def pandas_loops(home: Path, url: str, count: int) -> dict[str, Any]:
+    """The specified job as analysts' scripts do it: rows of pandas in a loop, and openpyxl a row at a time."""
+    import pandas as pd  # type: ignore[import-not-found, import-untyped, unused-ignore]  # not one of ours
+    from openpyxl import Workbook
+
+    rows = Rows(url)
+    one = rows.marks(1)
+    clock = Clock()
+    (path,) = (home / "inbox/acme").glob("*.csv")
+    seen: set[str] = set()
+    book = Workbook()
+    sheet: Any = book.active
+    rows.do("BEGIN")
+    for _, row in pd.read_csv(path, dtype=str).iterrows():
+        code = row["Code"]
+        well = len(code) == 14 and code.isdigit() and code[0] != "0" and not _run(code)
+        if well and code not in seen and not rows.do(f"SELECT code FROM card WHERE code = {one}", int(code)):
+            seen.add(code)
+            rows.do(f"INSERT INTO card VALUES ({one}, 1, 1, 0)", int(code))
+            sheet.append(["10023456-1", row["Customer Account Number"], row["Customer Order ID"], "Add", code, "placed"])
+    rows.do("COMMIT")
+    book.save(home / "confirmation.xlsx")
+    assert len(seen) == count
+    return clock.told()
+
+
 def _run(code: str) -> bool:
     steps = [ord(after) - ord(before) for before, after in itertools.pairwise(code)]
     return any(steps[i] == steps[i + 1] == steps[i + 2] and -1 <= steps[i] <= 1 for i in range(11))
@@ -314,7 +340,7 @@ def fill(home: Path, url: str, count: int) -> dict[str, Any]:
 JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
     job.__name__: job
     for job in (sweep, night, prefect, import_codes, floor_random, floor_csv, floor_night, read_xlsx, write_openpyxl,
-                write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops, fill)
+                write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops, pandas_loops, fill)
 }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """The races, by name: what is raced against what, and the goals (issue 7)."""
 
+import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
@@ -99,39 +100,38 @@ def _memory(job: str, database: str, done: Measured, goal: float = 1024) -> Line
 
 def specified(stage: Stage, database: str) -> list[Line]:
     """2: a million chosen codes in a CSV file, end to end."""
-    lines = []
-    count = stage.scaled(MILLION)
+    count, some = stage.scaled(MILLION), stage.scaled(100_000)
     rows = _specified(count)
 
     def drop(home: Home) -> Home:
         rows.write_csv(home.path / "inbox/acme/big.csv")
         return home
 
-    def other(job: str) -> Measured:
+    def other(job: str, many: int = count) -> Measured:
         with stage.home(database) as home:
-            return stage.run(job, drop(home), count)
+            rows.head(many).write_csv(home.path / "inbox/acme/big.csv")
+            return stage.run(job, home, many)
 
-    loops = {"loops": lambda: other("csv_loops")}
-    done = stage.race(
-        {
-            "ours": lambda: _swept(stage, database, drop, count),
-            "floor": lambda: other("floor_csv"),
-            # a statement a row over PostgreSQL's socket takes minutes and says nothing new
-            **(loops if database == SQLITE else {}),
-        }
-    )
+    contenders = {"ours": lambda: _swept(stage, database, drop, count), "floor": lambda: other("floor_csv")}
+    if database == SQLITE:  # a statement a row over PostgreSQL's socket takes minutes and says nothing new
+        contenders["csv"] = lambda: other("csv_loops")
+        if importlib.util.find_spec("pandas"):
+            contenders["pandas"] = lambda: other("pandas_loops", some)
+    done = stage.race(contenders)
     ours = done["ours"]
     job = f"{count:,} Specified codes in a .csv, end to end"
-    floor = done["floor"].seconds
-    lines.append(Line(job, database, ours.seconds, ours.peak, f"floor, Polars read + bulk insert: {floor:.2f} s",
-                      ours.seconds / floor, 2, "× the floor"))  # fmt: skip
-    if database == SQLITE:
-        slow = done["loops"].seconds
-        lines.append(Line(job, database, ours.seconds, ours.peak,
-                          f"csv module + SQLite in loops (there is no pandas here): {slow:.1f} s",
-                          slow / ours.seconds, 1, "× as fast", faster=True))  # fmt: skip
-    lines.append(_memory(job, database, ours))
-    return lines
+    others = {
+        "csv": ("csv module + SQLite in loops", 1),
+        "pandas": (f"pandas + openpyxl in loops, scaled from {some:,}", count / some),
+    }
+    return [
+        Line(job, database, ours.seconds, ours.peak, f"floor, Polars read + bulk insert: {done['floor'].seconds:.2f} s",
+             ours.seconds / done["floor"].seconds, 2, "× the floor"),
+        *(Line(job, database, ours.seconds, ours.peak, f"{words}: {done[name].seconds * times:.1f} s",
+               done[name].seconds * times / ours.seconds, 1, "× as fast", faster=True)
+          for name, (words, times) in others.items() if name in done),
+        _memory(job, database, ours),
+    ]  # fmt: skip
 
 
 def workbook(stage: Stage, database: str) -> list[Line]:
