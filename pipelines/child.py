@@ -5,6 +5,7 @@ import subprocess
 import sys
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ class Child:
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._one = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -26,20 +28,21 @@ class Child:
         self._stop()
 
     def ask(self, *parts: bytes) -> tuple[Any, bytes]:
-        """Send a request; the answer's JSON and its bytes.
+        """Send a request; the answer's JSON and its bytes. Threads take turns.
 
         Raises EOFError or OSError when the child dies of it, TimeoutError when it takes too long.
         """
-        connection = self.start()
-        try:
-            for part in parts:
-                connection.send_bytes(part)
-            if not connection.poll(self._seconds):
-                raise TimeoutError
-            return json.loads(connection.recv_bytes()), connection.recv_bytes()
-        except (EOFError, OSError):
-            self._stop()
-            raise
+        with self._one:
+            connection = self.start()
+            try:
+                for part in parts:
+                    connection.send_bytes(part)
+                if not connection.poll(self._seconds):
+                    raise TimeoutError
+                return json.loads(connection.recv_bytes()), connection.recv_bytes()
+            except (EOFError, OSError):
+                self._stop()
+                raise
 
     def start(self) -> Connection:
         """Start the process, ahead of need, so that it is up when the first request comes."""

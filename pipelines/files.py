@@ -12,6 +12,8 @@ from typing import Final
 
 from pipelines.errors import CardsError
 
+AT_ONCE: Final = min(4, (os.cpu_count() or 1) + 1)
+"""So many files are written at the same time, as each waits for the disk."""
 _BESIDE: Final = re.compile(r"\..+\.[0-9a-f]{16}", re.DOTALL)
 
 

@@ -1,6 +1,5 @@
 """What a night answers: release and refused files of orders, the placement of replacements, and the workbook."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ import polars as pl
 
 from pipelines import placing, reports, workbooks
 from pipelines.errors import CardsError, told
-from pipelines.files import whole_file
+from pipelines.files import AT_ONCE, whole_file
 from pipelines.placing import digits
 from pipelines.registry import Registry, nights
 from pipelines.registry.nights import STATE, Night
@@ -19,7 +18,6 @@ from pipelines.workbooks import Book, Sheet
 from schemas import actions
 from schemas.orders import BTN4, SPECIFIED
 
-_AT_ONCE: Final = min(4, os.cpu_count() or 1)
 _SAFE: Final = "The network has confirmed these codes. They are safe to print."
 _NOT_SAFE: Final = "The network does not have these codes; most likely each exists there already. Never print them."
 _EXISTS: Final = "The network does not have it under this order; most likely it exists there already."
@@ -73,7 +71,7 @@ def write_outcomes(settings: Settings, registry: Registry, orders: pl.Series) ->
             return told(error)
         return None
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # large workbooks are written without the interpreter's lock
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # large workbooks are written without the interpreter's lock
         failed = [error for error in pool.map(write, found.orders.iter_rows(named=True)) if error]
     if failed:
         raise CardsError(f"What became of {len(failed)} orders could not be written. {failed[0]}")

@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +13,7 @@ import polars as pl
 from pipelines import inbox, night_reports, reports
 from pipelines.errors import CardsError, UnansweredError
 from pipelines.errors import told as error_told
-from pipelines.files import beside, clear, make, settle
+from pipelines.files import AT_ONCE, beside, clear, make, settle
 from pipelines.inbox import Drop
 from pipelines.mending import Mender
 from pipelines.registry import Registry
@@ -39,13 +41,24 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
     told: list[dict[str, Any]] = []
     answered: list[int] = []
     failed: list[CardsError] = []
-    with Mender(settings) as mender:
-        for done, (event, paper) in enumerate(papers.items(), 1):
+    with Mender(settings) as mender, ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def answer(one: Papers) -> list[dict[str, Any]] | CardsError:
             try:
-                told += _answer(settings, registry, paper, events[event], mender, world)
-                answered.append(event)
+                return _answer(settings, registry, one, events[one.event["event"]], mender, world)
             except Exception as error:  # a file never takes another with it
-                failed.append(error_told(error))
+                return error_told(error)
+
+        files = [one for one in papers.values() if one.event["kind"] != "night"]
+        nights = [one for one in papers.values() if one.event["kind"] == "night"]
+        # while a file waits for the disk another is written; a night asks the registry, which is for this thread alone
+        outcomes = chain(pool.map(answer, files), map(answer, nights))
+        for done, (one, outcome) in enumerate(zip([*files, *nights], outcomes, strict=True), 1):
+            if isinstance(outcome, CardsError):
+                failed.append(outcome)
+            else:
+                answered.append(one.event["event"])
+                told += outcome
             world.progress("answering", done, len(papers))
     registry.answered(answered)
     world.step("answered")

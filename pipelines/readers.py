@@ -85,7 +85,7 @@ def _table(
         .filter(pl.any_horizontal(pl.col(names).is_not_null()))
     )  # fmt: skip
     of_cells = [(row, name, reason, text) for row, column, reason, text in parsed.faults
-                if row > header["row"] and (name := known.get(f"c{column}"))]  # type: ignore[operator]  # fmt: skip
+                if row > header["row"] and (name := known.get(f"c{column}"))]  # fmt: skip
     rows = _with(of_cells, body.collect())
     faults += of_cells
     faults += _too_long(rows, names, settings.max_cell)
