@@ -1,11 +1,13 @@
 """What lies in the inbox, as shared frames: files are read in portions, and all is said of them that needs no registry."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from pipelines import inbox, validate
+from pipelines.files import AT_ONCE
 from pipelines.inbox import Drop
 from pipelines.readers import Parser, Table, missing, read
 from pipelines.registry import Registry
@@ -74,18 +76,22 @@ def taken(drops: list[Drop], parser: Parser, settings: Settings, registry: Regis
     digests = {drop: inbox.digest_of(content) for drop, content in contents.items() if content is not None}
     asked = pl.DataFrame([(drop.sender, digest) for drop, digest in digests.items()], ["sender", "digest"], orient="row")
     seen = {(one["sender"], one["digest"]): one for one in registry.seen(asked).iter_rows(named=True)}
-    files: list[File] = []
-    for done, (drop, digest) in enumerate(digests.items()):
-        world.progress("reading", done, len(digests))
+
+    def table(drop: Drop) -> Table:
         content = contents.pop(drop)  # no longer held than it is needed: it may be large
-        before = seen.get((drop.sender, digest))
-        if before and not before["answered"]:
-            continue  # another worker is at it
-        if before:
-            files.append(File(len(files), drop, digest, _UNREAD, before["answers"]))
-        else:
-            files.append(File(len(files), drop, digest, read(content or b"", parser, settings, NAMES, orders.BY_HEADER)))
-        world.step("read")
+        before = (drop.sender, digests[drop]) in seen
+        return _UNREAD if before else read(content or b"", parser, settings, NAMES, orders.BY_HEADER)
+
+    files: list[File] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # while the child parses a file another becomes a frame
+        tables = pool.map(table, digests)
+        for done, (drop, digest) in enumerate(digests.items()):
+            world.progress("reading", done, len(digests))
+            before = seen.get((drop.sender, digest), {"answered": 1, "answers": 0})
+            read_table = next(tables)
+            if before["answered"]:  # else another worker is at it
+                files.append(File(len(files), drop, digest, read_table, before["answers"]))
+                world.step("read")
     world.progress("reading", len(digests), len(digests))
     return files
 
