@@ -34,7 +34,7 @@ def catalogue(rows: pl.DataFrame, accounts: pl.DataFrame, access_numbers: pl.Dat
     What belongs to somebody else gets the same answer as what does not exist, and an account that is not the
     sender's gets no further answer about its products and access numbers.
     """
-    known = rows.filter(_WELL_FORMED)
+    known = rows.select("line", "file", "account", "product", "access_number").filter(_WELL_FORMED)
     stranger = known.join(accounts, on=["file", "account"], how="anti")
     mine = known.join(accounts, on=["file", "account"], how="semi")
     product = mine.filter(pl.col("product").is_not_null()).join(accounts, on=["file", "account", "product"], how="anti")

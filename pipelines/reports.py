@@ -1,6 +1,5 @@
 """What is written into a submission's folder, all of it from what the registry knows of the file."""
 
-import io
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ PLACEMENT: Final = [
 ]  # fmt: skip
 OF_REPORTS: Final = ["target", "code"]
 """The columns of an order file that rejected rows of a network report have: Order ID and Code."""
+_FEW: Final = 10_000
 _DANGEROUS: Final = r"^[=+\-@\t\r]"
 _NOT_YET: Final = (
     "Do not print these codes yet. A code is safe to print when it appears in a release file of this folder; "
@@ -75,9 +75,12 @@ def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """A CSV file in which no cell can become a formula (OWASP, “CSV injection”): an apostrophe goes before it."""
     text = pl.col(pl.String)
     safe = pl.when(text.str.contains(_DANGEROUS)).then("'" + text).when(text != "").then(text)
-    made = io.BytesIO()  # to write into a file itself costs a small one ten times as much
-    frame.with_columns(safe.name.keep()).write_csv(made, line_terminator="\r\n")
-    path.write_bytes(made.getbuffer())
+    rows = frame.with_columns(safe.name.keep())
+    if len(rows) > _FEW:
+        with path.open("wb") as file:
+            rows.write_csv(file, line_terminator="\r\n")
+    else:  # to have Polars write into a file costs ten times as much as to write a small one
+        path.write_text(rows.write_csv(line_terminator="\r\n"), "utf-8", newline="")
 
 
 def write_folder(folder: Path, papers: Papers, original: Path | None, mender: Mender, most_codes: int) -> None:

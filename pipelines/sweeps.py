@@ -131,6 +131,8 @@ def prepare(files: list[File], settings: Settings) -> Sweep:
 
 def _together(files: list[File], frames: list[pl.DataFrame], none: pl.DataFrame) -> pl.DataFrame:
     """One frame of those of the files, with the number of the `file`."""
+    if len(files) == 1:  # a column that it lacks stays a single value this way: 0.3 s of a million rows
+        return frames[0].with_columns(file=pl.lit(files[0].number, pl.UInt32))
     lengths = pl.DataFrame(
         {"file": [file.number for file in files], "length": [*map(len, frames)]}, {"file": pl.UInt32, "length": pl.UInt32}
     )
