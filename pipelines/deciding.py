@@ -181,7 +181,6 @@ def told(decision: Decision) -> pl.DataFrame:
 def placed_of(files: list[File], decision: Decision, world: World) -> Placed:
     """What the registry is to enter for the files; nothing but the event of one that was answered before."""
     found, findings = decision.orders, told(decision)
-    of = found.select("order", "file")
     unreadable = set(findings.filter(pl.col("row") == 0)["file"])
     at = world.at()
     events = [
@@ -193,9 +192,9 @@ def placed_of(files: list[File], decision: Decision, world: World) -> Placed:
     placed = Placed(
         pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32)),
         found.filter(pl.col("fate") == "placed").with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
-        decision.codes.join(of, on="order"),
-        decision.touches.join(of, on="order"),
-        decision.wishes.join(of, on="order"),
+        decision.codes,
+        decision.touches,
+        decision.wishes,
         decision.repeats,
         decision.guesses,
         decision.rejected.with_columns(pl.col(NAMES).fill_null("")).drop("line"),

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from schemas.codes import DIGITS, FIRST, PIN_DIGITS, is_code
+from schemas.codes import DIGITS, FIRST, PIN_DIGITS, has_run, is_code
 
 Source = Callable[[int], bytes]
 """A source of random bytes, as `os.urandom` is: so many of them, uniform and not to be predicted."""
@@ -28,7 +28,7 @@ def numbers(count: int, source: Source = os.urandom) -> pl.Series:
     found: list[pl.Series] = [pl.Series("code", [], pl.Int64)]
     while (lacking := count - sum(map(len, found))) > 0:
         drawn = (_below(9 * FIRST, int(lacking / _VALID_SHARE) + 16, source).cast(pl.Int64) + FIRST).alias("code")
-        found.append(drawn.to_frame().filter(is_code(pl.col("code").cast(pl.String)))["code"])
+        found.append(drawn.to_frame().filter(~has_run(pl.col("code").cast(pl.String)))["code"])
     return pl.concat(found).head(count)
 
 

@@ -48,9 +48,9 @@ def placed(
     return Placed(
         events=pl.DataFrame([{"file": 0, **event}]),
         orders=frame([{"file": 0, "order": number, **fields} for number in range(orders)], {**number, **of_order}),
-        codes=frame([{"file": 0, "order": 0, "code": code} for code in codes or []], {**number, "code": pl.Int64}),
-        touches=frame([], {**number, "code": pl.Int64}),
-        wishes=frame([], {**number, "wish": pl.String}),
+        codes=pl.DataFrame([{"order": 0, "code": code} for code in codes or []], {**number, "code": pl.Int64}),
+        touches=pl.DataFrame(schema={**number, "code": pl.Int64}),
+        wishes=pl.DataFrame(schema={**number, "wish": pl.String}),
         repeats=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
         guesses=frame([], {"codes": pl.Int64}),
         rejected=frame([], {name: kind for name, kind in REJECTED.items() if name != "event"}),
@@ -110,13 +110,11 @@ def test_a_file_is_answered_once(registry: Registry) -> None:
 def test_of_many_files_those_are_named_that_want_what_is_there(registry: Registry) -> None:
     registry.commit(placed("A1", CODES[:1]))
     files = [placed("A2", CODES[1:2]), placed("A3", CODES[:1]), placed("A1", digest="A4"), placed("A5", CODES[2:3])]
-    numbered = [
-        Placed(*(frame.with_columns(file=pl.lit(number)) for frame in one))._replace(
-            orders=one.orders.with_columns(file=pl.lit(number), order=pl.lit(number, pl.UInt32)),
-            codes=one.codes.with_columns(file=pl.lit(number), order=pl.lit(number, pl.UInt32)),
-        )
-        for number, one in enumerate(files)
-    ]
+    numbered = []
+    for file, one in enumerate(files):
+        order = {"order": pl.lit(file, pl.UInt32)}
+        frames = (frame.with_columns(file=pl.lit(file)) if "file" in frame.columns else frame for frame in one)
+        numbered.append(Placed(*(frame.with_columns(**order) if "order" in frame.columns else frame for frame in frames)))
     together = Placed(*map(pl.concat, zip(*numbered, strict=True)))
     with pytest.raises(ConflictError) as conflict:
         registry.commit(together)

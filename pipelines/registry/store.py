@@ -66,7 +66,7 @@ class Registry(Database):
 
     def taken(self, codes: pl.Series) -> pl.Series:
         """Those of the codes (integers) that were ever issued or entered."""
-        given = codes.unique().sort().to_frame("code")
+        given = codes.sort().to_frame("code")
         return self.join(given, "SELECT c.code FROM given g JOIN codes c ON c.code = g.code", {"code": INT})["code"]
 
     def taken_under(self, btns: pl.Series) -> pl.DataFrame:
@@ -203,12 +203,16 @@ class Registry(Database):
 
     def _clashing(self, placed: "Placed") -> set[int]:
         """The files that want to enter what is there by now."""
+
+        def of(frame: pl.DataFrame) -> pl.DataFrame:
+            return placed.orders.join(frame, on="order", how="semi")
+
         new = placed.events.filter(pl.col("answers") == 0)
         files = [
             new.join(self.seen(new), on=["sender", "digest"], how="semi"),
             placed.orders.join(self.orders_of(placed.orders), on=["account", "order_ref"], how="semi"),
-            placed.codes.filter(pl.col("code").is_in(self.taken(placed.codes["code"]).implode())),
-            placed.touches.filter(pl.col("code").is_in(self.awaited(placed.touches["code"]).implode())),
+            of(placed.codes.filter(pl.col("code").is_in(self.taken(placed.codes["code"]).implode()))),
+            of(placed.touches.filter(pl.col("code").is_in(self.awaited(placed.touches["code"]).implode()))),
         ]
         return {file for frame in files for file in frame["file"]}
 
@@ -314,7 +318,8 @@ def _stem(at: str, file: str) -> str:
 
 
 class Placed(NamedTuple):
-    """What comes of files and is entered in one transaction; `file` in each frame is the number of a file in its sweep.
+    """What comes of files and is entered in one transaction. `file` is the number of a file in its sweep, and in each
+    frame but `codes`, `touches` and `wishes`, of which those are entered whose `order` is among `orders`.
 
     `events`: `name` (of the file), `answers` (the event whose answer the file gets again, else 0) and other fields of
     EVENT; `orders`: `order` and the fields of ORDER; `codes` and `touches`: `order`, `code`; `wishes`: `order`, `wish`;
@@ -334,7 +339,9 @@ class Placed(NamedTuple):
 
     def without(self, files: set[int]) -> "Placed":
         """The same without some files."""
-        return Placed(*(frame.filter(~pl.col("file").is_in(files)) for frame in self)) if files else self
+        if not files:
+            return self
+        return Placed(*(frame.filter(~pl.col("file").is_in(files)) if "file" in frame.columns else frame for frame in self))
 
 
 class Answers(NamedTuple):
