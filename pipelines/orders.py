@@ -35,7 +35,7 @@ def process_inbox(
     What an earlier run left half answered is finished first. A file that another worker takes meanwhile is left
     to it.
     """
-    left, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world))
+    left, failed = outbox.trapped(lambda: outbox.finish(settings, registry, world, senders))
     answered = [one for one in left if "reseller" in one]  # not a dead night's reports
     drops = inbox.ready(settings.inbox, settings.settle_seconds, lambda sender: sender != inbox.NETWORK and senders(sender))
     if drops and registry.catalogue()[0].is_empty():

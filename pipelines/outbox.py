@@ -92,12 +92,16 @@ def trapped(deliver: Callable[[], list[dict[str, Any]]]) -> tuple[list[dict[str,
         return error.told, error
 
 
-def finish(settings: Settings, registry: Registry, world: World) -> list[dict[str, Any]]:
-    """Answer what an earlier run entered and did not live to answer."""
+def finish(
+    settings: Settings, registry: Registry, world: World, senders: Callable[[str], bool] = lambda _: True
+) -> list[dict[str, Any]]:
+    """Answer what an earlier run entered and did not live to answer; of order files those of the senders asked for."""
     events = registry.unanswered()
     if not events:
         return []
     given = registry.answers(events).events
+    asked = [sender for sender in given["sender"].unique() if senders(sender)]
+    given = given.filter((pl.col("kind") != "orders") | pl.col("sender").is_in(asked))
     drops = {(drop.sender, shown(drop.path.name)): drop for drop in inbox.present(settings.inbox)}
     originals: dict[int, Drop | None] = {}
     for event, sender, file, digest in given.select("event", "sender", "file", "digest").iter_rows():

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from openpyxl import load_workbook
 
-from pipelines.orders import check
+from pipelines.orders import check, process_inbox
 from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
 
 STEPS = ["read", "decided", "committed", "placement written", "folder written", "archived", "answered"]
@@ -490,6 +490,22 @@ def test_after_a_crash_at_any_step_the_next_run_gives_the_same_end_state(
     assert crashes
     assert _end_state(shop) == undisturbed
     assert shop.run() == []
+
+
+def test_a_run_for_some_resellers_finishes_what_was_left_of_theirs_alone(shop: Shop) -> None:
+    shop.drop("one.csv", csv_of(row("A", quantity="1")))
+    shop.drop("two.csv", csv_of(globex("B", quantity="1")), "globex")
+
+    def kill(step: str) -> None:
+        if step == "committed":
+            raise Killed
+
+    with pytest.raises(Killed):
+        shop.run(kill)
+    for sender in ("globex", "acme"):
+        told = process_inbox(shop.settings, shop.registry, shop.world, lambda asked, sender=sender: asked == sender)
+        assert [one["reseller"] for one in told] == [sender]
+    assert shop.waiting() == []
 
 
 def test_every_step_is_reached_by_a_run(shop: Shop) -> None:
