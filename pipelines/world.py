@@ -17,8 +17,8 @@ def _nothing(*_: object) -> None:
 
 
 class World(NamedTuple):
-    """The source of random bytes, the clock (local time), what happens at each named step (tests kill there), and who
-    is told of progress: the step, how much of it is done, and how much there is.
+    """The source of random bytes, the clock (local time), what happens at each named step (tests kill there; some are
+    reached by several threads), and who is told of progress: the step, how much of it is done, and how much there is.
     """
 
     source: Source = os.urandom

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from threading import Lock
 
 import polars as pl
 import pytest
@@ -42,10 +43,11 @@ def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from
         shop = Shop(tmp_path / "home", url)
         file = Path(url.removeprefix("sqlite:///"))
         backups: list[Path] = []
+        one = Lock()  # files are answered by several threads
 
         def back_up(step: str) -> None:
-            backups.append(tmp_path / f"backup-{len(backups)}.db")
-            with open_registry(url) as other:
+            with one, open_registry(url) as other:
+                backups.append(tmp_path / f"backup-{len(backups)}.db")
                 other.do(f"VACUUM INTO '{backups[-1]}'")
 
         fill(shop)
