@@ -186,7 +186,7 @@ def placed_of(files: list[File], decision: Decision, world: World) -> Placed:
     events = [
         {"file": file.number, "answers": file.answers, "kind": "orders", "sender": file.drop.sender, "digest": file.digest,
          "name": outbox.shown(file.drop.path.name), "at": at, "rows": len(file.table.rows),
-         "notes": "\n".join(file.table.notes), "readable": int(file.number not in unreadable)}
+         "notes": "\n".join(file.table.notes), "readable": int(file.answers > 0 or file.number not in unreadable)}
         for file in files
     ]  # fmt: skip
     placed = Placed(
@@ -200,5 +200,4 @@ def placed_of(files: list[File], decision: Decision, world: World) -> Placed:
         decision.rejected.with_columns(pl.col(NAMES).fill_null("")).drop("line"),
         findings,
     )
-    again = {file.number for file in files if file.answers}
-    return placed.without(again)._replace(events=placed.events)
+    return placed.of({file.number for file in files if not file.answers})._replace(events=placed.events)

@@ -6,15 +6,25 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from pipelines.errors import CardsError
 
-AT_ONCE: Final = min(4, (os.cpu_count() or 1) + 1)
-"""So many files are written at the same time, as each waits for the disk."""
+_AT_ONCE: Final = min(4, (os.cpu_count() or 1) + 1)
 _BESIDE: Final = re.compile(r"\..+\.[0-9a-f]{16}", re.DOTALL)
+
+
+@contextmanager
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """A few threads to read and write files, each of which waits for others; when the block raises no more are begun."""
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def whole_file(path: Path, write: Callable[[Path], None]) -> None:

@@ -1,6 +1,5 @@
 """What a night answers: release and refused files of orders, the placement of replacements, and the workbook."""
 
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +8,7 @@ import polars as pl
 
 from pipelines import placing, reports, workbooks
 from pipelines.errors import CardsError, told
-from pipelines.files import AT_ONCE, whole_file
+from pipelines.files import threads, whole_file
 from pipelines.placing import digits
 from pipelines.registry import Registry, nights
 from pipelines.registry.nights import STATE, Night
@@ -71,7 +70,7 @@ def write_outcomes(settings: Settings, registry: Registry, orders: pl.Series) ->
             return told(error)
         return None
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # large workbooks are written without the interpreter's lock
+    with threads() as pool:  # large workbooks are written without the interpreter's lock
         failed = [error for error in pool.map(write, found.orders.iter_rows(named=True)) if error]
     if failed:
         raise CardsError(f"What became of {len(failed)} orders could not be written. {failed[0]}")

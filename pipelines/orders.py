@@ -5,6 +5,7 @@ registry, rejected) → draw and de-duplicate → commit → answer → archive.
 """
 
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,36 +55,44 @@ def process_inbox(
 
 
 def _enter(sweep: Sweep, settings: Settings, registry: Registry, world: World, tries: int = _TRIES) -> dict[int, Drop]:
-    """Decide a wave and enter it in one transaction; the events and where their originals lie.
+    """Decide a wave and enter it, as many files in a transaction as can be; the events and where their originals lie.
 
-    Files of which another worker was quicker with something are decided anew, each alone.
+    Files of which another worker was quicker with something are decided anew, each alone, when their turn comes.
     """
+    sweep = sweep.only(_seen(sweep.files, registry))
+    placed = placed_of(sweep.files, decide(sweep, settings, registry, world), world)
+    world.step("decided")
     drops = {file.number: file.drop for file in sweep.files}
     events: dict[int, Drop] = {}
-    files, late = sweep.files, list[File]()
-    while files:
-        part = sweep.only(files)
-        placed = placed_of(files, decide(part, settings, registry, world), world)
-        world.step("decided")
+    late: set[int] = set()
+    left = sweep.files
+    while left:
+        files = list(takewhile(lambda file: file.number not in late, left))
+        if not files:
+            events |= _enter(sweep.only(left[:1]), settings, registry, world, tries - 1)
+            left = left[1:]
+            continue
         try:
-            entered = registry.commit(placed, lambda file: inbox.same(drops[file]))
-            events = {event: drops[file] for file, event in entered.items()}
-            break
+            entered = registry.commit(placed.of({file.number for file in files}), lambda file: inbox.same(drops[file]))
         except ConflictError as conflict:
-            if len(sweep.files) == 1 and not tries:
+            if not tries:
                 raise
-            late += [file for file in files if file.number in conflict.files]
-            files = [file for file in files if file.number not in conflict.files]
-    world.step("committed")
-    for file in late:
-        events |= _enter(sweep.only([_again(file, registry)]), settings, registry, world, tries - 1)
+            late.update(conflict.files)
+            continue
+        world.step("committed")
+        events |= {event: drops[file] for file, event in entered.items()}
+        left = left[len(files) :]
     return events
 
 
-def _again(file: File, registry: Registry) -> File:
-    """The file after a conflict: the same bytes may have been answered meanwhile."""
-    seen = registry.seen(pl.DataFrame({"sender": [file.drop.sender], "digest": [file.digest]}))
-    return file._replace(answers=seen["answers"].item()) if len(seen) else file
+def _seen(files: list[File], registry: Registry) -> list[File]:
+    """The files with the event that answered the same bytes meanwhile, of an earlier wave or by another worker."""
+    asked = pl.DataFrame([(file.drop.sender, file.digest) for file in files], ["sender", "digest"], orient="row")
+    seen = {
+        (sender, digest): event
+        for sender, digest, event in registry.seen(asked).select("sender", "digest", "answers").iter_rows()
+    }
+    return [file._replace(answers=seen.get((file.drop.sender, file.digest), 0)) for file in files]
 
 
 def check(path: Path, sender: str, settings: Settings, registry: Registry) -> dict[str, Any]:

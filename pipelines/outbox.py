@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -13,10 +12,10 @@ import polars as pl
 from pipelines import inbox, night_reports, reports
 from pipelines.errors import CardsError, UnansweredError
 from pipelines.errors import told as error_told
-from pipelines.files import AT_ONCE, beside, clear, make, settle
+from pipelines.files import beside, clear, make, settle, threads
 from pipelines.inbox import Drop
 from pipelines.mending import Mender
-from pipelines.registry import Registry
+from pipelines.registry import Answers, Registry
 from pipelines.reports import Papers
 from pipelines.settings import Settings
 from pipelines.world import World
@@ -37,11 +36,10 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
     What became of a file is one document: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`;
     of a report of the network see `reconcile.taken`.
     """
-    papers = reports.papers(registry.answers(list(events)))
+    papers, failed = _prepared(registry.answers(list(events)))
     told: list[dict[str, Any]] = []
     answered: list[int] = []
-    failed: list[CardsError] = []
-    with Mender(settings) as mender, ThreadPoolExecutor(AT_ONCE) as pool:
+    with Mender(settings) as mender, threads() as pool:
 
         def answer(one: Papers) -> list[dict[str, Any]] | CardsError:
             try:
@@ -49,8 +47,8 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
             except Exception as error:  # a file never takes another with it
                 return error_told(error)
 
-        files = [one for one in papers.values() if one.event["kind"] != "night"]
-        nights = [one for one in papers.values() if one.event["kind"] == "night"]
+        files = [one for one in papers if one.event["kind"] != "night"]
+        nights = [one for one in papers if one.event["kind"] == "night"]
         # while a file waits for the disk another is written; a night asks the registry, which is for this thread alone
         outcomes = chain(pool.map(answer, files), map(answer, nights))
         for done, (one, outcome) in enumerate(zip([*files, *nights], outcomes, strict=True), 1):
@@ -63,8 +61,20 @@ def deliver(settings: Settings, registry: Registry, events: Mapping[int, Drop | 
     registry.answered(answered)
     world.step("answered")
     if failed:
-        raise UnansweredError(f"{len(failed)} of {len(papers)} answers could not be written. {failed[0]}", told)
+        raise UnansweredError(f"{len(failed)} of {len(events)} answers could not be written. {failed[0]}", told)
     return told
+
+
+def _prepared(answers: Answers) -> tuple[list[Papers], list[CardsError]]:
+    """What is written for each event, and the errors of those for which it can't be told."""
+    try:
+        return reports.papers(answers), []
+    except Exception as error:
+        events = answers.events["event"]
+        if len(events) == 1:
+            return [], [error_told(error)]
+        each = [_prepared(Answers(*(frame.filter(event=event) for frame in answers))) for event in events]
+        return [one for papers, _ in each for one in papers], [error for _, errors in each for error in errors]
 
 
 def _answer(
@@ -124,7 +134,7 @@ def _clear(settings: Settings, events: pl.DataFrame) -> None:
 
 def write_again(settings: Settings, registry: Registry, event: int) -> Path:
     """Write every report of a submission again from the registry; its folder."""
-    papers = reports.papers(registry.answers([event]))[event]
+    papers = reports.papers(registry.answers([event]))[0]
     folder = _folder(settings, papers.event)
     make(folder)
     with beside(folder) as new, Mender(settings) as mender:

@@ -46,20 +46,20 @@ class Papers(NamedTuple):
     placement: pl.DataFrame
 
 
-def papers(answers: Answers) -> dict[int, Papers]:
+def papers(answers: Answers) -> list[Papers]:
     """What is written for each event, made for all at once: a query costs as much for a small file as for a thousand."""
     cards = _cards(answers)
     made = (_orders(answers), _confirmed(answers, cards), placement(cards))
     parts = [_by_event(frame) for frame in answers]
     more = [_by_event(frame) for frame in made]
-    return {
-        event["event"]: Papers(
+    return [
+        Papers(
             event,
             Answers(*(part(event["event"]) for part in parts)),
             *(part(event["event"]).drop("event") for part in more),
         )
         for event in answers.events.iter_rows(named=True)
-    }
+    ]
 
 
 def _by_event(frame: pl.DataFrame) -> Callable[[int], pl.DataFrame]:

@@ -1,13 +1,12 @@
 """What lies in the inbox, as shared frames: files are read in portions, and all is said of them that needs no registry."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import polars as pl
 
 from pipelines import inbox, validate
-from pipelines.files import AT_ONCE
+from pipelines.files import threads
 from pipelines.inbox import Drop
 from pipelines.readers import Parser, Table, missing, read
 from pipelines.registry import Registry
@@ -83,7 +82,7 @@ def taken(drops: list[Drop], parser: Parser, settings: Settings, registry: Regis
         return _UNREAD if before else read(content or b"", parser, settings, NAMES, orders.BY_HEADER)
 
     files: list[File] = []
-    with ThreadPoolExecutor(AT_ONCE) as pool:  # while the child parses a file another becomes a frame
+    with threads() as pool:  # while the child parses a file another becomes a frame
         tables = pool.map(table, digests)
         for done, (drop, digest) in enumerate(digests.items()):
             world.progress("reading", done, len(digests))
@@ -194,13 +193,14 @@ def waves(sweep: Sweep, settings: Settings) -> Iterator[list[File]]:
     ]
     quantity = pl.col("quantity").cast(pl.Int64, strict=False).sum()
     drawn = dict(sweep.rows.group_by("file").agg(quantity).iter_rows())
+    named = dict(sweep.codes.group_by("file").len().iter_rows())
     left = sweep.files
     while left:
         late = {number for frame in keys for number in _late(frame)}
         wave: list[File] = []
         total = 0
         for file in left:
-            total += min(drawn.get(file.number) or 0, settings.max_quantity)
+            total += min(drawn.get(file.number) or 0, settings.max_quantity) + named.get(file.number, 0)
             if file.number not in late and (not wave or total <= settings.max_quantity):
                 wave.append(file)
         yield wave

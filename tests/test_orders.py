@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from openpyxl import load_workbook
 
+from pipelines.errors import UnansweredError
 from pipelines.orders import check, process_inbox
 from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
 
@@ -490,6 +491,60 @@ def test_after_a_crash_at_any_step_the_next_run_gives_the_same_end_state(
     assert crashes
     assert _end_state(shop) == undisturbed
     assert shop.run() == []
+
+
+def test_who_came_first_goes_first_also_when_another_worker_was_quicker_with_a_code_of_his(shop: Shop) -> None:
+    much = {"code_type": "BTN+4", "btn": "3035550142", "quantity": "6000"}
+    shop.drop("1.csv", csv_of(row("A", code=ONE), row("B", **much)))
+    shop.drop("2.csv", csv_of(row("C", **much)))
+
+    def take(step: str) -> None:
+        if step == "decided":
+            shop.registry.import_codes(pl.Series([int(ONE)]))
+
+    first, second = shop.run(take)
+    assert (first.told["file"], first.reasons) == ("1.csv", {2: ["CODE_TAKEN"]})
+    assert (second.told["file"], second.reasons) == ("2.csv", {2: ["BTN_EXHAUSTED"]})
+
+
+def test_the_same_bytes_in_one_sweep_are_decided_once(shop: Shop) -> None:
+    for number in range(6):
+        shop.drop(f"{number}.csv", csv_of(row(f"A{number % 3}", quantity="1")))
+    seen: list[str] = []
+    answers = shop.run(seen.append)
+    assert seen.count("decided") == seen.count("committed") == 2
+    assert len({code for answer in answers for code in answer.confirmation["Authorization Code"]}) == 3
+
+
+def test_an_event_that_cant_be_told_keeps_no_other_from_its_answer(shop: Shop) -> None:
+    for name in "ABC":
+        shop.drop(f"{name}.csv", csv_of(row(name, quantity="1")))
+
+    def kill(step: str) -> None:
+        if step == "committed":
+            raise Killed
+
+    with pytest.raises(Killed):
+        shop.run(kill)
+    shop.registry.do("UPDATE events SET at = 'noise' WHERE event = 2")
+    with pytest.raises(UnansweredError, match="1 of 3 answers") as error:
+        shop.run()
+    assert [one["file"] for one in error.value.told] == ["A.csv", "C.csv"]
+
+
+def test_what_has_not_begun_when_a_run_is_interrupted_is_left_for_the_next(shop: Shop) -> None:
+    for number in range(30):
+        shop.drop(f"{number}.csv", csv_of(row(f"A{number}", quantity="1")))
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if what == "answering":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        process_inbox(shop.settings, shop.registry, shop.world._replace(progress=interrupt))
+    assert len(shop.waiting()) > 20
+    assert len(shop.run()) == 30
+    assert shop.waiting() == []
 
 
 def test_a_run_for_some_resellers_finishes_what_was_left_of_theirs_alone(shop: Shop) -> None:

@@ -161,7 +161,7 @@ class Registry(Database):
         try:
             with self.transaction():
                 busy = self._in_work(placed.events)
-                return self._enter(placed.without({file for file in placed.events["file"] if file in busy or not there(file)}))
+                return self._enter(placed.of({file for file in placed.events["file"] if file not in busy and there(file)}))
         except CardsError:
             raise
         except adbc.Error:
@@ -337,11 +337,11 @@ class Placed(NamedTuple):
     rejected: pl.DataFrame
     findings: pl.DataFrame
 
-    def without(self, files: set[int]) -> "Placed":
-        """The same without some files."""
-        if not files:
+    def of(self, files: set[int]) -> "Placed":
+        """The part of some files."""
+        if len(files) == len(self.events):
             return self
-        return Placed(*(frame.filter(~pl.col("file").is_in(files)) if "file" in frame.columns else frame for frame in self))
+        return Placed(*(frame.filter(pl.col("file").is_in(files)) if "file" in frame.columns else frame for frame in self))
 
 
 class Answers(NamedTuple):
