@@ -199,8 +199,12 @@ def _archive(drop: Drop | None, folder: Path) -> None:
     name = drop.path.name
     if name.lower().startswith(_OURS):
         name = f"original-{name}"
+    moved = folder / name
     with suppress(FileNotFoundError):  # another worker was quicker
         drop.path.chmod(0o600)
-        shutil.move(drop.path, folder / name)
+        shutil.move(drop.path, moved)
+        here = moved.stat().st_dev == drop.path.parent.stat().st_dev  # else it was copied, and is another by its number
+        if here and not inbox.same(drop._replace(path=moved)) and not drop.path.exists():
+            moved.rename(drop.path)  # it was replaced as we moved it
     settle(folder)
     settle(drop.path.parent)

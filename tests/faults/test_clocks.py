@@ -1,6 +1,7 @@
 """Files that come slowly or are replaced, and clocks that jump: nothing is taken early, missed or taken twice."""
 
 import os
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +50,29 @@ def test_a_file_that_grows_after_it_was_read_is_answered_once_and_as_a_whole(ste
     (answer,) = shop.run()
     assert set(answer.confirmation["Customer Order ID"]) == {"A", "B"}
     assert_sound(shop, files)
+
+
+def test_a_file_that_is_replaced_in_the_moment_in_which_it_is_archived_is_answered_too(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shop.drop("orders.csv", csv_of(row("A", quantity="1")))
+    files = dropped(shop)
+    move = shutil.move
+
+    def late(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        source.unlink()
+        shop.drop("orders.csv", csv_of(row("B", quantity="1")))
+        move(source, target)
+
+    monkeypatch.setattr(shutil, "move", late)
+    (answer,) = shop.run()
+    assert set(answer.confirmation["Customer Order ID"]) == {"A"}
+    assert path.exists()
+    (answer,) = shop.run()
+    assert set(answer.confirmation["Customer Order ID"]) == {"B"}
+    assert shop.waiting() == []
+    assert len(files) == 1
 
 
 @pytest.mark.parametrize("jump", [-DAY, DAY])
