@@ -19,8 +19,8 @@ CHOSEN = some_codes(30, seed=13)
 
 
 def _drop(shop: Shop, files: int, chance: random.Random) -> int:
-    """Files that draw codes, choose the same ones, and use the same BTN; how many codes they draw."""
-    drawn = 0  # at least
+    """Files that draw codes, choose the same ones, and use the same BTN; how many numbers they draw."""
+    drawn = 0
     for number in range(files):
         count = chance.randint(1, 4)
         kind = number % 5
@@ -30,6 +30,7 @@ def _drop(shop: Shop, files: int, chance: random.Random) -> int:
             drawn += 1
         elif kind == 1:
             shop.drop(name, csv_of(globex(f"B{number}", btn="3035550142", quantity=str(count))), "globex")
+            drawn += count
         elif kind == 2:
             shop.drop(name, f"no header\n{number // 10}")  # each of them twice
         else:
@@ -54,7 +55,8 @@ def _race(workers: int, files: int, rounds: int, shop: Shop, folder: Path, datab
     drawn = _drop(shop, files, chance)
     given = dropped(shop)
     begin = time.monotonic()
-    ended = _at_once(workers, shop, folder, space=2 * drawn, rounds=rounds)
+    # twice as many are not enough: who draws while another enters the same files needs as many once more, and some have runs
+    ended = _at_once(workers, shop, folder, space=3 * drawn, rounds=rounds)
     seconds = time.monotonic() - begin
     assert [one for one in ended if one.code or one.err] == []
     found = soundness(shop.settings, shop.registry, given)
