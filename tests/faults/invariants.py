@@ -150,7 +150,7 @@ def _audit(settings: Settings, registry: Registry) -> list[str]:
 
 # -- what two runs must have in common ---------------------------------------------------------------------------------
 
-_TIME = re.compile(r"20\d{6}-\d{6}-")
+_TIME = re.compile(r"20\d{6}-\d{6}-|20\d\d-\d\d-\d\d")
 
 
 def written(settings: Settings) -> dict[str, bytes]:
