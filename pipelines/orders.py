@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines import inbox, outbox, reports
+from pipelines import inbox, outbox, reports, workbooks
 from pipelines.deciding import decide, placed_of, told
 from pipelines.errors import CardsError, ConflictError, UsageError
 from pipelines.inbox import Drop
@@ -43,6 +43,9 @@ def process_inbox(
         raise CardsError("The catalogue is empty, so no order could be placed. Load it first: cards catalog load FILE. "
                          "The files wait in the inbox.")  # fmt: skip
     with Parser(settings) as parser:
+        if drops:
+            parser.start()
+            workbooks.load()  # which takes as long as the parser to start
         for batch in batches(drops):
             sweep = prepare(taken(batch, parser, settings, registry, world), settings)
             for wave in waves(sweep, settings):

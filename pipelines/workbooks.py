@@ -57,6 +57,11 @@ def legible(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.col(pl.String).str.replace_all(_ILLEGAL, "\ufffd").str.slice(0, 32_767))
 
 
+def load() -> None:
+    """Import the writer of most workbooks ahead of need."""
+    import xlsxwriter  # noqa: F401
+
+
 def write(path: Path, book: Book, small: int = SMALL) -> None:
     """Write a workbook; up to `small` cells so that it can be printed."""
     book = book._replace(
