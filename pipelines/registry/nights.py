@@ -93,9 +93,9 @@ def left_out(registry: Registry) -> pl.DataFrame:
     """Placed cards of orders that reports name and that no report shows: `order_no`, `order_id`, `code_type`, `code`."""
     sql = (
         "SELECT o.order_no, o.order_id, o.code_type, c.code FROM orders o JOIN codes c ON c.order_no = o.order_no "
-        f"WHERE o.awaiting = 2 AND o.order_no > 0 AND c.order_no > 0 AND c.state = {STATE['placed']} ORDER BY c.code"
+        f"WHERE o.awaiting = 2 AND o.order_no > 0 AND c.order_no > 0 AND c.state = {STATE['placed']}"
     )
-    return registry.get(sql, _CARD)
+    return registry.get(sql, _CARD).sort("code")  # see `cards_under`
 
 
 def enter_night(registry: Registry, event: dict[str, Any], refused: pl.DataFrame, replaced: pl.DataFrame) -> int:
@@ -245,6 +245,7 @@ def outcome(registry: Registry, orders: pl.Series) -> Outcome:
     which = "o.order_no IN (SELECT order_no FROM given)"
     released = (
         "CASE WHEN EXISTS (SELECT 1 FROM codes c JOIN moves m ON m.code = c.code WHERE c.order_no = o.order_no "
+        "AND c.order_no > 0 "
         f"AND m.state = {STATE['ready']}) THEN 1 ELSE 0 END"
     )
     with registry.given(orders.to_frame("order_no")):

@@ -97,11 +97,13 @@ class Registry(Database):
         refused, gone = STATES.index("refused"), STATES.index("disconnected")
         sql = (
             "SELECT g.account, g.order_id, c.code FROM given g JOIN orders o ON o.order_id = g.order_id "
-            "AND o.account = g.account JOIN codes c ON c.order_no = o.order_no "
+            "AND o.account = g.account JOIN codes c ON c.order_no = o.order_no AND c.order_no > 0 "
             f"WHERE c.state <> {refused} AND (c.state <> {gone} OR NOT EXISTS "
-            f"(SELECT 1 FROM codes l WHERE l.order_no = o.order_no AND l.state NOT IN ({refused}, {gone}))) ORDER BY c.code"
+            "(SELECT 1 FROM codes l WHERE l.order_no = o.order_no AND l.order_no > 0 "
+            f"AND l.state NOT IN ({refused}, {gone})))"
         )
-        return self.join(ids.drop_nulls().unique(), sql, {"account": TEXT, "order_id": TEXT, "code": INT})
+        # asked to sort them, SQLite would rather read all codes
+        return self.join(ids.drop_nulls().unique(), sql, {"account": TEXT, "order_id": TEXT, "code": INT}).sort("code")
 
     def orders_of(self, keys: pl.DataFrame) -> pl.DataFrame:
         """Placed orders with one of the given `account` and `order_ref`."""
@@ -295,7 +297,11 @@ class Registry(Database):
         return Answers(
             of_events(event, "JOIN events f ON f.event = e.answers", "e.event", "e"),
             of_events({**order, "p.at": TEXT}, f"{orders} JOIN events p ON p.event = o.event", "o.order_no", "o"),
-            of_events(card, f"{orders} JOIN codes t ON t.order_no = o.order_no AND t.event = o.event", "t.order_no, t.code"),
+            of_events(
+                card,
+                f"{orders} JOIN codes t ON t.order_no = o.order_no AND t.order_no > 0 AND t.event = o.event",
+                "t.order_no, t.code",
+            ),
             of_events(card, f"{orders} JOIN touches t ON t.order_no = o.order_no", "t.order_no, t.code"),
             of_events(
                 {**{name: kind for name, kind in order.items() if name != "rows"}, "r.rows": INT, "p.at": TEXT},

@@ -72,7 +72,7 @@ INDEXES: Final = [
     "CREATE UNIQUE INDEX orders_number ON orders (account, number)",
     "CREATE INDEX orders_event ON orders (event)",
     "CREATE INDEX orders_awaiting ON orders (order_no) WHERE awaiting > 0",
-    "CREATE INDEX codes_order ON codes (order_no) WHERE order_no > 0",
+    "CREATE INDEX codes_order ON codes (order_no) WHERE order_no > 0",  # a query has to say so too, or it reads all codes
     "CREATE UNIQUE INDEX touches_awaited ON touches (code) WHERE done = 0",
     "CREATE INDEX touches_code ON touches (code)",
     "CREATE INDEX moves_code ON moves (code)",

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count as numbers
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -65,8 +66,8 @@ class Line(NamedTuple):
 class Stage:
     """Makes homes and registries, and runs jobs there."""
 
-    def __init__(self, folder: Path, times: int, *, short: bool, large: bool) -> None:
-        self.folder, self.times, self.short, self.large = folder, times, short, large
+    def __init__(self, folder: Path, times: int, *, short: bool, large: bool, pandas: Path | None = None) -> None:
+        self.folder, self.times, self.short, self.large, self.pandas = folder, times, short, large, pandas
         self._server: Any = None
         self._bases: dict[tuple[str, int], str] = {}
         self._numbers = numbers()
@@ -154,17 +155,18 @@ class Stage:
                 told = jobs.told(job, home.path, home.url, count)
         else:
             command = [sys.executable, "-m", "tests.benchmarks.jobs", job, str(home.path), home.url, str(count)]
-            told = json.loads(self.process(command, home)[1].splitlines()[-1])
+            path = {"PYTHONPATH": str(self.pandas)} if job.startswith("pandas") else {}
+            told = json.loads(self.process(command, home, path)[1].splitlines()[-1])
         self._ran = True
         return Measured(told["seconds"], told["peak"], told["steps"])
 
-    def process(self, command: list[str], home: Home) -> tuple[float, str]:
-        """A process: its seconds, and what it printed."""
+    def process(self, command: list[str], home: Home, more: Mapping[str, str] = MappingProxyType({})) -> tuple[float, str]:
+        """A process: its seconds, and what it printed; `more` goes into its environment."""
         start = time.perf_counter()
         done = subprocess.run(
             command,
             check=False,
-            env={**os.environ, **_environment(home)},
+            env={**os.environ, **_environment(home), **more},
             stdout=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
             text=True,
