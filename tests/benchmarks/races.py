@@ -163,8 +163,8 @@ def workbook(stage: Stage, database: str) -> list[Line]:
     ours = done["ours"]
     job = f"{count:,} Specified codes in an .xlsx, confirmed in an .xlsx"
     return [
-        Line(job, SQLITE, ours.seconds, ours.peak, words, ours.seconds / (read + written), 1.5, "× the sum"),
-        _memory(job, SQLITE, ours),
+        Line(job, database, ours.seconds, ours.peak, words, ours.seconds / (read + written), 1.5, "× the sum"),
+        _memory(job, database, ours),
     ]
 
 
@@ -308,15 +308,15 @@ def under_prefect(stage: Stage, database: str) -> list[Line]:
     )
     more = done["with"].seconds - done["without"].seconds
     return [
-        Line(f"{count:,} files under Prefect", SQLITE, done["with"].seconds, done["with"].peak,
+        Line(f"{count:,} files under Prefect", database, done["with"].seconds, done["with"].peak,
              f"without: {done['without'].seconds:.1f} s", more, 2, " s more")
     ]  # fmt: skip
 
 
 _BOTH: Final = (SQLITE, POSTGRESQL)
 RACES: Final[dict[str, tuple[Callable[[Stage, str], list[Line]], tuple[str, ...]]]] = {
-    "issue": (issue, _BOTH), "specified": (specified, _BOTH), "workbook": (workbook, (SQLITE,)), "files": (files, _BOTH),
+    "issue": (issue, _BOTH), "specified": (specified, _BOTH), "workbook": (workbook, _BOTH), "files": (files, _BOTH),
     "pins": (pins, _BOTH), "growth": (growth, _BOTH), "night": (night, _BOTH), "import": (imported, (SQLITE,)),
-    "start": (start, (SQLITE,)), "prefect": (under_prefect, (SQLITE,)),
+    "start": (start, (SQLITE,)), "prefect": (under_prefect, _BOTH),
 }  # fmt: skip
 """Each race and the databases on which it is run."""
