@@ -9,8 +9,6 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
 from pipelines import inbox, outbox, reports, workbooks
 from pipelines.deciding import decide, placed_of, told
 from pipelines.errors import CardsError, ConflictError, UsageError
@@ -18,7 +16,7 @@ from pipelines.inbox import Drop
 from pipelines.readers import Parser, read
 from pipelines.registry import Registry
 from pipelines.settings import Settings
-from pipelines.sweeps import File, Sweep, batches, prepare, taken, waves
+from pipelines.sweeps import File, Sweep, answered_before, batches, prepare, taken, waves
 from pipelines.world import World
 from schemas import orders
 from schemas.orders import HEADERS, NAMES
@@ -90,12 +88,8 @@ def _enter(sweep: Sweep, settings: Settings, registry: Registry, world: World, t
 
 def _seen(files: list[File], registry: Registry) -> list[File]:
     """The files with the event that answered the same bytes meanwhile, of an earlier wave or by another worker."""
-    asked = pl.DataFrame([(file.drop.sender, file.digest) for file in files], ["sender", "digest"], orient="row")
-    seen = {
-        (sender, digest): event
-        for sender, digest, event in registry.seen(asked).select("sender", "digest", "answers").iter_rows()
-    }
-    return [file._replace(answers=seen.get((file.drop.sender, file.digest), 0)) for file in files]
+    seen = answered_before([(file.drop.sender, file.digest) for file in files], registry)
+    return [file._replace(answers=seen.get((file.drop.sender, file.digest), {"answers": 0})["answers"]) for file in files]
 
 
 def check(path: Path, sender: str, settings: Settings, registry: Registry) -> dict[str, Any]:
@@ -114,13 +108,12 @@ def check(path: Path, sender: str, settings: Settings, registry: Registry) -> di
     sweep = prepare([file], settings)
     decision = decide(sweep, settings, registry, World())
     fates = dict(decision.orders["fate"].value_counts().iter_rows())
-    found = told(decision)
     return {
         "file": str(path), "rows": len(sweep.rows), "orders_placed": fates.get("placed", 0),
         "orders_already_placed": fates.get("already", 0), "orders_rejected": fates.get("rejected", 0),
         "findings": [
             {"row": row["row"], "column": HEADERS.get(row["column_name"], ""), "reason": row["reason"], "value": row["value"],
              "what_to_fix": REASONS[row["reason"]].words}
-            for row in reports.in_order(found).iter_rows(named=True)
+            for row in reports.in_order(told(decision)).iter_rows(named=True)
         ],
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """What lies in the inbox, as shared frames: files are read in portions, and all is said of them that needs no registry."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -73,8 +73,7 @@ def taken(drops: list[Drop], parser: Parser, settings: Settings, registry: Regis
     """The files with what they hold; those that were answered before are not read again."""
     contents = {drop: inbox.content_of(drop, settings.max_file_mb << 20) for drop in drops}
     digests = {drop: inbox.digest_of(content) for drop, content in contents.items() if content is not None}
-    asked = pl.DataFrame([(drop.sender, digest) for drop, digest in digests.items()], ["sender", "digest"], orient="row")
-    seen = {(one["sender"], one["digest"]): one for one in registry.seen(asked).iter_rows(named=True)}
+    seen = answered_before([(drop.sender, digest) for drop, digest in digests.items()], registry)
 
     def table(drop: Drop) -> Table:
         content = contents.pop(drop)  # no longer held than it is needed: it may be large
@@ -93,6 +92,12 @@ def taken(drops: list[Drop], parser: Parser, settings: Settings, registry: Regis
                 world.step("read")
     world.progress("reading", len(digests), len(digests))
     return files
+
+
+def answered_before(files: list[tuple[str, str]], registry: Registry) -> dict[tuple[str, str], dict[str, Any]]:
+    """The latest events of files (sender and digest) of which the same bytes came before."""
+    asked = pl.DataFrame(files, ["sender", "digest"], orient="row")
+    return {(one["sender"], one["digest"]): one for one in registry.seen(asked).iter_rows(named=True)}
 
 
 _UNREAD: Final = Table(

@@ -117,6 +117,24 @@ def alive(pid: int) -> bool:
         return False
 
 
+@contextmanager
+def prefect_server(house: House, **environment: str) -> "Iterator[tuple[subprocess.Popen[bytes], str]]":
+    """A Prefect server as somebody else starts it: its process, and the address of its API."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = str(one.getsockname()[1])
+    api = f"http://127.0.0.1:{port}/api"
+
+    def up() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{api}/health").is_success
+        return False
+
+    with running(house.start("prefect", "server", "start", "--port", port, **environment)) as process:
+        until(up, 180, house)
+        yield process, api
+
+
 def serve(house: House, **environment: str) -> "subprocess.Popen[bytes]":
     return house.start("cards", "serve", **environment)
 
@@ -244,18 +262,7 @@ def test_a_life_of_cards_serve(house: House) -> None:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A Prefect server that somebody else has started: the address of its API, and its home."""
     house = House(tmp_path_factory.mktemp("server"))
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = str(one.getsockname()[1])
-    api = f"http://127.0.0.1:{port}/api"
-
-    def up() -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{api}/health").is_success
-        return False
-
-    with running(house.start("prefect", "server", "start", "--port", port)) as process:
-        until(up, 90, house)
+    with prefect_server(house) as (process, api):
         yield api, house.prefect
         process.terminate()
         process.wait(30)

@@ -269,7 +269,6 @@ def per_500(home: Path, url: str, count: int) -> dict[str, Any]:
 def csv_loops(home: Path, url: str, count: int) -> dict[str, Any]:
     """The specified job as a script does it: the csv module, a set, a SELECT and an INSERT a row, one transaction."""
     rows = Rows(url)
-    one = rows.marks(1)
     clock = Clock()
     (path,) = (home / "inbox/acme").glob("*.csv")
     seen: set[str] = set()
@@ -277,12 +276,8 @@ def csv_loops(home: Path, url: str, count: int) -> dict[str, Any]:
     with path.open(newline="") as given, (home / "confirmation.csv").open("w", newline="") as told:
         writer = csv.writer(told)
         for row in csv.DictReader(given):
-            code = row["Code"]
-            well = len(code) == 14 and code.isdigit() and code[0] != "0" and not _run(code)
-            if well and code not in seen and not rows.do(f"SELECT code FROM card WHERE code = {one}", int(code)):
-                seen.add(code)
-                rows.do(f"INSERT INTO card VALUES ({one}, 1, 1, 0)", int(code))
-                writer.writerow(["10023456-1", row["Customer Account Number"], row["Customer Order ID"], "Add", code, "placed"])
+            if _entered(row["Code"], rows, seen):
+                writer.writerow(_line(row))
         rows.do("COMMIT")
     assert len(seen) == count
     return clock.told()
@@ -294,7 +289,6 @@ def pandas_loops(home: Path, url: str, count: int) -> dict[str, Any]:
     from openpyxl import Workbook
 
     rows = Rows(url)
-    one = rows.marks(1)
     clock = Clock()
     (path,) = (home / "inbox/acme").glob("*.csv")
     seen: set[str] = set()
@@ -302,16 +296,27 @@ def pandas_loops(home: Path, url: str, count: int) -> dict[str, Any]:
     sheet: Any = book.active
     rows.do("BEGIN")
     for _, row in pd.read_csv(path, dtype=str).iterrows():
-        code = row["Code"]
-        well = len(code) == 14 and code.isdigit() and code[0] != "0" and not _run(code)
-        if well and code not in seen and not rows.do(f"SELECT code FROM card WHERE code = {one}", int(code)):
-            seen.add(code)
-            rows.do(f"INSERT INTO card VALUES ({one}, 1, 1, 0)", int(code))
-            sheet.append(["10023456-1", row["Customer Account Number"], row["Customer Order ID"], "Add", code, "placed"])
+        if _entered(row["Code"], rows, seen):
+            sheet.append(_line(row))
     rows.do("COMMIT")
     book.save(home / "confirmation.xlsx")
     assert len(seen) == count
     return clock.told()
+
+
+def _entered(code: str, rows: Rows, seen: set[str]) -> bool:
+    """Enter a code, if it is a good one and new."""
+    one = rows.marks(1)
+    well = len(code) == 14 and code.isdigit() and code[0] != "0" and not _run(code)
+    if not well or code in seen or rows.do(f"SELECT code FROM card WHERE code = {one}", int(code)):
+        return False
+    seen.add(code)
+    rows.do(f"INSERT INTO card VALUES ({one}, 1, 1, 0)", int(code))
+    return True
+
+
+def _line(row: Any) -> list[str]:
+    return ["10023456-1", row["Customer Account Number"], row["Customer Order ID"], "Add", row["Code"], "placed"]
 
 
 def _run(code: str) -> bool:

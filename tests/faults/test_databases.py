@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import adbc_driver_sqlite.dbapi as driver
@@ -106,6 +107,18 @@ def test_an_older_registry_is_brought_up_in_one_transaction_and_a_newer_one_is_r
 # -- PostgreSQL --------------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def _cut_off(shop: Shop, wire: Wire) -> Iterator[None]:
+    """Have the shop reach its registry over a wire, which must be cut before the block is done."""
+    there, shop.registry = shop.registry, open_registry(wire.url)
+    with pytest.raises(TransientError):
+        yield
+    assert wire.cut.is_set()
+    shop.registry.close()
+    wire.close()
+    shop.registry = there
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_again(
@@ -115,19 +128,13 @@ def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_agai
         shop = Shop(tmp_path / "home", url)
         fill(shop)
         files = dropped(shop)
-        wire = Wire(url, number, before=before)
-        there, shop.registry = shop.registry, open_registry(wire.url)
-        with pytest.raises(TransientError):
+        with _cut_off(shop, Wire(url, number, before=before)):
             shop.run()
-        assert wire.cut.is_set()
-        shop.registry.close()
-        wire.close()
-        shop.registry = there
         assert len(shop.run()) == len(files)
-        events = there.get("SELECT sender, file FROM events", dict.fromkeys("ab", pl.String)).rows()
+        events = shop.registry.get("SELECT sender, file FROM events", dict.fromkeys("ab", pl.String)).rows()
         assert len(events) == len(set(events)) == len(files)
         assert_sound(shop, files)
-        there.close()
+        shop.registry.close()
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
@@ -139,19 +146,13 @@ def test_a_night_whose_commit_is_not_answered_is_finished_by_the_next(
         shop = Shop(tmp_path / "home", url)
         fill_night(shop)
         files = dropped(shop)
-        wire = Wire(url, number, before=before)
-        there, shop.registry = shop.registry, open_registry(wire.url)
-        with pytest.raises(TransientError):
+        with _cut_off(shop, Wire(url, number, before=before)):
             shop.night()
-        assert wire.cut.is_set()
-        shop.registry.close()
-        wire.close()
-        shop.registry = there
         while "already_running" in (told := shop.night()):  # until the server has seen that the other is gone
             time.sleep(0.1)
         assert (told["codes_ready"], told["codes_refused"], told["codes_replaced"]) == (6, 6, 5)
         assert_sound(shop, files)
-        there.close()
+        shop.registry.close()
 
 
 @pytest.fixture(scope="module")

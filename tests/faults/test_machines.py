@@ -7,7 +7,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -25,7 +24,7 @@ from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Shop, csv_of, row, some_cod
 from tests.faults import figures
 from tests.faults.invariants import soundness
 from tests.faults.killing import globex
-from tests.test_serve import ROOT, House, artifacts, running, trigger, until
+from tests.test_serve import ROOT, House, artifacts, prefect_server, running, trigger, until
 
 FILES = 150
 CHOSEN = some_codes(20, seed=17)
@@ -135,25 +134,6 @@ def _ended(folder: Path) -> Iterator[None]:
                     os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
-@contextlib.contextmanager
-def _server(folder: Path, database: str) -> Iterator[str]:
-    """A Prefect server on this database; the address of its API."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = str(one.getsockname()[1])
-    api = f"http://127.0.0.1:{port}/api"
-
-    def up() -> bool:
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"{api}/health").is_success
-        return False
-
-    house = House(folder)
-    with running(house.start("prefect", "server", "start", "--port", port, PREFECT_API_DATABASE_CONNECTION_URL=database)):
-        until(up, 180, house)
-        yield api
-
-
 def _runs(api: str, states: list[str]) -> list[dict[str, Any]]:
     """The runs in these states; asked for by state, since those that the scheduler has entered ahead fill an answer."""
     asked = {"flow_runs": {"state": {"type": {"any_": states}}}, "limit": 200}
@@ -178,7 +158,11 @@ def test_three_workers_that_divide_the_resellers_answer_each_file_once(
 ) -> None:
     files = [_file(number) for number in range(FILES)]
     prefect = databases.prefect.replace("postgresql:", "postgresql+asyncpg:", 1)  # as SQLAlchemy names it
-    with _ended(tmp_path), _server(tmp_path / "server", prefect) as api, contextlib.ExitStack() as stack:
+    with (
+        _ended(tmp_path),
+        prefect_server(House(tmp_path / "server"), PREFECT_API_DATABASE_CONNECTION_URL=prefect) as (_, api),
+        contextlib.ExitStack() as stack,
+    ):
         machines = [Machine(tmp_path / f"machine{number}", shop.settings.home, databases.registry, api) for number in range(3)]
         deploy, work = _commands()
         machines[0].do("bash", "-ec", deploy)
