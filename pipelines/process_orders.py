@@ -1,97 +1,135 @@
 """Job 1: an order file from the inbox to its submission folder.
 
-ready files → load → file rules → group into orders → registry facts → decide → commit → deliver → archive.
+ready files, in turns → private copies → load → file rules → registry facts → decide → commit → deliver → remove from inbox.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
-from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, ConflictError, UsageError
-from pipelines.common.settings import Settings
-from pipelines.delivery import recovery, rejections
+from pipelines.delivery import recovery
 from pipelines.delivery.deliver import deliver
-from pipelines.delivery.results import Delivery, SubmissionResult, merge
+from pipelines.delivery.rejections import sorted_findings
+from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.reader import Parser, read
-from pipelines.orders.batch import Batch, build_batch, conflict_free_groups
-from pipelines.orders.decision import all_findings, decide, ingest_batch
-from pipelines.orders.loading import OrderFile, load_files, original_events, portions
-from pipelines.registry.store import Registry
+from pipelines.intake.private_copy import PrivateCopy, Spool
+from pipelines.intake.reader import Parser
+from pipelines.intake.senders import Budget, in_turns, within_budget
+from pipelines.orders.batch import OrderFile, build_batch, first_files
+from pipelines.orders.decision import Decision, decide
+from pipelines.orders.facts import load_facts
+from pipelines.orders.loading import load_file, load_portion, with_original_events
+from pipelines.registry import limits
 from pipelines.run import Run
-from schemas import orders
-from schemas.orders import HEADERS, NAMES
+from schemas.orders import HEADERS
 from schemas.reasons import REASONS
 
 _TRIES: Final = 20
+_RUN_SECONDS: Final = 600
+"""A run takes no new files after this; the next one goes on with what has come meanwhile."""
 
 
 def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[SubmissionResult]:
-    """Answer every ready order file of the sources asked for.
+    """Answer every ready order file of the sources asked for, who take turns.
 
     What an earlier run committed and did not deliver is delivered first. A file that another worker answers meanwhile
     is left to it. Raises CardsError while there is no catalogue.
     """
     deliveries = [recovery.finish_undelivered(run, sources)]
+    files, failures = _ready_files(run, sources)
+    if files:
+        deliveries += _answer_files(run, sources, files)
+    found = merge([*deliveries, Delivery([], failures)])
+    return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
+
+
+def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFile], list[CardsError]]:
+    """The complete files of known sources within their budgets, in turns; and errors of folders that can't be read.
+
+    Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
+    """
     settings = run.settings
-    files = inbox.stable_files(
-        settings.inbox, settings.settle_seconds, lambda source: source != inbox.NETWORK and sources(source)
-    )
-    if files and run.registry.catalogue()[0].is_empty():
+    found = inbox.scan(settings.inbox, lambda source: source != inbox.NETWORK and sources(source))
+    stable = [file for file in found.files if inbox.is_stable(file, settings.settle_seconds, time.time())]
+    if not stable:
+        return [], found.failures
+    resellers = run.registry.catalogue()[0]["reseller"]
+    if resellers.is_empty():
         raise CardsError("The catalogue is empty, so no order can be placed. Load it first: cards catalogue load FILE. "
                          "The files stay in the inbox.")  # fmt: skip
-    with Parser(settings) as parser:
-        if files:
-            parser.start()
-            writers.load()  # which takes as long as the parser to start
-        for portion in portions(files):
-            batch = build_batch(load_files(portion, parser, run), settings)
-            groups = conflict_free_groups(batch, settings)
-            deliveries += (deliver(run, _enter(batch.only(group), settings, run.registry, run.runtime)) for group in groups)
-    done = merge(deliveries)
-    return Delivery([one for one in done.results if isinstance(one, SubmissionResult)], done.failures)
+    known = {inbox.OPERATOR, *resellers}
+    used = limits.usage_of(run.registry, resellers.unique(), f"{run.runtime.now():%Y-%m-%d}")
+    budgets = {
+        source: Budget(files, size, parse_ms / 1000)
+        for source, files, size, parse_ms in used.select("source", "files", "bytes", "parse_ms").iter_rows()
+    }
+    most = Budget(settings.max_daily_files, settings.max_daily_mb << 20, settings.max_daily_parse_seconds)
+    return within_budget(in_turns([file for file in stable if file.source in known]), budgets, most), found.failures
 
 
-def _enter(sweep: Batch, settings: Settings, registry: Registry, runtime: Runtime, tries: int = _TRIES) -> dict[int, InboxFile]:
-    """Decide a wave and enter it, as many files in a transaction as can be; the events and where their originals lie.
+def _answer_files(run: Run, sources: Callable[[str], bool], files: list[InboxFile]) -> Iterator[Delivery[Result]]:
+    """Answer files portion by portion; what comes meanwhile takes its turn too."""
+    begun = time.monotonic()
+    done: set[InboxFile] = set()
+    with Parser(run.settings) as parser, Spool(run.settings.home) as spool:
+        parser.start()
+        writers.load()  # which takes as long as the parser to start
+        while files:
+            portion = load_portion(files, parser, spool, run)
+            done |= portion.done
+            yield Delivery([], portion.failures)
+            for group in _groups(portion.files):
+                spool.hold([file.copy for file in group])
+                yield from _decide_and_deliver(run, group)
+            spool.hold([])
+            late = time.monotonic() - begun > _RUN_SECONDS
+            files = [] if late else [file for file in _ready_files(run, sources)[0] if file not in done]
 
-    Files of which another worker was quicker with something are decided anew, each alone, when their turn comes.
+
+def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
+    """All files together, but each by itself that was in hand when an earlier run died."""
+    together = [file for file in files if not file.suspect]
+    return [[file] for file in files if file.suspect] + ([together] if together else [])
+
+
+def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
+    """Decide files together, commit them in one transaction, and deliver; what had to wait for it is decided again."""
+    settings = run.settings
+    batch = build_batch(files, settings.max_quantity, settings.max_findings)
+    tries = 0
+    while batch.files:
+        now = batch.subset(with_original_events(first_files(batch, settings.max_quantity), run.registry))
+        decision = decide(now, load_facts(now, run.registry, settings, run.runtime), run.runtime.random_bytes)
+        run.runtime.checkpoint("decided")
+        events, waiting = _commit(run, now.files, decision)
+        tries = 0 if events else tries + 1
+        if tries > _TRIES:
+            raise CardsError("Other workers keep getting ahead of this one. The files stay in the inbox for the next run.")
+        run.runtime.checkpoint("committed")
+        yield deliver(run, events)
+        left = {file.number for file in batch.files} - {file.number for file in now.files} | waiting
+        batch = batch.subset([file for file in batch.files if file.number in left])
+
+
+def _commit(run: Run, files: list[OrderFile], decision: Decision) -> tuple[dict[int, PrivateCopy | None], set[int]]:
+    """Commit all files that can be; the private copy of each event, and files that must be decided again, because they
+    want what an earlier one got, or what another worker got meanwhile.
     """
-    sweep = sweep.only(_seen(sweep.files, registry))
-    placed = ingest_batch(sweep.files, decide(sweep, settings, registry, runtime), runtime)
-    runtime.checkpoint("decided")
-    drops = {file.number: file.drop for file in sweep.files}
-    events: dict[int, InboxFile] = {}
-    late: set[int] = set()
-    left = sweep.files
-    while left:
-        files = list(takewhile(lambda file: file.number not in late, left))
-        if not files:
-            events |= _enter(sweep.only(left[:1]), settings, registry, runtime, tries - 1)
-            left = left[1:]
-            continue
+    copies = {file.number: file.copy for file in files}
+    waiting = set(decision.deferred)
+    while ready := copies.keys() - waiting:
         try:
-            entered = registry.commit(placed.of({file.number for file in files}), lambda file: inbox.is_unchanged(drops[file]))
+            entered = run.registry.commit(decision.ingest.of(ready), lambda file: inbox.is_unchanged(copies[file].file))
         except ConflictError as conflict:
-            if not tries:
-                raise
-            late.update(conflict.files)
-            continue
-        runtime.checkpoint("committed")
-        events |= {event: drops[file] for file, event in entered.items()}
-        left = left[len(files) :]
-    return events
-
-
-def _seen(files: list[OrderFile], registry: Registry) -> list[OrderFile]:
-    """The files with the event that answered the same bytes meanwhile, of an earlier wave or by another worker."""
-    seen = original_events([(file.drop.source, file.digest) for file in files], registry)
-    return [file._replace(answers=seen.get((file.drop.source, file.digest), {"answers": 0})["answers"]) for file in files]
+            waiting |= conflict.files & ready
+        else:
+            return {event: copies[file] for file, event in entered.items()}, waiting
+    return {}, waiting
 
 
 @dataclass(frozen=True)
@@ -125,25 +163,21 @@ def check(path: Path, source: str, run: Run) -> CheckResult:
     if not path.is_file():
         raise UsageError(f"{path}: file not found.")
     settings = run.settings
-    info = path.stat()
-    file = InboxFile(source or inbox.OPERATOR, path, info.st_size, info.st_mtime_ns, info.st_ino)
-    with Parser(settings) as parser:
-        content = inbox.read_content(file, settings.max_file_mb << 20)
-        loaded = OrderFile(0, file, "", read(content or b"", parser, settings, NAMES, orders.BY_HEADER))
-    batch = build_batch([loaded], settings)
-    decision = decide(batch, settings, run.registry, Runtime())
-    fates = dict(decision.orders["fate"].value_counts().iter_rows())
-    found = rejections.sorted_findings(all_findings(decision)).iter_rows(named=True)
+    with Parser(settings) as parser, Spool(settings.home) as spool:
+        file = load_file(inbox.file_at(path.resolve(), source or inbox.OPERATOR), parser, spool, settings)
+    batch = build_batch([file], settings.max_quantity, settings.max_findings)
+    decision = decide(batch, load_facts(batch, run.registry, settings, run.runtime), run.runtime.random_bytes)
+    counts = dict(decision.orders["decision"].value_counts().iter_rows())
+    found = sorted_findings(decision.ingest.findings).iter_rows(named=True)
     return CheckResult(
         file=str(path),
         rows=len(batch.rows),
-        orders_placed=fates.get("placed", 0),
-        orders_already_placed=fates.get("already", 0),
-        orders_rejected=fates.get("rejected", 0),
+        orders_placed=counts.get("accepted", 0),
+        orders_already_placed=counts.get("duplicate", 0),
+        orders_rejected=counts.get("rejected", 0),
         findings=[
-            CheckFinding(
-                one["row"], HEADERS.get(one["column_name"], ""), one["reason"], one["value"], REASONS[one["reason"]].words
-            )
+            CheckFinding(one["source_row"], HEADERS.get(one["column"], ""), one["reason"], one["value"],
+                         REASONS[one["reason"]].words)
             for one in found
         ],
-    )
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from pipelines.delivery.deliver import deliver
 from pipelines.delivery.reconciliation_workbook import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
 from pipelines.intake import inbox
-from pipelines.intake.inbox import InboxFile
+from pipelines.intake.private_copy import PrivateCopy, Spool
 from pipelines.intake.reader import Parser, Table, read
 from pipelines.reconciliation.matching import as_order_rows, match_report, validate_report
 from pipelines.reconciliation.replacement import replacements
@@ -77,28 +77,27 @@ def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:
     """Enter every report that is ready, oldest first, and archive it."""
     settings = run.settings
     files = inbox.stable_files(settings.inbox, settings.settle_seconds, lambda source: source == inbox.NETWORK)
-    with Parser(settings) as parser:
+    if not files:
+        return
+    with Parser(settings) as parser, Spool(settings.home) as spool:
         for done, file in enumerate(files, 1):
-            content = inbox.read_content(file, settings.max_file_mb << 20)
-            if content is None:
-                continue
-            table = read(content, parser, settings, network.NAMES, network.BY_HEADER)
-            event = _enter(run, file, inbox.sha256_of(content), table)
-            run.runtime.checkpoint("report entered")
-            delivered = deliver(run, {event: file})
-            yield Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
+            if copy := spool.take(file, settings.max_file_mb << 20):
+                event = _enter(run, copy, read(copy.content(), parser, settings, network.NAMES, network.BY_HEADER))
+                run.runtime.checkpoint("report entered")
+                delivered = deliver(run, {event: copy})
+                yield Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
             run.runtime.progress("reports", done, len(files))
 
 
-def _enter(run: Run, file: InboxFile, digest: str, table: Table) -> int:
+def _enter(run: Run, copy: PrivateCopy, table: Table) -> int:
     """Enter one report: what follows from it, or what is wrong with it; the event's number."""
     registry = run.registry
     rows, found = validate_report(table)
-    event = _event(run, "report", digest, inbox.display_name(file.path.name)) | {
+    event = _event(run, "report", copy.digest, inbox.display_name(copy.file.path.name)) | {
         "rows": len(table.rows), "notes": "\n".join(table.notes), "readable": int(found.is_empty()),
     }  # fmt: skip
     with registry.transaction():
-        earlier = registry.original_events(pl.DataFrame({"sender": [inbox.NETWORK], "digest": [digest]}))
+        earlier = registry.original_events(pl.DataFrame({"sender": [inbox.NETWORK], "digest": [copy.digest]}))
         if len(earlier):
             return registry.enter_event(event, earlier["answers"].item())
         if len(found):

@@ -25,28 +25,29 @@ ACCESS_NUMBERS: Final = (
     Column("description", "Description", (), "free text"),
 )
 
-_reseller = pl.col("reseller")
-_account = check(pl.col("account").str.contains(r"^[0-9]{8}$"), "not 8 digits")
+_account = check(lambda account: account.str.contains(r"^[0-9]{8}$"), "not 8 digits")
 
 ACCOUNTS_SCHEMA = pa.DataFrameSchema(
     {
         "reseller": pa.Column(
             pl.String,
             [
-                present("reseller", "empty"),
-                check(_reseller.str.contains(r"^[a-z0-9][a-z0-9_-]{0,63}$"), "not small letters, digits, - or _"),
-                check(~_reseller.is_in(RESERVED), "a reserved name"),
+                present("empty"),
+                check(
+                    lambda reseller: reseller.str.contains(r"^[a-z0-9][a-z0-9_-]{0,63}$"), "not small letters, digits, - or _"
+                ),
+                check(lambda reseller: ~reseller.is_in(RESERVED), "a reserved name"),
             ],
             nullable=True,
         ),
-        "account": pa.Column(pl.String, [present("account", "empty"), _account], nullable=True),
+        "account": pa.Column(pl.String, [present("empty"), _account], nullable=True),
         "product": pa.Column(
             pl.String,
-            [present("product", "empty"), check(pl.col("product").str.contains(r"^[\w./-]{1,30}$"), "not a number")],
+            [present("empty"), check(lambda product: product.str.contains(r"^[\w./-]{1,30}$"), "not a number")],
             nullable=True,
         ),
         "acceptance": pa.Column(
-            pl.String, check(pl.col("acceptance").is_in(ACCEPTANCES), "neither whole nor partial"), nullable=True
+            pl.String, check(lambda acceptance: acceptance.is_in(ACCEPTANCES), "neither whole nor partial"), nullable=True
         ),
     }
 )
@@ -55,8 +56,8 @@ ACCESS_NUMBERS_SCHEMA = pa.DataFrameSchema(
         "access_number": pa.Column(
             pl.String,
             [
-                present("access_number", "empty"),
-                check(pl.col("access_number").str.contains(r"^[2-9][0-9]{9}$"), "not 10 digits"),
+                present("empty"),
+                check(lambda access_number: access_number.str.contains(r"^[2-9][0-9]{9}$"), "not 10 digits"),
             ],
             nullable=True,
         ),

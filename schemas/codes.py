@@ -27,7 +27,7 @@ FORBIDDEN_SEQUENCES: Final = (
     + ["".join(str(d + i) for i in range(4)) for d in range(7)]
     + ["".join(str(d - i) for i in range(4)) for d in range(3, 10)]
 )
-"""The 24 forbidden runs of four digits."""
+"""The 24 forbidden sequences of four digits."""
 
 STATES: Final = ("placed", "ready", "refused", "blocked", "disconnected", "external")
 
@@ -35,7 +35,7 @@ _ROUNDED = r"^[0-9][.,]?[0-9]*[eE]\+?[0-9]+$"
 
 
 def has_forbidden_sequence(digits: pl.Expr) -> pl.Expr:
-    """Whether a text of digits contains one of the 24 forbidden runs."""
+    """Whether a text of digits contains one of the 24 forbidden sequences."""
     return digits.str.contains_any(FORBIDDEN_SEQUENCES)
 
 
@@ -44,17 +44,20 @@ def is_code(digits: pl.Expr) -> pl.Expr:
     return digits.str.contains(r"^[1-9][0-9]{13}$") & ~has_forbidden_sequence(digits)
 
 
-_CODE = pl.col("code")
+CODE_RULES: Final = [
+    check(lambda code: ~code.str.contains(_ROUNDED), "CODE_ROUNDED"),
+    check(lambda code: code.str.contains(r"^[0-9]{14}$") | code.str.contains(_ROUNDED), "CODE_FORMAT"),
+]
+"""What makes a text an authorization code at all; the number rule comes on top."""
 
 CODES = pa.DataFrameSchema(
     {
         "code": pa.Column(
             pl.String,
             checks=[
-                check(~_CODE.str.contains(_ROUNDED), "CODE_ROUNDED"),
-                check(_CODE.str.contains(r"^[0-9]{14}$") | _CODE.str.contains(_ROUNDED), "CODE_FORMAT"),
-                check(~_CODE.str.contains(r"^0[0-9]{13}$"), "CODE_LEADING_ZERO"),
-                check(~(_CODE.str.contains(r"^[1-9][0-9]{13}$") & has_forbidden_sequence(_CODE)), "CODE_RUN"),
+                *CODE_RULES,
+                check(lambda code: ~code.str.contains(r"^0[0-9]{13}$"), "CODE_LEADING_ZERO"),
+                check(lambda code: ~(code.str.contains(r"^[1-9][0-9]{13}$") & has_forbidden_sequence(code)), "CODE_RUN"),
             ],
         )
     }

@@ -1,4 +1,4 @@
-"""Findings: what is wrong with a file, row or cell. A failed validation is a frame, not an exception."""
+"""Findings: what is wrong with a file, a row or a cell. A failed validation is a frame, not an exception."""
 
 from typing import Final
 
@@ -6,30 +6,61 @@ import pandera.polars as pa
 import polars as pl
 from pandera.errors import SchemaErrors
 
-FINDING_SCHEMA: Final = pl.Schema({"line": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String})
-"""What is wrong with a line of the sweep: at which column, by which reason, and what stands there."""
+FINDING: Final = pl.Schema(
+    {"file": pl.UInt32, "source_row": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String}
+)
+"""One thing that is wrong: in which file of the batch, in which row of it (0: the file as a whole), in which column
+(empty: none), for which reason, and what stands there."""
+
+MOST: Final = 50_000
+"""So many findings of one rule are kept of a file: more than a file may have in all (CARDS_MAX_FINDINGS)."""
+_SLICE: Final = 1 << 18
+"""So many rows are validated at once: Pandera keeps a record of each failing cell."""
+
+NO_FINDINGS: Final = pl.DataFrame(schema=FINDING)
 
 
-def split(frame: pl.DataFrame, schema: pa.DataFrameSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows (with `line`) that keep every rule of the schema, and findings for the others."""
+def findings(rows: list[tuple[int, str, str, str]], file: int = 0) -> pl.DataFrame:
+    """Findings about one file from tuples of source row, column, reason and value."""
+    return pl.DataFrame([(file, *row) for row in rows], FINDING, orient="row")
+
+
+def violations(rows: pl.DataFrame, valid: pl.Expr, reason: str, column: str) -> pl.DataFrame:
+    """A finding for each row (`file`, `source_row`, …) that is not `valid`, with what stands in the column."""
+    found = rows.filter(~valid).select(
+        "file", "source_row", column=pl.lit(column), reason=pl.lit(reason), value=pl.col(column).cast(pl.String)
+    )
+    return _first_ones(found)
+
+
+def _first_ones(found: pl.DataFrame) -> pl.DataFrame:
+    """At most MOST findings of each file, so that a file in which everything is wrong takes no more memory than others."""
+    return found if len(found) <= MOST else found.filter(pl.int_range(pl.len()).over("file") < MOST)
+
+
+def whole_files(found: pl.DataFrame) -> pl.DataFrame:
+    """The findings that concern a file as a whole."""
+    return found.filter(pl.col("source_row") == 0)
+
+
+def split(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows (with `file`, `source_row`) that keep every rule of the schema, and findings for the others."""
+    found = pl.concat([NO_FINDINGS, *(_failures(part, schema) for part in rows.iter_slices(_SLICE))])
+    if found.is_empty():
+        return rows, found
+    return rows.join(found, on=["file", "source_row"], how="anti", maintain_order="left"), _first_ones(found)
+
+
+def _failures(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> pl.DataFrame:
     try:
-        schema.validate(frame, lazy=True)
+        schema.validate(rows, lazy=True)
     except SchemaErrors as error:
         failures = error.failure_cases
         if failures["index"].null_count():
             raise  # a crashed check is a bug of ours, never a rejection
+        at = failures["index"]
         found = failures.select(
-            frame["line"].gather(failures["index"]).alias("line"),
-            "column",
-            pl.col("check").alias("reason"),
-            pl.col("failure_case").alias("value"),
-        ).unique(maintain_order=True)
-        return frame.join(found, on="line", how="anti"), found
-    return frame, FINDING_SCHEMA.to_frame()
-
-
-def rule(rows: pl.DataFrame, broken: pl.Expr, reason: str, column: str) -> pl.DataFrame:
-    """Findings for the rows of which `broken` is true, with what stands in the column."""
-    return rows.filter(broken).select(
-        "line", column=pl.lit(column), reason=pl.lit(reason), value=pl.col(column).cast(pl.String)
-    )
+            rows["file"].gather(at), rows["source_row"].gather(at), "column", reason="check", value="failure_case"
+        )
+        return _first_ones(found.cast(FINDING).unique(maintain_order=True))
+    return NO_FINDINGS

@@ -5,7 +5,7 @@ from typing import Final
 import pandera.polars as pa
 import polars as pl
 
-from schemas.codes import CODES
+from schemas.codes import CODE_RULES
 from schemas.headers import Column, by_header
 from schemas.rules import check, present
 
@@ -21,15 +21,11 @@ REPORT = pa.DataFrameSchema(
         "order_id": pa.Column(
             pl.String,
             [
-                present("order_id", "REPORT_ORDER_ID"),
-                check(pl.col("order_id").str.contains(r"^[A-Za-z0-9_-]{1,40}$"), "REPORT_ORDER_ID"),
+                present("REPORT_ORDER_ID"),
+                check(lambda order_id: order_id.str.contains(r"^[A-Za-z0-9_-]{1,40}$"), "REPORT_ORDER_ID"),
             ],
             nullable=True,
         ),
-        "code": pa.Column(
-            pl.String,
-            [*[c for c in CODES.columns["code"].checks if c.error in ("CODE_ROUNDED", "CODE_FORMAT")]],
-            nullable=True,
-        ),
+        "code": pa.Column(pl.String, CODE_RULES, nullable=True),
     }
 )

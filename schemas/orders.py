@@ -65,57 +65,56 @@ CODE_TYPES: Final = {
     **dict.fromkeys(("btn+4", "btn4", "btn + 4", "btn-4", "b"), BTN4),
 }
 
-_TELEPHONE = r"^[2-9][0-9]{2}[2-9][0-9]{6}$"
+ACCOUNT: Final = r"^[0-9]{8}$"
+TELEPHONE: Final = r"^[2-9][0-9]{2}[2-9][0-9]{6}$"
+"""A number of the North American Numbering Plan: area code and exchange begin with 2–9."""
 
 
 def rows_schema(max_quantity: int) -> pa.DataFrameSchema:
-    """The rules for one row, on canonical text (see `pipelines.validate.canonical`); a row's absent cells are null."""
+    """The rules for one row, on normalized text (see `pipelines.orders.normalize`); a row's absent cells are null."""
     text = pl.String
-    btn, quantity = pl.col("btn"), pl.col("quantity")
     return pa.DataFrameSchema(
         {
-            "action": pa.Column(text, check(pl.col("action").is_in(list(actions.ACTIONS)), "ACTION_UNKNOWN")),
-            "service_type": pa.Column(text, check(pl.col("service_type") == "Card", "SERVICE_TYPE")),
+            "action": pa.Column(text, check(lambda cell: cell.is_in(list(actions.ACTIONS)), "ACTION_UNKNOWN")),
+            "service_type": pa.Column(text, check(lambda cell: cell == "Card", "SERVICE_TYPE")),
             "account": pa.Column(
                 text,
                 [
-                    present("account", "ACCOUNT_FORMAT"),
-                    check(pl.col("account").str.contains(r"^[0-9]{8}$"), "ACCOUNT_FORMAT"),
+                    present("ACCOUNT_FORMAT"),
+                    check(lambda cell: cell.str.contains(ACCOUNT), "ACCOUNT_FORMAT"),
                 ],
                 nullable=True,
             ),
-            "access_number": pa.Column(
-                text, check(pl.col("access_number").str.contains(_TELEPHONE), "ACCESS_FORMAT"), nullable=True
-            ),
-            "origin": pa.Column(text, check(pl.col("origin").is_in(["Yes", "No"]), "ORIGIN_FLAG"), nullable=True),
-            "termination": pa.Column(
-                text, check(pl.col("termination").is_in(["Yes", "No"]), "TERMINATION_FLAG"), nullable=True
-            ),
+            "access_number": pa.Column(text, check(lambda cell: cell.str.contains(TELEPHONE), "ACCESS_FORMAT"), nullable=True),
+            "origin": pa.Column(text, check(lambda cell: cell.is_in(["Yes", "No"]), "ORIGIN_FLAG"), nullable=True),
+            "termination": pa.Column(text, check(lambda cell: cell.is_in(["Yes", "No"]), "TERMINATION_FLAG"), nullable=True),
             "order_ref": pa.Column(
                 text,
                 [
-                    present("order_ref", "ORDER_ID_MISSING"),
-                    check(pl.col("order_ref").str.contains(r"^[A-Za-z0-9_-]{1,15}$"), "ORDER_ID_FORMAT"),
+                    present("ORDER_ID_MISSING"),
+                    check(lambda cell: cell.str.contains(r"^[A-Za-z0-9_-]{1,15}$"), "ORDER_ID_FORMAT"),
                 ],
                 nullable=True,
             ),
-            "comments": pa.Column(text, check(pl.col("comments").str.len_chars() <= 255, "COMMENT_TOO_LONG"), nullable=True),
+            "comments": pa.Column(text, check(lambda cell: cell.str.len_chars() <= 255, "COMMENT_TOO_LONG"), nullable=True),
             "code_type": pa.Column(
-                text, check(pl.col("code_type").is_in([SPECIFIED, RANDOM, BTN4]), "CODE_TYPE_UNKNOWN"), nullable=True
+                text, check(lambda cell: cell.is_in([SPECIFIED, RANDOM, BTN4]), "CODE_TYPE_UNKNOWN"), nullable=True
             ),
             "quantity": pa.Column(
                 text,
                 [
-                    check(quantity.str.contains(r"^[1-9][0-9]{0,17}$"), "QUANTITY_FORMAT"),
-                    check((quantity.cast(pl.Int64, strict=False) <= max_quantity).fill_null(value=True), "QUANTITY_LIMIT"),
+                    check(lambda cell: cell.str.contains(r"^[1-9][0-9]{0,17}$"), "QUANTITY_FORMAT"),
+                    check(
+                        lambda cell: (cell.cast(pl.Int64, strict=False) <= max_quantity).fill_null(value=True), "QUANTITY_LIMIT"
+                    ),
                 ],
                 nullable=True,
             ),
             "btn": pa.Column(
                 text,
                 [
-                    check(btn.str.contains(_TELEPHONE), "BTN_FORMAT"),
-                    check(~(btn.str.contains(_TELEPHONE) & has_forbidden_sequence(btn)), "BTN_IMPOSSIBLE"),
+                    check(lambda cell: cell.str.contains(TELEPHONE), "BTN_FORMAT"),
+                    check(lambda cell: ~(cell.str.contains(TELEPHONE) & has_forbidden_sequence(cell)), "BTN_IMPOSSIBLE"),
                 ],
                 nullable=True,
             ),

@@ -26,8 +26,12 @@ _TABLE = [
     Reason("FILE_EMPTY", "file", "", "There is no row below the header. Fill in at least one and send it again."),
     Reason("FILE_ENCODING", "file", "", "The text can't be decoded. Save the file as “CSV UTF-8” and send it again."),
     Reason("FILE_HELD", "file", "",
-           "Too many codes that were asked for are taken. Send Random and BTN+4 orders in a file of their own; "
-           "drop this one again when the operator has released it."),
+           "Too many of the codes that you asked for are not free, so files that name codes are on hold. Send Random and BTN+4 "
+           "orders in a file of their own, and resubmit this one when the operator has lifted the hold."),
+    Reason("FILE_TOO_MANY_ERRORS", "file", "",
+           "The file has too many errors to list. Fix what is shown, check the other rows for the same, and resubmit it."),
+    Reason("FILE_SET_ASIDE", "file", "",
+           "Processing this file failed twice, so it was set aside. Rebuild it from the order template, or ask the operator."),
     Reason("COLUMN_MISSING", "file", "", "Add this column to the header row; `cards template` makes a complete file."),
     Reason("COLUMN_REPEATED", "file", "", "Two columns of the file mean the same. Delete or rename one of them."),
     # row
@@ -35,7 +39,7 @@ _TABLE = [
     Reason("SERVICE_TYPE", "row", "Service Type", "Write Card, or leave the cell empty."),
     Reason("ACCOUNT_FORMAT", "row", "Customer Account Number",
            "Write all 8 digits. Format the column as Text first, so that Excel keeps leading zeros."),
-    Reason("ACCOUNT_UNKNOWN", "row", "Customer Account Number", "This is none of your accounts. Correct the number."),
+    Reason("ACCOUNT_UNKNOWN", "row", "Customer Account Number", "This is not one of your accounts. Correct the number."),
     Reason("PRODUCT_UNKNOWN", "row", "Product Account Number",
            "Write a product account that belongs to this customer account."),
     Reason("ACCESS_FORMAT", "row", "Access Number", "Write the access number with its 10 digits."),
@@ -64,7 +68,11 @@ _TABLE = [
     Reason("CODE_TAKEN", "row", "Code", "This code can't be issued; it is not free. Choose another."),
     Reason("QUANTITY_FORMAT", "row", "Quantity", "Write how many codes as a whole number, 1 or more."),
     Reason("QUANTITY_LIMIT", "row", "Quantity", "That is more than one file may ask for. Lower it or split the order."),
+    Reason("QUOTA_EXCEEDED", "row", "Quantity",
+           "You have reached the number of codes that you may order in a day. Resubmit this order tomorrow."),
     Reason("BTN_FORMAT", "row", "BTN", "Write a 10-digit telephone number of the form 2xx-2xx-xxxx up to 9xx-9xx-xxxx."),
+    Reason("BTN_UNKNOWN", "row", "BTN",
+           "This is not one of the billing telephone numbers of this account. Correct the number."),
     Reason("BTN_IMPOSSIBLE", "row", "BTN",
            "This number has four digits in a row that are equal, rise or fall, so no card can begin with it. "
            "Use another BTN."),
@@ -78,14 +86,14 @@ _TABLE = [
            "Say what to change: fill in Access Number, Product Account Number or one of the international flags."),
     # row of an order-ID report
     Reason("REPORT_ORDER_ID", "row", "Order ID",
-           "Every row of an order-ID report names the Order ID of a placement file. Make the report anew."),
+           "Every row of an order-ID report names the Order ID of a placement file. Create the report again."),
     # order
     Reason("ORDER_CONFLICT", "order", "",
            "All rows of one order must agree here. Make them equal, or give the row an order ID of its own."),
     Reason("ORDER_ID_USED", "order", "Customer Order ID",
            "An earlier order of this account has this ID and other content. Give this order a new ID."),
-    Reason("ORDER_HELD", "order", "",
-           "This row is right; another row of its order is not. Leave this one as it is and mend the other."),
+    Reason("ORDER_INCOMPLETE", "order", "",
+           "This row is valid, but another row of the same order is not. Fix that row and resubmit the whole order."),
 ]  # fmt: skip
 
 REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}

@@ -47,7 +47,7 @@ def load_catalogue(path: Path, registry: Registry) -> tuple[int, int]:
 
 
 def _sheet(path: Path, title: str, columns: tuple[Column, ...]) -> pl.DataFrame:
-    """A sheet of the workbook as text, with `line`, the row in Excel."""
+    """A sheet of the workbook as text, with `source_row`, the row in Excel, and `file` (0)."""
     import fastexcel
 
     try:
@@ -55,10 +55,14 @@ def _sheet(path: Path, title: str, columns: tuple[Column, ...]) -> pl.DataFrame:
     except (fastexcel.FastExcelError, OSError) as error:
         raise UsageError(f"{path} has no readable sheet “{title}”. A catalogue is a workbook with two sheets, Accounts and "
                          f"Access Numbers. ({type(error).__name__})") from None  # fmt: skip
-    grid = pl.DataFrame(sheet.to_arrow()).with_row_index("line", 1)
+    grid = pl.DataFrame(sheet.to_arrow()).with_row_index("source_row", 1).with_columns(file=pl.lit(0, pl.UInt32))
     grid = grid.filter(pl.any_horizontal(pl.col(pl.String).str.contains(r"\S")))
     known = by_header(columns)
-    titles = {place: header_key(str(text)) for place, text in grid.head(1).to_dict(as_series=False).items() for text in text}
+    titles = {
+        place: header_key(str(text))
+        for place, text in grid.head(1).drop("file", "source_row").to_dict(as_series=False).items()
+        for text in text
+    }
     places = [(known[key], place) for place, key in titles.items() if key in known]
     names = [name for name, _ in places]
     if lacking := [column.header for column in columns[:2] if column.name not in names]:
@@ -67,12 +71,12 @@ def _sheet(path: Path, title: str, columns: tuple[Column, ...]) -> pl.DataFrame:
         raise UsageError(f"Sheet {title} of {path.name} has more than one column {' and '.join(twice)}.")
     cells = [pl.col(place).str.strip_chars().replace("", None).alias(name) for name, place in places]
     absent = [pl.lit(None, pl.String).alias(column.name) for column in columns if column.name not in names]
-    frame = grid[1:].select("line", *cells, *absent)
-    return frame.filter(pl.any_horizontal(pl.exclude("line").is_not_null()))
+    frame = grid[1:].select("file", "source_row", *cells, *absent)
+    return frame.filter(pl.any_horizontal(pl.exclude("file", "source_row").is_not_null()))
 
 
 def _wrong(title: str, found: pl.DataFrame) -> Iterator[str]:
-    for line, column, reason, value in found.select("line", "column", "reason", "value").iter_rows():
+    for line, column, reason, value in found.select("source_row", "column", "reason", "value").iter_rows():
         yield f"{title} row {line}, {column.replace('_', ' ')} “{value or ''}”: {reason}"
 
 
@@ -80,7 +84,7 @@ def _torn(accounts: pl.DataFrame, key: str, value: str, words: str) -> list[str]
     other_than_first = pl.col(value) != pl.col(value).drop_nulls().first().over(key)
     torn = accounts.drop_nulls(key).filter(other_than_first).unique(key, keep="first", maintain_order=True)
     return [f"Accounts row {line}, {value} “{other}”: {key} {name} {words}"
-            for line, other, name in torn.select("line", value, key).iter_rows()]  # fmt: skip
+            for line, other, name in torn.select("source_row", value, key).iter_rows()]  # fmt: skip
 
 
 def import_codes(path: Path, registry: Registry, progress: Callable[[int], None] = lambda _: None) -> tuple[int, int, int]:

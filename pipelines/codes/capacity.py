@@ -1,12 +1,17 @@
 """The PINs of a BTN: which are valid, how many are free, and who gets them when they run short."""
 
+from collections.abc import Iterable
+from itertools import groupby
 from typing import Final
 
 import polars as pl
 
-from schemas.codes import PIN_DIGITS, is_code
+from schemas.codes import PIN_DIGITS, has_forbidden_sequence, is_code
 
 PINS: Final = 10**PIN_DIGITS
+FEWEST_PINS: Final = 5_000
+"""No BTN without a forbidden sequence has fewer valid PINs than this (a test looks at every way in which a BTN can end)."""
+_SUFFIX: Final = 1_000  # a sequence of four that crosses into the PIN begins in the last three digits of the BTN
 
 
 def valid_pins(btns: pl.Series) -> pl.DataFrame:
@@ -18,14 +23,35 @@ def valid_pins(btns: pl.Series) -> pl.DataFrame:
     return codes.filter(is_code(pl.col("code").cast(pl.String)))
 
 
-def free_pins(btns: pl.Series, burnt: pl.Series) -> pl.DataFrame:
-    """How many PINs each BTN still has: `btn`, `free`. `burnt`: codes that are gone."""
-    counted = [pl.DataFrame(schema={"btn": pl.Int64, "free": pl.Int64})]
-    for part in slices(btns.unique().sort()):
-        free = valid_pins(part).filter(~pl.col("code").is_in(burnt.implode()))
-        counts = free.group_by("btn").agg(free=pl.len().cast(pl.Int64))
-        counted.append(part.to_frame("btn").join(counts, on="btn", how="left").with_columns(pl.col("free").fill_null(0)))
-    return pl.concat(counted)
+def valid_pin_counts(btns: pl.Series) -> pl.DataFrame:
+    """How many valid PINs each BTN has, free or not: `btn`, `valid`.
+
+    Which PINs are valid depends on the last three digits of the BTN alone, so a million BTNs cost no more than the
+    thousand ways in which a BTN can end.
+    """
+    frame = btns.unique().sort().to_frame("btn").with_columns(suffix=pl.col("btn") % _SUFFIX)
+    pins = pl.DataFrame({"pin": pl.int_range(PINS, eager=True, dtype=pl.Int64)})
+    counted = [pl.DataFrame(schema={"suffix": pl.Int64, "valid": pl.Int64})]
+    for part in slices(frame["suffix"].unique().sort()):
+        text = (pl.col("suffix") * PINS + pl.col("pin")).cast(pl.String).str.zfill(7)
+        every = part.to_frame("suffix").join(pins, how="cross").filter(~has_forbidden_sequence(text))
+        counted.append(every.group_by("suffix").agg(valid=pl.len().cast(pl.Int64)))
+    counts = frame.join(pl.concat(counted), on="suffix", how="left", maintain_order="left")
+    possible = ~has_forbidden_sequence(pl.col("btn").cast(pl.String))
+    return counts.select("btn", valid=pl.when(possible).then(pl.col("valid").fill_null(0)).otherwise(0))
+
+
+def free_pins(btns: pl.Series, used: pl.Series, max_fill: float = 1.0) -> pl.DataFrame:
+    """How many PINs of each BTN may still be given: `btn`, `free`.
+
+    `used`: codes that are gone; `max_fill`: the share of a BTN's valid PINs that may be in use (a full BTN makes every
+    guess at a PIN a hit).
+    """
+    valid_used = used.to_frame("code").filter(is_code(pl.col("code").cast(pl.String)))
+    gone = valid_used.group_by(btn=pl.col("code") // PINS).agg(gone=pl.len().cast(pl.Int64))
+    counts = valid_pin_counts(btns).join(gone, on="btn", how="left", maintain_order="left")
+    allowed = (pl.col("valid") * max_fill).floor().cast(pl.Int64)
+    return counts.select("btn", free=pl.max_horizontal(allowed - pl.col("gone").fill_null(0), pl.lit(0, pl.Int64)))
 
 
 def slices(btns: pl.Series, most: int = 500) -> list[pl.Series]:
@@ -34,22 +60,29 @@ def slices(btns: pl.Series, most: int = 500) -> list[pl.Series]:
 
 
 def first_come(claims: pl.DataFrame, free: dict[int, int]) -> set[int]:
-    """Lines that come too late for the PINs of their BTN.
+    """The rows that come too late for the PINs of their BTN.
 
-    `claims`: `unit` (what is placed whole or not at all), `line`, `btn`, `quantity`, `good` (nothing else is wrong
-    with the unit), in the order in which they came. A unit that is refused leaves its PINs to those after it, so
-    this is a loop; it only ever sees the claims on BTNs that are asked for more than they have.
+    `claims`: `acceptance_group` (what is placed whole or not at all), `row_id`, `btn`, `quantity`, in the order in which
+    they came; the rows of a group stand together. A group that is refused leaves its PINs to those after it, so this is
+    a loop over rows; it only ever sees the claims on BTNs that are asked for more than they have.
     """
     late: set[int] = set()
-    for (_,), unit in claims.group_by("unit", maintain_order=True):
-        left = dict(free)
-        short = set()
-        for line, btn, quantity in unit.select("line", "btn", "quantity").iter_rows():
-            if quantity > left[btn]:
-                short.add(line)
-            else:
-                left[btn] -= quantity
-        late |= short
-        if not short and unit["good"].all():
-            free = left
+    rows = claims.select("acceptance_group", "row_id", "btn", "quantity").iter_rows()
+    for _, group in groupby(rows, key=lambda row: row[0]):
+        late |= _take(((row_id, btn, quantity) for _, row_id, btn, quantity in group), free)
+    return late
+
+
+def _take(claims: Iterable[tuple[int, int, int]], free: dict[int, int]) -> set[int]:
+    """Take the PINs of one group, or none of them; the rows for which too few are free."""
+    taken: dict[int, int] = {}
+    late = set()
+    for row_id, btn, quantity in claims:
+        if taken.get(btn, 0) + quantity > free[btn]:
+            late.add(row_id)
+        else:
+            taken[btn] = taken.get(btn, 0) + quantity
+    if not late:
+        for btn, quantity in taken.items():
+            free[btn] -= quantity
     return late

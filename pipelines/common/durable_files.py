@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, are synced to disk, and are readable by the service alone."""
 
+import errno
 import fcntl
 import os
 import re
@@ -94,3 +95,15 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Move a file of ours, also to another disk."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copyfile(source, target)
+        target.chmod(0o600)
+        source.unlink()

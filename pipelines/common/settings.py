@@ -29,9 +29,19 @@ class Settings(BaseSettings):
     max_quantity: int = Field(1_000_000, ge=1, le=10_000_000, description="codes that one file may ask to be drawn")
     overdue_hours: float = Field(48.0, gt=0, le=87_600, description="hours after which an awaited order is overdue")
     replace_refused: bool = Field(True, description="draw replacements for refused Random and BTN+4 codes")
-    max_guesses: int = Field(
-        1000, ge=1, description="taken codes a reseller may ask for in a day before its Specified orders are held"
+    max_taken_code_attempts: int = Field(
+        1000,
+        ge=1,
+        description="codes that are not free a reseller may ask for in a day before its files that name codes are put on hold",
     )
+    max_daily_codes: int = Field(5_000_000, ge=1, description="codes that a reseller may order in a day")
+    max_daily_files: int = Field(10_000, ge=1, description="files of a reseller that are processed in a day; more wait")
+    max_daily_mb: int = Field(2048, ge=1, description="MB of a reseller that are processed in a day; more wait")
+    max_daily_parse_seconds: float = Field(
+        600, gt=0, description="seconds of parsing that a reseller's files may take in a day; more wait"
+    )
+    max_btn_fill: float = Field(1.0, gt=0, le=1, description="share of the valid PINs of a BTN that may be in use")
+    max_findings: int = Field(50_000, ge=1, le=50_000, description="most errors of a file; with more it is answered as a whole")
     max_sheet_codes: int = Field(
         250_000, ge=0, le=1_000_000, description="most codes that a confirmation workbook lists; above, only its CSV does"
     )

@@ -1,42 +1,40 @@
-"""Submission folders: written to a staging folder, renamed, and the original moved in last."""
+"""Submission folders: written to a staging folder, original and all, then renamed; then the inbox is cleared."""
 
-import shutil
+import hashlib
+import os
 from collections.abc import Mapping
-from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.common.durable_files import ensure_private_dir, fsync, staging_dir, thread_pool
+from pipelines.common.durable_files import ensure_private_dir, fsync, move_file, staging_dir, thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.delivery import reconciliation_workbook, submission
-from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult, report_result, submission_result
+from pipelines.delivery.results import Delivery, Result, report_result, submission_result
 from pipelines.delivery.submission import SubmissionReports
 from pipelines.excel.annotator import Annotator
-from pipelines.intake import inbox
-from pipelines.intake.inbox import InboxFile
+from pipelines.intake.private_copy import PrivateCopy, remove_dropped
 from pipelines.registry.records import SubmissionRecords
 from pipelines.run import Run
 
-REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "release-", "refused-")
-Result = SubmissionResult | ReportResult | None
-"""What became of a file; nothing of a night."""
+REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "release-", "refused-", "outcome-", "status.json")
+_NAME_BYTES: Final = 255
 
 
-def deliver(run: Run, events: Mapping[int, InboxFile | None]) -> Delivery[SubmissionResult | ReportResult]:
-    """Write the reports of events, move their originals in, and mark them as delivered.
+def deliver(run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool = False) -> Delivery[Result]:
+    """Write the reports of events beside their originals, remove these from the inbox, and mark the events as delivered.
 
-    A failure never keeps the other events from being delivered.
+    A failure never keeps the other events from being delivered. `plain`: write CSV files alone, no workbooks.
     """
     reports, failures = _build_reports(run.registry.submission_records(list(events)))
-    results: list[SubmissionResult | ReportResult] = []
+    results: list[Result] = []
     delivered: list[int] = []
     with Annotator(run.settings) as annotator, thread_pool() as pool:
 
-        def deliver_one(one: SubmissionReports) -> Result | CardsError:
+        def deliver_one(one: SubmissionReports) -> Result | CardsError | None:
             try:
-                return _deliver_one(run, one, events[one.event["event"]], annotator)
+                return _deliver_one(run, one, events[one.event["event"]], None if plain else annotator)
             except Exception as error:  # a file never takes another with it
                 return to_cards_error(error)
 
@@ -68,7 +66,7 @@ def _build_reports(records: SubmissionRecords) -> tuple[list[SubmissionReports],
         return [one for reports, _ in each for one in reports], [error for _, errors in each for error in errors]
 
 
-def _deliver_one(run: Run, reports: SubmissionReports, file: InboxFile | None, annotator: Annotator) -> Result:
+def _deliver_one(run: Run, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None) -> Result | None:
     """Write what one event answers."""
     if reports.event["kind"] == "night":
         reconciliation_workbook.write_night(run, reports.event)
@@ -76,9 +74,10 @@ def _deliver_one(run: Run, reports: SubmissionReports, file: InboxFile | None, a
     folder = submission_folder(run.settings, reports.event)
     write_event_placement(run.settings, reports)
     run.runtime.checkpoint("placement written")
-    _write(run.settings, folder, reports, file.path if file else None, annotator)
+    _write(run.settings, folder, reports, copy, annotator)
     run.runtime.checkpoint("folder written")
-    _archive(file, folder)
+    if copy:
+        remove_dropped(copy.file)
     run.runtime.checkpoint("archived")
     shown = str(folder.relative_to(run.settings.home))
     return (report_result if reports.event["kind"] == "report" else submission_result)(reports.records, shown)
@@ -96,35 +95,48 @@ def write_event_placement(settings: Settings, reports: SubmissionReports) -> Non
         submission.write_placement(settings.outbox, event, reports.placement)
 
 
-def _write(settings: Settings, folder: Path, reports: SubmissionReports, original: Path | None, annotator: Annotator) -> None:
-    if folder.is_dir():
-        return
-    ensure_private_dir(folder.parent)
-    with staging_dir(folder) as new:
-        try:
-            submission.write_folder(new, reports, original, annotator, settings.max_sheet_codes)
-            for path in (*new.iterdir(), new):
-                fsync(path)
-            new.rename(folder)
-        except OSError:  # another worker was quicker, with the same content
-            if not folder.is_dir():
-                raise
-    fsync(folder.parent)
+def _write(
+    settings: Settings, folder: Path, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None
+) -> None:
+    """Write the folder, original and all, so that it appears whole or not at all."""
+    if not folder.is_dir():
+        ensure_private_dir(folder.parent)
+        with staging_dir(folder) as new:
+            try:
+                submission.write_folder(new, reports, copy.path if copy else None, annotator, settings.max_sheet_codes)
+                _archive(settings, copy, new)
+                for path in (*new.iterdir(), new):
+                    fsync(path)
+                new.rename(folder)
+            except OSError:  # another worker was quicker, with the same content
+                if not folder.is_dir():
+                    raise
+        fsync(folder.parent)
+    elif copy and copy.path.exists() and find_original(folder, copy.digest) is None:
+        _archive(settings, copy, folder)
+        fsync(folder)
 
 
-def _archive(file: InboxFile | None, folder: Path) -> None:
-    """Move the original into its folder, if it is still the file that was answered."""
-    if file is None or not inbox.is_unchanged(file):
-        return
-    name = file.path.name
-    if name.lower().startswith(REPORT_PREFIXES):
-        name = f"original-{name}"
-    moved = folder / name
-    with suppress(FileNotFoundError):  # another worker was quicker
-        file.path.chmod(0o600)
-        shutil.move(file.path, moved)
-        here = moved.stat().st_dev == file.path.parent.stat().st_dev  # else it was copied, and is another by its number
-        if here and not inbox.is_unchanged(file._replace(path=moved)) and not file.path.exists():
-            moved.rename(file.path)  # it was replaced as we moved it
-    fsync(folder)
-    fsync(file.path.parent)
+def _archive(settings: Settings, copy: PrivateCopy | None, folder: Path) -> None:
+    """Move the private copy into the folder, under the name that was dropped. A file over the limit is not kept."""
+    if copy and copy.size <= settings.max_file_mb << 20:
+        move_file(copy.path, folder / original_name(copy.file.path.name))
+
+
+def original_name(name: str) -> str:
+    """The name of an original in its submission's folder, where the names of our reports are not free."""
+    if not name.lower().startswith(REPORT_PREFIXES):
+        return name
+    stem, suffix = Path(name).stem, Path(name).suffix
+    room = _NAME_BYTES - len(os.fsencode(f"original-{suffix}"))
+    return f"original-{os.fsencode(stem)[:room].decode('utf-8', 'ignore')}{suffix}"
+
+
+def find_original(folder: Path, digest: str) -> Path | None:
+    """The file that was answered, where it was archived."""
+    for path in folder.iterdir():
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(REPORT_PREFIXES):
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+                    return path
+    return None

@@ -2,37 +2,76 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from pipelines.common.durable_files import ensure_private_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.settings import Settings
 from pipelines.delivery import release_files, submission
-from pipelines.delivery.deliver import REPORT_PREFIXES, deliver, submission_folder, write_event_placement
-from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult
+from pipelines.delivery.deliver import deliver, find_original, submission_folder, write_event_placement
+from pipelines.delivery.results import Delivery, Result, merge
 from pipelines.excel.annotator import Annotator
 from pipelines.intake import inbox
-from pipelines.intake.inbox import InboxFile, display_name
+from pipelines.intake.inbox import display_name
+from pipelines.intake.private_copy import Leftovers, PrivateCopy, Spool, leftovers
+from pipelines.registry import limits
 from pipelines.run import Run
 
+_STRIKES: Final = 2
+"""After so many deaths with an event alone in hand, its answer is written without workbooks."""
 
-def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[SubmissionResult | ReportResult]:
-    """Deliver what an earlier run committed and did not live to deliver; of order files those of the sources asked for."""
-    events = run.registry.undelivered()
-    if not events:
-        return Delivery([], [])
-    left = run.registry.submission_records(events).events
-    wanted = [source for source in left["sender"].unique() if sources(source)]
-    left = left.filter((pl.col("kind") != "orders") | pl.col("sender").is_in(wanted))
-    files = {(file.source, display_name(file.path.name)): file for file in inbox.list_files(run.settings.inbox)}
-    originals: dict[int, InboxFile | None] = {}
-    for event, source, name, digest in left.select("event", "sender", "file", "digest").iter_rows():
-        file = files.get((source, name))
-        content = inbox.read_content(file, run.settings.max_file_mb << 20) if file else None
-        originals[event] = file if content is not None and inbox.sha256_of(content) == digest else None
-    _remove_stale(run.settings, left)
-    return deliver(run, originals)
+
+def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[Result]:
+    """Deliver what an earlier run committed and did not live to deliver; of order files those of the sources asked for.
+
+    Files that were in hand when a run died are remembered: from now on each is handled by itself.
+    """
+    with leftovers(run.settings.home) as left:
+        _remember(run, left)
+        events = run.registry.undelivered()
+        return _finish(run, sources, left, run.registry.submission_records(events).events) if events else Delivery([], [])
+
+
+def _remember(run: Run, left: Leftovers) -> None:
+    """Strike files that were alone in hand when a run died; with others in hand they are suspects."""
+    for files in left.in_hand:
+        for source, digest in files:
+            limits.add_strike(run.registry, source, digest, run.runtime.timestamp(), int(len(files) == 1))
+
+
+def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, events: pl.DataFrame) -> Delivery[Result]:
+    wanted = [source for source in events["sender"].unique() if sources(source)]
+    events = events.filter((pl.col("kind") != "orders") | pl.col("sender").is_in(wanted))
+    _remove_stale(run.settings, events)
+    with Spool(run.settings.home) as spool:
+        originals = {event["event"]: _original(run, spool, left, event) for event in events.iter_rows(named=True)}
+        strikes = limits.strikes_of(run.registry, list(events.select("sender", "digest").iter_rows()))
+        keys = dict(events.select("event", pl.struct("sender", "digest").alias("key")).iter_rows())
+        struck = {event: strikes.get((key["sender"], key["digest"])) for event, key in keys.items()}
+        deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None})]
+        for event, copy in originals.items():
+            if (times := struck[event]) is not None:
+                spool.hold([copy] if copy else [])
+                deliveries.append(deliver(run, {event: copy}, plain=times >= _STRIKES))
+                spool.hold([])
+    return merge(deliveries)
+
+
+def _original(run: Run, spool: Spool, left: Leftovers, event: dict[str, Any]) -> PrivateCopy | None:
+    """The private copy of what an event answers: the dead run's own, or one of the file that still lies in the inbox."""
+    if event["kind"] == "night":
+        return None
+    dropped = next(
+        (file for file in inbox.list_files(run.settings.inbox)
+         if (file.source, display_name(file.path.name)) == (event["sender"], event["file"])), None,
+    )  # fmt: skip
+    copy = spool.take(dropped, run.settings.max_file_mb << 20) if dropped else None
+    if copy and copy.digest == event["digest"]:
+        return copy
+    path = left.copies.get(event["digest"])
+    gone = inbox.InboxFile(event["sender"], run.settings.inbox / event["sender"] / event["file"], -1, -1, -1, -1)
+    return PrivateCopy(gone, path, event["digest"], path.stat().st_size) if path else None
 
 
 def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
@@ -51,7 +90,8 @@ def rewrite_submission(run: Run, event: int) -> Path:
     folder = submission_folder(run.settings, reports.event)
     ensure_private_dir(folder)
     with staging_dir(folder) as new, Annotator(run.settings) as annotator:
-        submission.write_folder(new, reports, _original(folder, reports.event), annotator, run.settings.max_sheet_codes)
+        original = find_original(folder, reports.event["digest"])
+        submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes)
         for path in new.iterdir():
             fsync(path)
             path.replace(folder / path.name)
@@ -59,15 +99,3 @@ def rewrite_submission(run: Run, event: int) -> Path:
     write_event_placement(run.settings, reports)
     release_files.write_order_files(run, reports.records.orders["order_no"])
     return folder
-
-
-def _original(folder: Path, event: dict[str, Any]) -> Path | None:
-    """The file that was answered, where it was archived."""
-    for path in folder.iterdir():
-        if (
-            path.is_file()
-            and not path.name.startswith(REPORT_PREFIXES)
-            and inbox.sha256_of(path.read_bytes()) == event["digest"]
-        ):
-            return path
-    return None

@@ -20,12 +20,12 @@ _NEW_ID: Final = "Other rows of this order were placed: give this row a new Cust
 
 def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix."""
-    told = _with_messages(records.findings)
-    whole = told.filter(pl.col("row") == 0)
-    each = told.filter(pl.col("row") > 0).group_by("row").agg(
+    worded = _with_messages(records.findings)
+    whole = worded.filter(pl.col("source_row") == 0)
+    each = worded.filter(pl.col("source_row") > 0).group_by("source_row").agg(
         pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
     )  # fmt: skip
-    rows = records.rejected.join(each, on="row", how="left", maintain_order="left")
+    rows = records.rejected.join(each, on="source_row", how="left", maintain_order="left")
     rows = rows.join(
         records.orders.select("account", "order_ref", placed=pl.lit(value=True)), on=["account", "order_ref"], how="left",
         maintain_order="left",
@@ -36,30 +36,32 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     fix = pl.concat_str(pl.lit(of_file[1] or None, pl.String), "words", new_id, separator=" ", ignore_nulls=True)
     names = NAMES if records.events["kind"].item() == "orders" else OF_REPORTS
     named = rows.select(
-        *(pl.col(name).alias(HEADERS[name]) for name in names), pl.col("row").alias("Row"),
+        *(pl.col(name).alias(HEADERS[name]) for name in names), pl.col("source_row").alias("Row"),
         reasons.alias("Reason"), fix.alias("What to fix"),
     )  # fmt: skip
     if len(named) or whole.is_empty():
         return named
     blank = [pl.lit("").alias(HEADERS[name]) for name in names]
     return whole.select(
-        *blank, pl.col("row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
+        *blank, pl.col("source_row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
     )
 
 
 def sorted_findings(findings: pl.DataFrame) -> pl.DataFrame:
     """The findings row by row; within a row as its columns stand, and then as in the table of reasons."""
-    column = pl.col("column_name").replace_strict({name: n for n, name in enumerate(HEADERS)}, default=-1)
+    column = pl.col("column").replace_strict({name: n for n, name in enumerate(HEADERS)}, default=-1)
     reason = pl.col("reason").replace_strict({code: n for n, code in enumerate(REASONS)})
-    return findings.sort("row", column, reason, "value", maintain_order=True)
+    return findings.sort("source_row", column, reason, "value", maintain_order=True)
 
 
 def _with_messages(findings: pl.DataFrame) -> pl.DataFrame:
     """The findings in order, with `words`: the column, what stands in it, and what to do."""
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
-    column = pl.col("column_name").replace_strict(HEADERS, default="", return_dtype=pl.String)
+    column = pl.col("column").replace_strict(HEADERS, default="", return_dtype=pl.String)
     value = pl.col("value").str.slice(0, 200)
-    value = pl.when(pl.col("value") != "").then(pl.when(pl.col("row") > 0).then(pl.format("“{}”", value)).otherwise(value))
+    value = pl.when(pl.col("value") != "").then(
+        pl.when(pl.col("source_row") > 0).then(pl.format("“{}”", value)).otherwise(value)
+    )
     where = pl.concat_str(pl.when(column != "").then(column), value, separator=" ", ignore_nulls=True)
     return sorted_findings(findings).with_columns(
         words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words)
@@ -72,18 +74,18 @@ def write_rejections(
     """Write `rejections.xlsx`, in the layout of the original where that can be kept."""
     event = records.events.row(0, named=True)
     findings = sorted_findings(records.findings)
-    whole = findings.filter(pl.col("row") == 0)
+    whole = findings.filter(pl.col("source_row") == 0)
     marks = _cell_marks(records)
     counts = findings.group_by("reason", maintain_order=True).len()
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     what = counts.select(Reason="reason", Count=pl.col("len").cast(pl.Int64), words=words).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
     facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(records.rejected)), *found]
-    advice = "Mend the marked cells of the sheet Orders, save, and drop this workbook again. The last three columns may stay."
+    advice = "Fix the marked cells on the sheet Orders, save, and resubmit this workbook. The last three columns may stay."
     if len(marks) > NOTED or rows.height * rows.width > SMALL:
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
     if records.rejected.is_empty():
-        advice = "Nothing of it was placed. Correct the file as said below and drop it again."
+        advice = "Nothing in this file was placed. Correct the file as described below and resubmit it."
         writers.write(path, Book("The file could not be used", advice, facts, [], what))
         return
     book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what)
@@ -93,9 +95,9 @@ def write_rejections(
 
 def _cell_marks(records: SubmissionRecords) -> pl.DataFrame:
     """The cells at fault: `index` of the row among the rejected, `column` (header), `note`."""
-    place = records.rejected.select("row").with_row_index("index")
-    told = _with_messages(records.findings.filter(pl.col("column_name").is_in(NAMES)))
-    told = told.with_columns(note=pl.format("{}: {}", "reason", "words"))
-    placed = told.join(place, on="row", maintain_order="left").group_by("index", "column_name", maintain_order=True)
+    place = records.rejected.select("source_row").with_row_index("index")
+    worded = _with_messages(records.findings.filter(pl.col("column").is_in(NAMES)))
+    worded = worded.with_columns(note=pl.format("{}: {}", "reason", "words"))
+    placed = worded.join(place, on="source_row", maintain_order="left").group_by("index", "column", maintain_order=True)
     notes = placed.agg(pl.col("note").unique(maintain_order=True).str.join("\n"))
-    return notes.select("index", column=pl.col("column_name").replace_strict(HEADERS, return_dtype=pl.String), note="note")
+    return notes.select("index", column=pl.col("column").replace_strict(HEADERS, return_dtype=pl.String), note="note")

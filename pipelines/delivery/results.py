@@ -42,6 +42,10 @@ class ReportResult:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
+Result = SubmissionResult | ReportResult
+"""What became of a file."""
+
+
 class Delivery(NamedTuple, Generic[T]):
     """What was delivered, and an error for each answer that could not be written; the next run writes those."""
 
@@ -86,4 +90,4 @@ def reason_counts(records: SubmissionRecords) -> dict[str, int]:
     """In how many rows each reason was found."""
     if records.findings.is_empty():  # most files, and frames of nothing take their time too
         return {}
-    return dict(records.findings.group_by("reason").agg(pl.col("row").n_unique()).sort("reason").iter_rows())
+    return dict(records.findings.group_by("reason").agg(pl.col("source_row").n_unique()).sort("reason").iter_rows())

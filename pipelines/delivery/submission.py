@@ -60,19 +60,22 @@ def _by_event(frame: pl.DataFrame) -> Callable[[int], pl.DataFrame]:
 
 
 def write_folder(
-    folder: Path, reports: SubmissionReports, original: Path | None, annotator: Annotator, most_codes: int
+    folder: Path, reports: SubmissionReports, original: Path | None, annotator: Annotator | None, most_codes: int
 ) -> None:
     """Write the reports of one event into a folder.
 
-    `original`: where the file that it answers lies, if it is there; `most_codes`: how many codes a workbook lists.
+    `original`: where the file that it answers lies, if it is there; `annotator`: what makes a rejection workbook of the
+    reseller's own, None to write CSV files alone; `most_codes`: how many codes a workbook lists.
     """
     if reports.event["readable"] and reports.event["kind"] == "orders":
         write_csv(reports.confirmed, folder / "confirmation.csv")
-        write_confirmation(folder / "confirmation.xlsx", reports.records, reports.orders, reports.confirmed, most_codes)
+        if annotator:
+            write_confirmation(folder / "confirmation.xlsx", reports.records, reports.orders, reports.confirmed, most_codes)
     if len(reports.records.findings):
         rows = rejection_rows(reports.records)
         write_csv(rows, folder / "rejections.csv")
-        write_rejections(folder / "rejections.xlsx", reports.records, rows, original, annotator)
+        if annotator:
+            write_rejections(folder / "rejections.xlsx", reports.records, rows, original, annotator)
 
 
 def _cards(records: SubmissionRecords) -> pl.DataFrame:

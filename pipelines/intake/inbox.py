@@ -1,6 +1,5 @@
-"""Find the files of the inbox that are complete, and read them."""
+"""Find the files of the inbox that are complete."""
 
-import hashlib
 import os
 import stat
 import time
@@ -8,61 +7,95 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pipelines.common.errors import CardsError
 from schemas.catalogue import RESERVED
 
 OPERATOR: Final = "house"
-"""The sender of files that lie in the inbox itself."""
+"""The source of files that lie in the inbox itself: the operator's own."""
 NETWORK: Final = "network"
 _PARTIAL: Final = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
+_MOST_ENTRIES: Final = 100_000
+"""So many entries of a folder are looked at in one go: a flood in one folder delays no other."""
 
 
 class InboxFile(NamedTuple):
-    """A file in the inbox: who sent it, where it is, and what it was when we looked (for `same`)."""
+    """A file in the inbox: its source (a reseller, the operator or the network), its path, and what it was when it was
+    found (see `is_same`). `ctime_ns`, the time of its inode, can't be set by who drops it.
+    """
 
     source: str
     path: Path
     size: int
     mtime_ns: int
+    ctime_ns: int
     inode: int
+
+    def is_same(self, info: os.stat_result) -> bool:
+        """Whether a file is the one that was found, with the same content."""
+        found = (self.size, self.mtime_ns, self.ctime_ns, self.inode)
+        return (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino) == found
+
+
+class Inbox(NamedTuple):
+    """What lies in the inbox: every file that could be taken, complete or not, and folders that can't be read."""
+
+    files: list[InboxFile]
+    failures: list[CardsError]
 
 
 def stable_files(
-    inbox: Path, settle_seconds: float, senders: Callable[[str], bool], now: float | None = None
+    inbox: Path, settle_seconds: float, sources: Callable[[str], bool], now: float | None = None
 ) -> list[InboxFile]:
-    """Complete files of the senders asked for, earliest first (modification time, then name).
-
-    A file is complete when it has not changed for `settle_seconds`, by its own time and by that of its entry (ctime),
-    as its own may be copied along from elsewhere. A time that lies far in the future says nothing.
-    """
+    """Complete files of the sources asked for, earliest first (inode change time, then modification time and name)."""
     now = time.time() if now is None else now
-    files = [file for file in list_files(inbox) if senders(file.source)]
-    settled = [file for file in files if _is_stable(file, settle_seconds, now)]
-    return sorted(settled, key=lambda file: (file.mtime_ns, file.path.name, file.source))
+    files = [file for file in scan(inbox, sources).files if is_stable(file, settle_seconds, now)]
+    return sorted(files, key=lambda file: (file.ctime_ns, file.mtime_ns, file.path.name, file.source))
+
+
+def is_stable(file: InboxFile, settle_seconds: float, now: float) -> bool:
+    """Whether a file has not changed for `settle_seconds`, by its own time and by that of its inode, as its own may be
+    copied along from elsewhere. A time that lies far in the future says nothing.
+    """
+    # either side: what is written on a share may be stamped by a clock that is a little ahead of ours
+    return all(abs(now - changed / 1e9) >= settle_seconds for changed in (file.ctime_ns, file.mtime_ns))
 
 
 def list_files(inbox: Path) -> list[InboxFile]:
     """Every file that could be taken, complete or not."""
-    return [file for sender, folder in _folders(inbox) for file in _files(sender, folder)]
+    return scan(inbox).files
+
+
+def scan(inbox: Path, sources: Callable[[str], bool] = lambda _: True) -> Inbox:
+    """Look through the inbox and the folders of the sources asked for."""
+    found = Inbox([], [])
+    for source, folder in _folders(inbox):
+        if sources(source):
+            try:
+                found.files.extend(_files(source, folder))
+            except OSError as error:
+                found.failures.append(CardsError(f"{folder}: {error.strerror}. Its files wait; set its permissions."))
+    return found
 
 
 def _folders(inbox: Path) -> Iterator[tuple[str, Path]]:
     yield OPERATOR, inbox
     for entry in _entries(inbox):
-        mine = entry.name in RESERVED and entry.name != NETWORK
+        ours = entry.name in RESERVED and entry.name != NETWORK
         # shares keep folders such as .recycle beside ours
-        if entry.is_dir(follow_symlinks=False) and not mine and not entry.name.startswith("."):
+        if entry.is_dir(follow_symlinks=False) and not ours and not entry.name.startswith("."):
             yield entry.name, Path(entry.path)
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            for _, entry in zip(range(_MOST_ENTRIES), entries, strict=False):
+                yield entry
     except (FileNotFoundError, NotADirectoryError):
-        return []
+        return
 
 
-def _files(sender: str, folder: Path) -> Iterator[InboxFile]:
+def _files(source: str, folder: Path) -> Iterator[InboxFile]:
     for entry in _entries(folder):
         name = entry.name
         if name.startswith((".", "~$")) or name.lower().endswith(_PARTIAL):
@@ -71,45 +104,29 @@ def _files(sender: str, folder: Path) -> Iterator[InboxFile]:
             info = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
-        if stat.S_ISREG(info.st_mode):
-            yield InboxFile(sender, Path(entry.path), info.st_size, info.st_mtime_ns, info.st_ino)
+        # a file with a second name may be somebody else's, which its dropper could link but not read
+        if stat.S_ISREG(info.st_mode) and info.st_nlink == 1:
+            yield _found(source, Path(entry.path), info)
 
 
-def _is_stable(file: InboxFile, settle_seconds: float, now: float) -> bool:
-    try:
-        changed = file.path.lstat().st_ctime
-    except FileNotFoundError:
-        return False
-    # either side: what is written on a share may be stamped by a clock that is a little ahead of ours
-    return all(abs(now - time) >= settle_seconds for time in (changed, file.mtime_ns / 1e9))
+def file_at(path: Path, source: str) -> InboxFile:
+    """A file anywhere, as if a source had dropped it."""
+    return _found(source, path, path.lstat())
+
+
+def _found(source: str, path: Path, info: os.stat_result) -> InboxFile:
+    return InboxFile(source, path, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
 
 
 def is_unchanged(file: InboxFile) -> bool:
-    """Whether the file at the drop's path is still the one that was found."""
+    """Whether the file is still there and the one that was found. Links are not followed."""
     try:
-        info = file.path.lstat()
+        return file.is_same(file.path.lstat())
     except FileNotFoundError:
         return False
-    return (info.st_size, info.st_mtime_ns, info.st_ino) == (file.size, file.mtime_ns, file.inode)
-
-
-def read_content(file: InboxFile, most: int) -> bytes | None:
-    """The bytes of a drop, at most `most` + 1 of them; None when it has vanished or changed since it was found."""
-    try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with open(descriptor, "rb") as stream:
-        content = stream.read(most + 1)
-    return content if is_unchanged(file) else None
-
-
-def sha256_of(content: bytes) -> str:
-    """The identity of a file: the SHA-256 of its bytes."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def display_name(name: str) -> str:
-    """A file's name as text: bytes that are no UTF-8, and control characters, escaped."""
+    """A file's name as text: bytes that are not UTF-8, and control characters, escaped."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)

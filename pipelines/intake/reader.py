@@ -1,6 +1,8 @@
 """Turn the bytes of a file into a frame of text with our column names, through a child process that may die."""
 
 import difflib
+import time
+from threading import Lock
 from typing import Any, Final, NamedTuple
 
 import polars as pl
@@ -8,25 +10,28 @@ import polars as pl
 from pipelines.common.settings import Settings
 from pipelines.common.worker_process import WorkerProcess
 from pipelines.intake.parser_worker import Parsed
+from schemas.findings import findings
 from schemas.headers import header_key
 
-FAULTS: Final = pl.Schema({"row": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String})
-_LISTED = 20
+_LISTED: Final = 20
+_TITLE: Final = 60
+"""So many characters of a header are shown."""
 
 
 class Table(NamedTuple):
     """A file as it was read.
 
-    `rows`: `row` (as the sender counts) and the known columns as trimmed text, absent cells null; rows without any
-    filled known cell are left out. `found`: names of the known columns that the file has, and `titles`: all of its
-    headers. `faults`: what is wrong, see FAULTS (one that concerns the file has no column). `notes`: remarks.
+    `rows`: `source_row` (as the sender counts) and the known columns as trimmed text, absent cells null; rows without
+    any filled known cell are left out. `found`: names of the known columns that the file has, and `titles`: all of its
+    headers. `findings`: what is wrong, see `schemas.findings`. `notes`: remarks. `parse_seconds`: how long the child took.
     """
 
     rows: pl.DataFrame
     found: list[str]
     titles: list[str]
-    faults: pl.DataFrame
+    findings: pl.DataFrame
     notes: list[str]
+    parse_seconds: float = 0.0
 
 
 class Parser(WorkerProcess):
@@ -35,9 +40,16 @@ class Parser(WorkerProcess):
     def __init__(self, settings: Settings) -> None:
         limits = [settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20]
         super().__init__("pipelines.intake.parser_worker", limits, settings.parser_seconds)
+        self._turn = Lock()
 
-    def parse(self, content: bytes) -> Parsed:
-        """What the child makes of a file; a dead or late child is an unreadable file."""
+    def parse(self, content: bytes) -> tuple[Parsed, float]:
+        """What the child makes of a file, and the seconds that it took; a dead or late child is an unreadable file."""
+        with self._turn:
+            begun = time.monotonic()
+            parsed = self._parse(content)
+            return parsed, time.monotonic() - begun
+
+    def _parse(self, content: bytes) -> Parsed:
         try:
             (faults, notes), table = self.ask(content)
         except TimeoutError:
@@ -52,21 +64,25 @@ class Parser(WorkerProcess):
 def read(content: bytes, parser: Parser, settings: Settings, names: list[str], by_header: dict[str, str]) -> Table:
     """Read a file's bytes as a table with the columns `names`, whose headers `by_header` knows."""
     if len(content) > settings.max_file_mb << 20:
-        return _rejected_file(names, "FILE_TOO_LARGE", f"more than {settings.max_file_mb} MB")
+        return rejected_file(names, "FILE_TOO_LARGE", f"more than {settings.max_file_mb} MB")
     if not content:
-        return _rejected_file(names, "FILE_EMPTY", "0 bytes")
-    parsed = parser.parse(content)
+        return rejected_file(names, "FILE_EMPTY", "0 bytes")
+    parsed, seconds = parser.parse(content)
+    return _as_table(parsed, settings, names, by_header)._replace(parse_seconds=seconds)
+
+
+def _as_table(parsed: Parsed, settings: Settings, names: list[str], by_header: dict[str, str]) -> Table:
     if not parsed.table:
         whole = [fault for fault in parsed.faults if fault[1] < 0]
-        return Table(_no_rows(names), [], [], _faults([(row, "", reason, text) for row, _, reason, text in whole]), [])
-    # PostgreSQL takes no zero character; what replaces it is as strange to `validate.cells`
-    grid = pl.read_ipc_stream(parsed.table)
-    grid = grid if grid["row"].is_sorted() else grid.sort("row")  # lines that were mended come last
+        return Table(no_rows(names), [], [], findings([(0, "", reason, text) for _, _, reason, text in whole]), [])
+    # PostgreSQL takes no zero character; what replaces it is found by the rule about characters
+    grid = pl.read_ipc_stream(parsed.table).rename({"row": "source_row"})
+    grid = grid if grid["source_row"].is_sorted() else grid.sort("source_row")  # lines that were padded or cut come last
     grid = grid.with_columns(pl.col(pl.String).str.replace_all("\0", "\ufffd", literal=True))
     filled = pl.any_horizontal(pl.col(pl.String).str.contains(r"\S"))
     header = grid.filter(filled).head(1)
     if header.is_empty():
-        return _rejected_file(names, "FILE_EMPTY", "no filled row")
+        return rejected_file(names, "FILE_EMPTY", "no filled row")
     return _table(grid, header.row(0, named=True), parsed, settings, names, by_header)
 
 
@@ -74,38 +90,38 @@ def _table(
     grid: pl.DataFrame, header: dict[str, Any], parsed: Parsed, settings: Settings, names: list[str],
     by_header: dict[str, str],
 ) -> Table:  # fmt: skip
-    titles = {column: str(text).strip() for column, text in header.items() if text is not None and column != "row"}
+    titles = {column: str(text).strip() for column, text in header.items() if text is not None and column != "source_row"}
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
-    faults = _repeated(titles, known)
     positions = {name: column for column, name in reversed(known.items())}
     cells = (pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
+    absent = [pl.lit(None, pl.String).alias(name) for name in names if name not in positions]
     body = (
-        grid.lazy().filter(pl.col("row") > header["row"]).select("row", *cells)
-        .select("row", *(_unguarded(name) if name in positions else pl.lit(None, pl.String).alias(name) for name in names))
+        grid.lazy().filter(pl.col("source_row") > header["source_row"]).select("source_row", *cells)
+        .select("source_row", *(_unguarded(name) for name in positions), *absent).select("source_row", *names)
         .filter(pl.any_horizontal(pl.col(names).is_not_null()))
     )  # fmt: skip
     of_cells = [(row, name, reason, text) for row, column, reason, text in parsed.faults
-                if row > header["row"] and (name := known.get(f"c{column}"))]  # fmt: skip
-    rows = _with(of_cells, body.collect())
-    faults += of_cells
-    faults += _too_long(rows, names, settings.max_cell)
+                if row > header["source_row"] and (name := known.get(f"c{column}"))]  # fmt: skip
+    found = findings([*_repeated(titles, known), *of_cells])
+    rows = _with_findings(found, body.collect())
+    found = pl.concat([found, _too_long(rows, names, settings.max_cell)])
     if rows.is_empty() and known:
-        faults.append((0, "", "FILE_EMPTY", "no filled row below the header"))
+        found = pl.concat([found, findings([(0, "", "FILE_EMPTY", "no filled row below the header")])])
+    return Table(rows, list(positions), list(titles.values()), found, [*parsed.notes, *_ignored(titles, known)])
+
+
+def _ignored(titles: dict[str, str], known: dict[str, str]) -> list[str]:
+    """A remark that names the columns of a file that are not used."""
     ignored = [text for column, text in titles.items() if column not in known]
-    notes = [*parsed.notes]
-    if ignored:
-        shown = ", ".join(f"“{text[:60]}”" for text in ignored[:_LISTED])
-        notes.append(f"Columns that were not used: {shown}{' …' if len(ignored) > _LISTED else ''}.")
-    return Table(rows, list(positions), list(titles.values()), _faults(faults), notes)
+    shown = ", ".join(f"“{text[:60]}”" for text in ignored[:_LISTED])
+    return [f"Columns that were not used: {shown}{' …' if len(ignored) > _LISTED else ''}."] if ignored else []
 
 
-def _with(faults: list[tuple[int, str, str, str]], rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows, and those of which nothing but faults is known: a fault stands at a row."""
-    if not faults:
-        return rows
-    told = pl.DataFrame({"row": sorted({fault[0] for fault in faults})}, {"row": pl.UInt32})
-    lost = told.join(rows, on="row", how="anti")
-    return pl.concat([rows, lost], how="diagonal").sort("row") if len(lost) else rows
+def _with_findings(found: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows, and those of which nothing but findings is known: a finding stands at a row."""
+    of_rows = found.filter(pl.col("source_row") > 0).select(pl.col("source_row").unique().sort())
+    lost = of_rows.join(rows, on="source_row", how="anti")
+    return pl.concat([rows, lost], how="diagonal").sort("source_row") if len(lost) else rows
 
 
 def _unguarded(name: str) -> pl.Expr:
@@ -121,31 +137,30 @@ def _repeated(titles: dict[str, str], known: dict[str, str]) -> list[tuple[int, 
             for twice in same.values() if len(twice) > 1]  # fmt: skip
 
 
-def _too_long(rows: pl.DataFrame, names: list[str], most: int) -> list[tuple[int, str, str, str]]:
+def _too_long(rows: pl.DataFrame, names: list[str], most: int) -> pl.DataFrame:
     long = rows.filter(pl.any_horizontal(pl.col(names).str.len_chars() > most)).head(_LISTED)
-    return [(0, "", "FILE_TOO_LARGE", f"row {row}: a cell of more than {most} characters") for row in long["row"]]
+    return findings([(0, "", "FILE_TOO_LARGE", f"row {row}: a cell of more than {most} characters")
+                     for row in long["source_row"]])  # fmt: skip
 
 
 def missing_columns(table: Table, required: dict[str, str]) -> pl.DataFrame:
-    """A fault for each required column (name to header) that a file lacks, with the closest header that it has."""
-    titles = {title.lower(): title for title in table.titles}
-    faults = []
+    """A finding for each required column (name to header) that a file lacks, with the closest header that it has."""
+    titles = {title.lower()[:_TITLE]: title[:_TITLE] for title in table.titles}
+    shown = ", ".join(f"“{title[:_TITLE]}”" for title in table.titles[:_LISTED]) or "no header"
+    found = []
     for name, header in required.items():
         if name not in table.found:
             close = difflib.get_close_matches(header.lower(), titles, 1)
-            hint = f"closest is “{titles[close[0]][:60]}”; " if close else ""
-            shown = ", ".join(f"“{title[:60]}”" for title in table.titles[:_LISTED])
-            faults.append((0, "", "COLUMN_MISSING", f"“{header}” ({hint}the file has {shown or 'no header'})"))
-    return _faults(faults)
+            hint = f"closest is “{titles[close[0]]}”; " if close else ""
+            found.append((0, "", "COLUMN_MISSING", f"“{header}” ({hint}the file has {shown})"))
+    return findings(found)
 
 
-def _rejected_file(names: list[str], reason: str, found: str) -> Table:
-    return Table(_no_rows(names), [], [], _faults([(0, "", reason, found)]), [])
+def rejected_file(names: list[str], reason: str, value: str, notes: list[str] | None = None) -> Table:
+    """A table of nothing but a finding about the whole file."""
+    return Table(no_rows(names), [], [], findings([(0, "", reason, value)]), notes or [])
 
 
-def _no_rows(names: list[str]) -> pl.DataFrame:
-    return pl.DataFrame(schema={"row": pl.UInt32, **dict.fromkeys(names, pl.String)})
-
-
-def _faults(faults: list[tuple[int, str, str, str]]) -> pl.DataFrame:
-    return pl.DataFrame(faults, FAULTS, orient="row")
+def no_rows(names: list[str]) -> pl.DataFrame:
+    """The rows of a file that has none."""
+    return pl.DataFrame(schema={"source_row": pl.UInt32, **dict.fromkeys(names, pl.String)})

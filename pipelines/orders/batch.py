@@ -1,89 +1,124 @@
 """A batch: several order files in shared frames, with everything that can be said of them without the registry."""
 
-from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.common.settings import Settings
+from pipelines.intake import inbox
+from pipelines.intake.private_copy import PrivateCopy
 from pipelines.intake.reader import Table, missing_columns
 from pipelines.orders import file_rules, normalize
-from pipelines.orders.loading import EMPTY_TABLE, OrderFile
+from schemas.findings import FINDING, NO_FINDINGS, findings
 from schemas.orders import HEADERS, NAMES
+
+_SHOWN = 100
+"""So many rows are shown of a file that has too many findings."""
+
+
+class OrderFile(NamedTuple):
+    """A file of a batch: its number there, its private copy, what it holds, the event that answered the same bytes
+    before (0: none), and whether it was in hand when an earlier run died.
+    """
+
+    number: int
+    copy: PrivateCopy
+    table: Table
+    original_event: int = 0
+    suspect: bool = False
 
 
 class Batch(NamedTuple):
-    """Some files in shared frames, and all that can be said of them without the registry.
+    """Some files in shared frames.
 
-    `rows`: a line each, canonical, with `line`, `file`, `row`, `order`; `raw`: the same lines as they came;
-    `orders`: see `validate.grouped`; `codes`: `line`, `order`, `file`, `code`; `findings`: see `validate.FINDINGS`;
-    `faults`: `file`, `reason`, `value` of what concerns a whole file.
+    `sources`: `file`, `source`, `operator`; `digests`: `file`, `key` of their bytes; `rows`: normalized, with `row_id`,
+    `file`, `source_row`, `order`; `raw`: the same rows as they were dropped; `orders`: see `normalize.group_orders`;
+    `codes`: `row_id`, `order`, `file`, `source_row`, `code`; `findings`: see `schemas.findings`.
     """
 
     files: list[OrderFile]
+    sources: pl.DataFrame
+    digests: pl.DataFrame
     raw: pl.DataFrame
     rows: pl.DataFrame
     orders: pl.DataFrame
     codes: pl.DataFrame
     findings: pl.DataFrame
-    faults: pl.DataFrame
 
-    def only(self, files: list[OrderFile]) -> "Batch":
-        """The part of the sweep that concerns these files."""
-        if len(files) == len(self.files):
-            return self._replace(files=files)
+    def subset(self, files: list[OrderFile]) -> "Batch":
+        """The part of the batch that concerns these files; of those that were answered before, nothing but the files."""
         mine = pl.col("file").is_in([file.number for file in files])
-        rows = self.rows.filter(mine)
-        parts = [frame.filter(mine) for frame in (self.raw, self.orders, self.codes, self.faults)]
-        found = self.findings.join(rows.select("line"), on="line", how="semi")
-        return Batch(files, parts[0], rows, parts[1], parts[2], found, parts[3])
+        decided = pl.col("file").is_in([file.number for file in files if not file.original_event])
+        names = ("raw", "rows", "orders", "codes", "findings")
+        if len(files) == len(self.files) and not any(file.original_event for file in files):
+            return self._replace(files=files)
+        return self._replace(
+            files=files,
+            sources=self.sources.filter(mine),
+            digests=self.digests.filter(mine),
+            **{name: getattr(self, name).filter(decided) for name in names},
+        )
 
 
-def build_batch(files: list[OrderFile], settings: Settings) -> Batch:
-    """All that can be said of files without the catalogue and the registry."""
-    schema = {"line": pl.UInt32, "row": pl.UInt32, **dict.fromkeys(NAMES, pl.String), "file": pl.UInt32}
-    raw = _concat_files(files, [file.table.rows for file in files], EMPTY_TABLE.rows).with_row_index("line").select(*schema)
-    lacking = [_missing_columns(file.table) for file in files]
-    faults = pl.concat(
-        [_concat_files(files, told, EMPTY_TABLE.faults) for told in ([file.table.faults for file in files], lacking)]
-    )
+def first_files(batch: Batch, most: int) -> list[OrderFile]:
+    """The first files of a batch that ask for no more than `most` codes together; at least one."""
+    drawn = dict(batch.rows.group_by("file").agg(pl.col("quantity").cast(pl.Int64, strict=False).sum()).iter_rows())
+    named = dict(batch.codes.group_by("file").len().iter_rows())
+    sizes = [min(drawn.get(file.number) or 0, most) + named.get(file.number, 0) for file in batch.files]
+    fitting = sum(1 for total in accumulate(sizes) if total <= most)
+    return batch.files[: max(1, fitting)]
 
-    of_cells = faults.filter(pl.col("column") != "").join(raw.select("file", "row", "line"), on=["file", "row"])
-    of_cells = pl.concat([of_cells.select("line", "column", "reason", "value"), file_rules.character_findings(raw)])
-    rows = normalize.normalize(raw)
-    found, rows = normalize.group_orders(rows)
+
+def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) -> Batch:
+    """Everything that can be said of files without the catalogue and the registry."""
+    raw = _concat_files(files, [file.table.rows for file in files], pl.DataFrame(schema=_RAW))
+    missing = [_missing_columns(file.table) for file in files]
+    found = [pl.concat([file.table.findings, more]) for file, more in zip(files, missing, strict=True)]
+    of_files = _concat_files(files, found, NO_FINDINGS).select(*FINDING)
+    raw = raw.with_row_index("row_id").select("row_id", "file", "source_row", *NAMES)
+    of_cells = pl.concat([of_files, file_rules.character_findings(raw)])
+    orders, rows = normalize.group_orders(normalize.normalize(raw))
     codes, about_codes = normalize.list_codes(rows)
-    told_by_rows = pl.concat(
+    about_rows = pl.concat(
         [
-            file_rules.row_findings(rows, settings.max_quantity),
+            file_rules.row_findings(rows, max_quantity),
             file_rules.order_findings(rows),
             about_codes,
             file_rules.repeated_codes(codes),
         ]
     )
-    meant = _independent_findings(told_by_rows, of_cells, _missing_cells(files, lacking, raw))
-    return Batch(
-        files, raw, rows, found, codes, pl.concat([of_cells, meant]),
-        faults.filter(pl.col("column") == "").select("file", "reason", "value"),
-    )  # fmt: skip
+    about_rows = _independent_findings(about_rows, of_cells, _missing_cells(files, missing, raw))
+    batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, pl.concat([of_cells, about_rows]))
+    return _without_floods(batch, max_findings)
+
+
+_RAW = pl.Schema({"source_row": pl.UInt32, **dict.fromkeys(NAMES, pl.String), "file": pl.UInt32})
 
 
 def _concat_files(files: list[OrderFile], frames: list[pl.DataFrame], none: pl.DataFrame) -> pl.DataFrame:
     """One frame of those of the files, with the number of the `file`."""
     if len(files) == 1:  # a column that it lacks stays a single value this way: 0.3 s of a million rows
         return frames[0].with_columns(file=pl.lit(files[0].number, pl.UInt32))
-    lengths = pl.DataFrame(
-        {"file": [file.number for file in files], "length": [*map(len, frames)]}, {"file": pl.UInt32, "length": pl.UInt32}
-    )
-    return pl.concat([none, *frames]).with_columns(
-        lengths.select(pl.col("file").repeat_by("length").explode(empty_as_null=False))["file"]
-    )
+    numbered = [
+        frame.with_columns(file=pl.lit(file.number, pl.UInt32)) for file, frame in zip(files, frames, strict=True) if len(frame)
+    ]
+    return pl.concat([none, *numbered], how="diagonal")
+
+
+def _sources(files: list[OrderFile]) -> pl.DataFrame:
+    sources = [(file.number, file.copy.file.source, file.copy.file.source == inbox.OPERATOR) for file in files]
+    return pl.DataFrame(sources, {"file": pl.UInt32, "source": pl.String, "operator": pl.Boolean}, orient="row")
+
+
+def _digests(files: list[OrderFile]) -> pl.DataFrame:
+    keys = [(file.number, f"{file.copy.file.source}/{file.copy.digest}") for file in files]
+    return pl.DataFrame(keys, {"file": pl.UInt32, "key": pl.String}, orient="row")
 
 
 def _missing_columns(table: Table) -> pl.DataFrame:
-    """COLUMN_MISSING faults: what every order needs, what an Add needs, and something that names or counts cards."""
+    """COLUMN_MISSING findings: what every order needs, what an Add needs, and something that names or counts cards."""
     if not table.titles:
-        return EMPTY_TABLE.faults
+        return NO_FINDINGS
     required = ["account", "order_ref"]
     if not {"product", "access_number"} <= set(table.found) and table.rows.select(_adds().any()).item():
         required += ["product", "access_number"]
@@ -96,59 +131,56 @@ def _adds() -> pl.Expr:
     return pl.col("action").str.to_lowercase().is_in(["add", "a"]).fill_null(value=True)
 
 
-def _missing_cells(files: list[OrderFile], lacking: list[pl.DataFrame], raw: pl.DataFrame) -> pl.DataFrame:
-    """`line` and `column` of the cells that a file lacks because it lacks the column."""
+def _missing_cells(files: list[OrderFile], missing: list[pl.DataFrame], raw: pl.DataFrame) -> pl.DataFrame:
+    """`file`, `source_row` and `column` of the cells that a file lacks because it lacks the column."""
     pairs = [
         (file.number, name)
-        for file, faults in zip(files, lacking, strict=True) if len(faults)
+        for file, found in zip(files, missing, strict=True) if len(found)
         for name in NAMES if name not in file.table.found
     ]  # fmt: skip
     columns = pl.DataFrame(pairs, {"file": pl.UInt32, "column": pl.String}, orient="row")
-    return raw.select("line", "file").join(columns, on="file").select("line", "column")
+    return raw.select("file", "source_row").join(columns, on="file").select("file", "source_row", "column")
 
 
-def _independent_findings(findings: pl.DataFrame, of_cells: pl.DataFrame, absent: pl.DataFrame) -> pl.DataFrame:
+def _independent_findings(about_rows: pl.DataFrame, of_cells: pl.DataFrame, missing: pl.DataFrame) -> pl.DataFrame:
     """The findings without those that only follow from a cell that can't be read, or from a column that is missing."""
+    cell = ["file", "source_row", "column"]
     follows = of_cells.filter(pl.col("column").is_in(["code", "quantity", "btn"])).with_columns(column=pl.lit("code_type"))
-    unread = pl.concat([of_cells, follows]).select("line", "column")
-    findings = findings.join(unread, on=["line", "column"], how="anti", maintain_order="left")
-    return findings.join(absent, on=["line", "column"], how="anti", maintain_order="left")
+    unread = pl.concat([of_cells.select(cell), follows.select(cell), missing])
+    return about_rows.join(unread, on=cell, how="anti", maintain_order="left")
 
 
-def conflict_free_groups(sweep: Batch, settings: Settings) -> Iterator[list[OrderFile]]:
-    """The files in waves in which no two want the same order ID, code or content, so that each can be decided with
-    all others of its wave; who came first goes first.
-    """
-    if len(sweep.files) == 1:
-        yield sweep.files
-        return
-    order_keys = sweep.orders.select("file", key=pl.concat_str("account", pl.lit(" "), "order_ref"))
-    digests = pl.DataFrame(
-        {"file": [file.number for file in sweep.files], "key": [f"{file.drop.source}/{file.digest}" for file in sweep.files]},
-        {"file": pl.UInt32, "key": pl.String},
+def _without_floods(batch: Batch, most: int) -> Batch:
+    """The batch in which a file with more findings than may be is answered as a whole, with the first of its rows."""
+    counts = batch.findings.group_by("file").len().filter(pl.col("len") > most)
+    if counts.is_empty():
+        return batch
+    whole = pl.concat(
+        findings([(0, "", "FILE_TOO_MANY_ERRORS", f"more than {most:,} errors; the first {_SHOWN} rows are shown")], file)
+        for file in counts["file"]
     )
-    keys = [
-        pl.concat([order_keys, digests]).drop_nulls().unique(maintain_order=True),
-        sweep.codes.select("file", key="code").unique(maintain_order=True),
-    ]
-    quantity = pl.col("quantity").cast(pl.Int64, strict=False).sum()
-    drawn = dict(sweep.rows.group_by("file").agg(quantity).iter_rows())
-    named = dict(sweep.codes.group_by("file").len().iter_rows())
-    left = sweep.files
-    while left:
-        late = {number for frame in keys for number in _later_files(frame)}
-        wave: list[OrderFile] = []
-        total = 0
-        for file in left:
-            total += min(drawn.get(file.number) or 0, settings.max_quantity) + named.get(file.number, 0)
-            if file.number not in late and (not wave or total <= settings.max_quantity):
-                wave.append(file)
-        yield wave
-        gone = [file.number for file in wave]
-        left = [file for file in left if file.number not in set(gone)]
-        keys = [frame.filter(~pl.col("file").is_in(gone)) for frame in keys]
+    flooded = pl.col("file").is_in(counts["file"].implode())
+    shown = (
+        batch.findings.filter(flooded, pl.col("source_row") > 0)
+        .select("file", "source_row")
+        .unique()
+        .sort("file", "source_row")
+    )
+    shown = shown.filter(pl.int_range(pl.len()).over("file") < _SHOWN)
 
+    def kept(frame: pl.DataFrame) -> pl.DataFrame:
+        return pl.concat(
+            [
+                frame.filter(~flooded),
+                frame.filter(flooded).join(shown, on=["file", "source_row"], how="semi", maintain_order="left"),
+            ]
+        )
 
-def _later_files(keys: pl.DataFrame) -> list[int]:
-    """Files that want something which an earlier file wants."""
-    return keys.filter(pl.col("file") > pl.col("file").min().over("key"))["file"].unique().to_list()
+    rows = kept(batch.rows)
+    return batch._replace(
+        raw=kept(batch.raw),
+        rows=rows,
+        orders=batch.orders.join(rows, on="order", how="semi", maintain_order="left"),
+        codes=kept(batch.codes),
+        findings=pl.concat([kept(batch.findings), whole, batch.findings.filter(flooded, pl.col("source_row") == 0)]),
+    )

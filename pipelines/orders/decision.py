@@ -1,217 +1,297 @@
-"""Decide which orders of a batch are accepted, and allocate their codes."""
+"""Decide which orders of a batch are accepted, and allocate their codes: frames in, frames out, no registry."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import polars as pl
 
-from pipelines.codes import allocation
-from pipelines.common.context import Runtime
-from pipelines.common.settings import Settings
-from pipelines.intake import inbox
+from pipelines.codes.allocation import draw_pins
+from pipelines.common.context import RandomBytes
+from pipelines.intake.inbox import display_name
 from pipelines.orders import normalize, registry_rules
 from pipelines.orders.batch import Batch
-from pipelines.orders.loading import OrderFile
+from pipelines.orders.facts import Facts
+from pipelines.orders.ownership import account_findings, btn_findings, owned_rows
 from pipelines.registry.records import IngestBatch
-from pipelines.registry.store import Registry
-from schemas import actions, findings
-from schemas.orders import NAMES, RANDOM
+from schemas import actions
+from schemas.findings import FINDING, violations, whole_files
+from schemas.orders import BTN4, NAMES, RANDOM
+
+_NEVER: Final = pl.lit(value=False)
+_ROW: Final = ["file", "source_row"]
+_DEPENDENT: Final = ("BTN_EXHAUSTED", "QUOTA_EXCEEDED", "CARD_NOT_READY", "FILE_HELD")
+"""Reasons that may hold only because of an earlier file of the batch."""
 
 
 class Decision(NamedTuple):
-    """What becomes of a sweep.
+    """What becomes of a batch.
 
-    `orders` with `fate` (placed, already, rejected); `codes` and `touches` of placed orders (`order`, `code`), and
-    `wishes` of those that may be placed in part (`order`, `wish`); `repeats`: `file`, `order_no`, `rows` that were
-    placed before; `rejected` lines with all `findings`; `faults` of whole files; `guesses`: `file`, `codes` asked for
-    that were taken.
+    `orders` with their `decision` (accepted, duplicate, rejected); `ingest`: what is to be entered; `deferred`: files
+    that want something which an earlier file of the batch gets, and are decided again when that one has been entered.
     """
 
     orders: pl.DataFrame
-    codes: pl.DataFrame
-    card_actions: pl.DataFrame
-    row_keys: pl.DataFrame
-    duplicate_orders: pl.DataFrame
-    rejected: pl.DataFrame
-    findings: pl.DataFrame
-    faults: pl.DataFrame
-    taken_code_attempts: pl.DataFrame
+    ingest: IngestBatch
+    deferred: set[int]
 
 
-def decide(sweep: Batch, settings: Settings, registry: Registry, runtime: Runtime) -> Decision:
-    """What becomes of each order of a sweep, and the codes of those that can be placed."""
-    accounts, access_numbers = registry.catalogue()
-    senders = _sources(sweep.files)
-    mine = registry_rules.accounts_by_file(accounts, senders)
-    rows = _with_acceptance_groups(sweep, mine)
-    already, used = _duplicate_rows(sweep, rows, mine, registry)
-    rows = rows.join(already, on="line", how="anti", maintain_order="left")
-    codes = sweep.codes.join(rows.select("line", "action", "account"), on="line", maintain_order="left")
+def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
+    """What becomes of each order of a batch, and the codes of those that are accepted."""
+    rows = _with_acceptance_groups(batch, facts.accounts)
+    duplicates, used = _duplicate_rows(batch, rows, facts)
+    rows = rows.join(duplicates, on="row_id", how="anti", maintain_order="left")
+    owned = owned_rows(rows, facts.accounts)
+    codes = batch.codes.join(owned.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     asked = codes.filter(pl.col("action").is_in(actions.issuing()))
-    taken = registry.existing_codes(asked["code"])
-    guesses, held = registry_rules.taken_code_attempts(
-        asked, taken, senders, registry.taken_code_attempts(senders["sender"]), settings.max_guesses
-    )
-    faults = pl.concat([sweep.faults, held])
-    taken_cards, lacking = _target_cards(rows, codes, registry)
-    burnt = registry.codes_under(registry_rules.pin_demands(rows)["btn"])
-
+    named, nothing = _named_cards(owned, codes, facts.order_cards)
+    of_cards = registry_rules.card_findings(named, facts.cards)
+    attempts, held = _attempts(asked, named, batch.sources, facts)
     found = pl.concat(
         [
-            sweep.findings.join(rows.select("line"), on="line", how="semi", maintain_order="left"),
-            registry_rules.catalogue(rows, mine, access_numbers),
-            findings.rule(rows.join(used, on="order", how="semi"), ALWAYS, "ORDER_ID_USED", "order_ref"),
-            registry_rules.taken_codes(asked.join(held, on="file", how="anti"), taken),
-            lacking,
+            batch.findings.join(duplicates, on=_ROW, how="anti", maintain_order="left"),
+            held,
+            account_findings(rows, facts.accounts),
+            registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
+            violations(owned.join(used, on="order", how="semi"), _NEVER, "ORDER_ID_USED", "order_ref"),
+            violations(_unheld(asked, held), ~pl.col("code").is_in(facts.existing_codes.implode()), "CODE_TAKEN", "code"),
+            _unheld(of_cards, held),
+            nothing,
+            btn_findings(owned, facts.btn_owners),
         ]
     )
-    found = pl.concat([found, registry_rules.btn_findings(rows, asked, burnt, _rejected_groups(rows, found, faults))])
-    bad = rows["unit"].is_in(_rejected_groups(rows, found, faults).implode())
+    found = _with_claims(rows, found, asked, named, facts)
+    bad = rows["acceptance_group"].is_in(_rejected_groups(rows, found).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
-    waiting = rejected.join(found, on="line", how="anti").join(faults, on="file", how="anti")
-    found = pl.concat([found, waiting.select("line", column=pl.lit(""), reason=pl.lit("ORDER_HELD"), value=pl.lit(""))])
-    issued = _allocate_codes(good, asked, burnt, registry, runtime)
-    touches = taken_cards.join(good.select("line", "order"), on="line").select("order", "code")
-    repeats = already.group_by("file", "order_no", maintain_order=True).agg(rows=pl.len().cast(pl.Int64))
-    raw = sweep.raw.join(rejected.select("line"), on="line", how="semi", maintain_order="left")
-    return Decision(
-        _order_decisions(sweep.orders, already, good, issued, touches), issued, touches,
-        good.filter("partial").select("order", wish=normalize.row_key()), repeats, raw, _as_written(found, sweep.raw), faults,
-        guesses,
+    found = pl.concat([found, _incomplete(rejected, found)])
+    issued = _allocate(good, asked, facts, random_bytes)
+    taken = named.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "file", "code")
+    orders = _order_decisions(batch.orders, duplicates, good, issued, taken)
+    accepted = orders.filter(pl.col("decision") == "accepted").drop("decision")
+    ingest = IngestBatch(
+        events=_events(batch, found, facts.at),
+        orders=accepted.with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
+        codes=issued.select("order", "code"),
+        card_actions=taken.select("order", "code"),
+        row_keys=good.filter("partial").select("order", wish=normalize.row_key()),
+        duplicate_orders=duplicates.group_by("file", "order_no", maintain_order=True).agg(rows=pl.len().cast(pl.Int64)),
+        taken_code_attempts=attempts,
+        rejected=_as_dropped(batch.raw, rejected),
+        findings=_with_source_text(found, batch.raw),
+        btns=_btn_claims(good),
+        usage=_usage(batch),
+        held=held.select("file"),
+    )
+    return Decision(orders, ingest, _deferred(batch, accepted, ingest, found))
+
+
+def _with_acceptance_groups(batch: Batch, accounts: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their `source` and `acceptance_group`, which is placed whole or not at all: the order, or for
+    resellers that accept orders in part (`partial`) the row.
+    """
+    partial = accounts.filter(pl.col("acceptance") == "partial").select("file", "account", partial=True).unique()
+    rows = batch.rows.join(partial, on=["file", "account"], how="left", maintain_order="left")
+    rows = rows.join(batch.sources, on="file", how="left", maintain_order="left")
+    rows = rows.with_columns(pl.col("partial").fill_null(value=False))
+    group = pl.when("partial").then("row_id").otherwise(pl.col("row_id").first().over("order"))
+    return rows.with_columns(acceptance_group=group)
+
+
+def _duplicate_rows(batch: Batch, rows: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that an earlier file placed (`row_id`, `file`, `source_row`, `order`, `order_no`), and orders whose ID an
+    earlier one uses with other content (`order`).
+    """
+    own = batch.orders.join(facts.accounts, on=["file", "account"], how="semi", maintain_order="left").drop_nulls("order_ref")
+    own = own.join(whole_files(batch.findings), on="file", how="anti", maintain_order="left")
+    both = own.join(facts.orders, on=["account", "order_ref"], suffix="_earlier", maintain_order="left")
+    of_used = both.select("order", "order_no", same=pl.col("content") == pl.col("content_earlier"))
+    matched = rows.join(of_used, on="order", maintain_order="left").with_columns(wish=normalize.row_key())
+    whole = matched.filter(~pl.col("partial") & pl.col("same"))
+    part = matched.filter("partial").join(facts.row_keys, on=["order_no", "wish"], how="semi", maintain_order="left")
+    duplicates = pl.concat([whole, part]).select("row_id", "file", "source_row", "order", "order_no")
+    return duplicates, both.select("order")
+
+
+def _named_cards(rows: pl.DataFrame, codes: pl.DataFrame, order_cards: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The cards that rows name by code or by Order ID, and findings of Order IDs that stand for none."""
+    takes = ~pl.col("action").is_in(actions.issuing())
+    columns = ["file", "source_row", "row_id", "action", "account", "code"]
+    by_order = rows.filter(takes & pl.col("target").is_not_null()).select(*columns[:-1], "target")
+    of_orders = by_order.join(
+        order_cards, left_on=["account", "target"], right_on=["account", "order_id"], how="left", maintain_order="left"
+    )
+    named = pl.concat([codes.filter(takes).select(columns), of_orders.drop_nulls("code").select(columns)]).sort("row_id")
+    return named, violations(of_orders, pl.col("code").is_not_null(), "CARD_UNKNOWN", "target")
+
+
+def _attempts(
+    asked: pl.DataFrame, named: pl.DataFrame, sources: pl.DataFrame, facts: Facts
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """How many codes each file asks for that it can't have (`file`, `codes`), and FILE_HELD findings.
+
+    Codes that are not free and cards that are not the source's own count alike: a source learns no more of them than
+    the limit of a day allows. A source past it, or on hold, gets no further answer about codes that it names.
+    """
+    missed = [
+        asked.filter(pl.col("code").is_in(facts.existing_codes.implode())).select("file"),
+        named.join(facts.cards, on=["account", "code"], how="anti").select("file"),
+    ]
+    naming = pl.concat([asked.select("file"), named.select("file")]).unique()
+    counts = pl.concat(missed).group_by("file").agg(codes=pl.len().cast(pl.Int64))
+    counted = naming.join(counts, on="file", how="left").join(sources.filter(~pl.col("operator")), on="file")
+    counted = counted.with_columns(pl.col("codes").fill_null(0)).sort("file")
+    counted = counted.join(facts.attempts.rename({"codes": "earlier"}), on="source", how="left", maintain_order="left")
+    total = pl.col("earlier").fill_null(0) + pl.col("codes").cum_sum().over("source")
+    past = (total > facts.limits.taken_code_attempts) | pl.col("source").is_in(facts.on_hold.implode())
+    held = counted.filter(past).select(
+        "file", source_row=pl.lit(0, pl.UInt32), column=pl.lit(""), reason=pl.lit("FILE_HELD"), value=pl.lit("")
+    )
+    return counted.filter(pl.col("codes") > 0).select("file", "codes"), held
+
+
+def _unheld(frame: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
+    return frame.join(held, on="file", how="anti", maintain_order="left")
+
+
+def _with_claims(
+    rows: pl.DataFrame, found: pl.DataFrame, asked: pl.DataFrame, named: pl.DataFrame, facts: Facts
+) -> pl.DataFrame:
+    """The findings, and those of orders that are otherwise valid and come too late: for the codes that their source has
+    left today, for a card, for the PINs of a BTN. What is refused takes part in none of it.
+    """
+    limits = facts.limits
+
+    def with_more(found: pl.DataFrame, rule: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+        good = rows.filter(~pl.col("acceptance_group").is_in(_rejected_groups(rows, found).implode()))
+        return pl.concat([found, rule(good)])
+
+    def of(frame: pl.DataFrame, good: pl.DataFrame) -> pl.DataFrame:
+        return frame.join(good, on="row_id", how="semi", maintain_order="left")
+
+    found = with_more(found, lambda good: registry_rules.quota_findings(
+        good.filter(~pl.col("operator")), of(asked, good), facts.usage, limits.daily_codes))  # fmt: skip
+    found = with_more(found, lambda good: registry_rules.contested_cards(of(named, good)))
+    return with_more(found, lambda good: registry_rules.pin_findings(
+        good, of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill))  # fmt: skip
+
+
+def _under_btns(facts: Facts) -> pl.DataFrame:
+    """The unused numbers that may be given as Random codes of the batch, as PINs of their BTNs."""
+    return facts.unused.to_frame("code").select(btn=pl.col("code") // 10_000, code="code").join(
+        facts.btn_codes.select("btn").unique(), on="btn", how="semi"
     )  # fmt: skip
 
 
-ALWAYS: Final = pl.lit(value=True)
+def _rejected_groups(rows: pl.DataFrame, found: pl.DataFrame) -> pl.Series:
+    """Acceptance groups that have a finding, or lie in a file that is refused as a whole."""
+    whole = whole_files(found)
+    refused = pl.concat([rows.join(found, on=_ROW, how="semi"), rows.join(whole, on="file", how="semi")])
+    return refused["acceptance_group"].unique()
 
 
-def _sources(files: list[OrderFile]) -> pl.DataFrame:
-    senders = [(file.number, file.drop.source, file.drop.source == inbox.OPERATOR) for file in files]
-    return pl.DataFrame(senders, {"file": pl.UInt32, "sender": pl.String, "house": pl.Boolean}, orient="row")
+def _incomplete(rejected: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """ORDER_INCOMPLETE findings: rows that are valid, of orders that are not."""
+    valid = rejected.join(found, on=_ROW, how="anti", maintain_order="left")
+    valid = valid.join(whole_files(found), on="file", how="anti", maintain_order="left")
+    return valid.select("file", "source_row", column=pl.lit(""), reason=pl.lit("ORDER_INCOMPLETE"), value=pl.lit(""))
 
 
-def _duplicate_rows(
-    sweep: Batch, rows: pl.DataFrame, mine: pl.DataFrame, registry: Registry
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that were placed by an earlier file (`line`, `file`, `order`, `order_no`), and orders whose ID was used by an
-    earlier one with other content (`order`).
-
-    Whole orders are compared as a whole. Of orders that may be placed in part each row is, so that a whole mended
-    file can be dropped again.
-    """
-    own = sweep.orders.join(mine, on=["file", "account"], how="semi", maintain_order="left").drop_nulls("order_ref")
-    own = own.join(sweep.faults, on="file", how="anti", maintain_order="left")
-    placed = registry.orders_of(own.select("account", "order_ref"))
-    both = own.join(placed, on=["account", "order_ref"], suffix="_placed", maintain_order="left")
-    of_used = both.select("order", "order_no", same=pl.col("content") == pl.col("content_placed"))
-    lines = rows.join(of_used, on="order", maintain_order="left")
-    lines = lines.select("line", "file", "order", "order_no", "same", "partial", wish=normalize.row_key())
-    whole = lines.filter(~pl.col("partial") & pl.col("same"))
-    wishes = registry.row_keys(lines.filter("partial")["order_no"])
-    part = lines.filter("partial").join(wishes, on=["order_no", "wish"], how="semi", maintain_order="left")
-    already = pl.concat([whole, part]).select("line", "file", "order", "order_no")
-    return already, both.select("order")
-
-
-def _with_acceptance_groups(sweep: Batch, mine: pl.DataFrame) -> pl.DataFrame:
-    """The rows with their `unit`, which is placed whole or not at all: the order, or for resellers that accept
-    orders in part (`partial`) the row.
-    """
-    partial = mine.filter(pl.col("acceptance") == "partial").select("file", "account", partial=True).unique()
-    rows = sweep.rows.join(partial, on=["file", "account"], how="left", maintain_order="left")
-    rows = rows.with_columns(pl.col("partial").fill_null(value=False))
-    return rows.with_columns(unit=pl.when("partial").then("line").otherwise(pl.col("line").first().over("order")))
-
-
-def _rejected_groups(rows: pl.DataFrame, found: pl.DataFrame, faults: pl.DataFrame) -> pl.Series:
-    """Units that have a finding, or lie in a file that is refused as a whole."""
-    refused = pl.col("line").is_in(found["line"].implode()) | pl.col("file").is_in(faults["file"].implode())
-    return rows.filter(refused)["unit"].unique()
-
-
-def _target_cards(rows: pl.DataFrame, codes: pl.DataFrame, registry: Registry) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The cards that rows take, by code or by Order ID (`line`, `code`), and findings about them."""
-    takes = ~pl.col("action").is_in(actions.issuing())
-    by_order = rows.filter(takes & pl.col("target").is_not_null()).select("line", "action", "account", "target")
-    under = registry.cards_under(by_order.select("account", order_id="target"))
-    targeted = by_order.join(under, left_on=["account", "target"], right_on=["account", "order_id"], how="left")
-    asked = pl.concat([codes.filter(takes).select("line", "action", "account", "code"),
-                       targeted.drop_nulls("code").select("line", "action", "account", "code")])  # fmt: skip
-    nothing = findings.rule(targeted.filter(pl.col("code").is_null()), ALWAYS, "CARD_UNKNOWN", "target")
-    found = pl.concat([registry_rules.card_findings(asked.sort("line"), registry.cards(asked["code"])), nothing])
-    return asked.select("line", "code"), found
-
-
-def _allocate_codes(
-    good: pl.DataFrame, asked: pl.DataFrame, burnt: pl.DataFrame, registry: Registry, runtime: Runtime
-) -> pl.DataFrame:
-    """The new codes of the orders that are placed: `order`, `code`."""
-    chosen = asked.join(good.select("line"), on="line", how="semi").select("order", "code")
-    of = good.select("line", "order")
-    gone = pl.concat([burnt["code"], chosen["code"]])
-    dialled = (
-        allocation.draw_pins(registry_rules.pin_demands(good), gone, runtime.random_bytes)
-        .join(of, on="line")
-        .select("order", "code")
-    )
+def _allocate(good: pl.DataFrame, asked: pl.DataFrame, facts: Facts, random_bytes: RandomBytes) -> pl.DataFrame:
+    """The new codes of the accepted orders: `order`, `code`."""
+    of_rows = good.select("row_id", "order")
+    chosen = asked.join(of_rows, on="row_id", how="semi", maintain_order="left").select("order", "code")
+    gone = pl.concat([facts.btn_codes["code"], chosen["code"], facts.unused])
+    pins = draw_pins(registry_rules.pin_demands(good), gone, random_bytes).join(of_rows, on="row_id", maintain_order="left")
     wanted = good.filter(pl.col("code_type") == RANDOM).select("order", quantity=pl.col("quantity").cast(pl.Int64))
     each = wanted.select(pl.col("order").repeat_by("quantity")).explode("order", empty_as_null=False)
-    drawn = allocation.draw_codes(
-        len(each), registry.existing_codes, pl.concat([chosen, dialled])["code"], runtime.random_bytes
-    )
-    return pl.concat([chosen, dialled, each.with_columns(code=drawn)])
+    return pl.concat([chosen, pins.select("order", "code"), each.with_columns(code=facts.unused.head(len(each)))])
 
 
 def _order_decisions(
-    found: pl.DataFrame, already: pl.DataFrame, good: pl.DataFrame, issued: pl.DataFrame, touches: pl.DataFrame
+    orders: pl.DataFrame, duplicates: pl.DataFrame, good: pl.DataFrame, issued: pl.DataFrame, taken: pl.DataFrame
 ) -> pl.DataFrame:
-    """The orders with their `fate`; `rows` and `cards` count what is placed of them."""
-    placed = good.group_by("order").agg(pl.len().cast(pl.Int64).alias("placed"))
-    counts = pl.concat([issued, touches]).group_by("order").agg(pl.len().cast(pl.Int64).alias("cards"))
-    before = already.group_by("order").agg(before=pl.len().cast(pl.Int64))
-    told = found.join(before, on="order", how="left", maintain_order="left")
-    told = told.join(placed, on="order", how="left", maintain_order="left")
-    told = told.join(counts, on="order", how="left", maintain_order="left")
-    fate = pl.when(pl.col("before") == pl.col("rows")).then(pl.lit("already")).when(pl.col("placed") > 0).then(pl.lit("placed"))
-    return told.with_columns(fate=fate.otherwise(pl.lit("rejected")), rows=pl.coalesce("placed", "rows"))
+    """The orders with their `decision`; `rows` and `cards` count what is accepted of them."""
+    accepted = good.group_by("order").agg(pl.len().cast(pl.Int64).alias("accepted"))
+    cards = pl.concat([issued.select("order"), taken.select("order")]).group_by("order").agg(cards=pl.len().cast(pl.Int64))
+    earlier = duplicates.group_by("order").agg(earlier=pl.len().cast(pl.Int64))
+    for counts in (accepted, cards, earlier):
+        orders = orders.join(counts, on="order", how="left", maintain_order="left")
+    decision = (
+        pl.when(pl.col("earlier") == pl.col("rows")).then(pl.lit("duplicate"))
+        .when(pl.col("accepted") > 0).then(pl.lit("accepted")).otherwise(pl.lit("rejected"))
+    )  # fmt: skip
+    return orders.with_columns(decision=decision, rows=pl.coalesce("accepted", "rows")).drop("accepted", "earlier")
 
 
-def _as_written(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
-    """The findings with what stands in the sender's own cell; of several codes in a cell the one that is meant."""
-    cells = found.join(raw.select("line", "row", "file", *NAMES), on="line", maintain_order="left")
-    written = pl.coalesce(
-        *(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit("")
-    )
-    kept = pl.col("reason") == "CELL_CHARACTER"
-    kept |= pl.col("reason") == "CELL_FORMULA"
-    return cells.select("line", "file", "row", "column", "reason", value=pl.when(kept).then("value").otherwise(written))
+def _as_dropped(raw: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
+    """The rejected rows as they were dropped: `file`, `source_row` and the columns of an order file."""
+    rows = raw.join(rejected.select("row_id"), on="row_id", how="semi", maintain_order="left")
+    return rows.select("file", "source_row", pl.col(NAMES).fill_null(""))
+
+
+def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+    """The findings with what stands in the source's own cell: no finding ever shows a value that its source did not write."""
+    cells = found.join(raw.select(*_ROW, *NAMES), on=_ROW, how="left", maintain_order="left")
+    own = pl.coalesce(*(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit(""))
+    kept = (pl.col("source_row") == 0) | pl.col("reason").is_in(["CELL_CHARACTER", "CELL_FORMULA"])
+    by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target").is_not_null()
+    value = pl.when(kept).then("value").when(by_order).then("target").otherwise(own)
+    column = pl.when(by_order).then(pl.lit("target")).otherwise("column")
+    return cells.select(*_ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
+
+
+def _btn_claims(good: pl.DataFrame) -> pl.DataFrame:
+    """The BTNs that accepted orders use: `order`, `btn` (integer), `account`."""
+    rows = good.filter(pl.col("code_type") == BTN4)
+    return rows.select("order", pl.col("btn").cast(pl.Int64), "account").unique(maintain_order=True)
+
+
+def _deferred(batch: Batch, accepted: pl.DataFrame, ingest: IngestBatch, found: pl.DataFrame) -> set[int]:
+    """Files that want what an earlier file of the batch gets: an order ID, a code, a card, or the answer to the same bytes.
+
+    Who came first goes first: a file also waits for an earlier one that waits, and so does one whose findings may
+    follow from it.
+    """
+    of_orders = accepted.select("order", "file")
+    keys = [
+        batch.digests,
+        accepted.select("file", key=pl.concat_str(pl.lit("order "), "account", pl.lit(" "), "order_ref")),
+        _keys(ingest.codes.join(of_orders, on="order"), "code"),
+        _keys(ingest.card_actions.join(of_orders, on="order"), "code"),
+    ]
+    late: set[int] = set()
+    for frame in keys:
+        several = frame.filter(pl.col("key").is_duplicated())
+        late |= set(several.filter(pl.col("file") > pl.col("file").min().over("key"))["file"])
+    btns = ingest.btns.join(of_orders, on="order").sort("file", "order", maintain_order=True)
+    late |= set(btns.filter(pl.col("account") != pl.col("account").first().over("btn"))["file"])
+    if late:
+        dependent = found.filter(pl.col("reason").is_in(_DEPENDENT) & (pl.col("file") > min(late)))
+        late |= set(dependent["file"])
+    return late
+
+
+def _keys(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    return frame.select("file", key=pl.col(name))
+
+
+def _events(batch: Batch, found: pl.DataFrame, at: str) -> pl.DataFrame:
+    """A row a file, as the registry keeps it. A file that is refused as a whole may be dropped again."""
+    refused = set(whole_files(found)["file"])
+    events = [
+        {"file": file.number, "answers": file.original_event, "kind": "orders", "sender": file.copy.file.source,
+         "digest": file.copy.digest, "name": display_name(file.copy.file.path.name), "at": at, "rows": len(file.table.rows),
+         "notes": "\n".join(file.table.notes), "readable": int(file.original_event > 0 or file.number not in refused)}
+        for file in batch.files
+    ]  # fmt: skip
+    return pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32))
+
+
+def _usage(batch: Batch) -> pl.DataFrame:
+    """What each file costs its source: `file`, `bytes`, `parse_ms`."""
+    rows = [(file.number, file.copy.size, round(file.table.parse_seconds * 1000)) for file in batch.files]
+    return pl.DataFrame(rows, {"file": pl.UInt32, "bytes": pl.Int64, "parse_ms": pl.Int64}, orient="row")
 
 
 def all_findings(decision: Decision) -> pl.DataFrame:
-    """All that is wrong, as the registry keeps it: `file`, `row` (0: the whole file), `column_name`, `reason`, `value`."""
-    about_files = decision.faults.select("file", "reason", "value", row=pl.lit(0), column_name=pl.lit(""))
-    about_rows = decision.findings.select("file", "reason", "value", "row", column_name="column")
-    return pl.concat([about_files, about_rows], how="vertical_relaxed")
-
-
-def ingest_batch(files: list[OrderFile], decision: Decision, runtime: Runtime) -> IngestBatch:
-    """What the registry is to enter for the files; nothing but the event of one that was answered before."""
-    found, findings = decision.orders, all_findings(decision)
-    unreadable = set(findings.filter(pl.col("row") == 0)["file"])
-    at = runtime.timestamp()
-    events = [
-        {"file": file.number, "answers": file.answers, "kind": "orders", "sender": file.drop.source, "digest": file.digest,
-         "name": inbox.display_name(file.drop.path.name), "at": at, "rows": len(file.table.rows),
-         "notes": "\n".join(file.table.notes), "readable": int(file.answers > 0 or file.number not in unreadable)}
-        for file in files
-    ]  # fmt: skip
-    placed = IngestBatch(
-        pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32)),
-        found.filter(pl.col("fate") == "placed").with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
-        decision.codes,
-        decision.card_actions,
-        decision.row_keys,
-        decision.duplicate_orders,
-        decision.taken_code_attempts,
-        decision.rejected.with_columns(pl.col(NAMES).fill_null("")).drop("line"),
-        findings,
-    )
-    return placed.of({file.number for file in files if not file.answers})._replace(events=placed.events)
+    """Everything that is wrong, see `schemas.findings`."""
+    return decision.ingest.findings

@@ -1,79 +1,145 @@
-"""Load order files into memory, in portions."""
+"""Load order files into memory: a private copy of each, then its table, in portions that are decided together."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from pipelines.common.durable_files import thread_pool
-from pipelines.intake import inbox
+from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.settings import Settings
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.reader import Parser, Table, read
+from pipelines.intake.private_copy import PrivateCopy, Spool
+from pipelines.intake.reader import Parser, Table, read, rejected_file
+from pipelines.orders.batch import OrderFile
+from pipelines.registry import limits
 from pipelines.registry.store import Registry
 from pipelines.run import Run
 from schemas import orders
 from schemas.orders import NAMES
 
-_BATCH_BYTES: Final = 256 << 20
+_PORTION_FILES: Final = 1_000
+_PORTION_BYTES: Final = 256 << 20
+"""So many bytes of parsed tables are decided together."""
+_COPIED_FILES, _COPIED_BYTES = 128, 128 << 20
+"""So much is copied ahead of being parsed."""
+_STRIKES: Final = 2
+"""A file that was alone in hand when so many runs died is set aside."""
+_PORTION_SECONDS: Final = 5
+"""Parsing goes on no longer than this before what is parsed is answered: a slow file keeps no other waiting."""
 
 
-class OrderFile(NamedTuple):
-    """A file of the sweep: its number there, where it lies, what it holds, and the event that answered it before."""
+class Portion(NamedTuple):
+    """Some loaded files; errors of files that could not be opened, which stay where they are; and every file that this
+    run need not look at again.
+    """
 
-    number: int
-    drop: InboxFile
-    digest: str
-    table: Table
-    answers: int = 0
+    files: list[OrderFile]
+    failures: list[CardsError]
+    done: set[InboxFile]
 
 
-def portions(drops: list[InboxFile]) -> Iterator[list[InboxFile]]:
-    """The files in portions that fit into memory together."""
-    batch: list[InboxFile] = []
+def load_portion(files: list[InboxFile], parser: Parser, spool: Spool, run: Run) -> Portion:
+    """Load as many of the files, in their order, as are decided together.
+
+    Files that were answered before are not parsed again. A file that has vanished, or that another worker is answering,
+    is left out.
+    """
+    portion = Portion([], [], set())
+    begun = time.monotonic()
     size = 0
-    for drop in drops:
-        if batch and size + drop.size > _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-        batch.append(drop)
-        size += drop.size
-    if batch:
-        yield batch
+
+    def is_full() -> bool:
+        return size > _PORTION_BYTES or time.monotonic() - begun > _PORTION_SECONDS
+
+    for copies in _copied(files[:_PORTION_FILES], spool, run.settings.max_file_mb << 20, portion):
+        spool.hold(copies)
+        for file in _parsed(copies, parser, run, is_full, portion):
+            portion.files.append(file._replace(number=len(portion.files)))
+            size += int(file.table.rows.estimated_size())
+            run.runtime.checkpoint("read")
+            run.runtime.progress("reading", len(portion.files), len(files))
+        if is_full():
+            break
+    return portion
 
 
-def load_files(drops: list[InboxFile], parser: Parser, run: Run) -> list[OrderFile]:
-    """The files with what they hold; those that were answered before are not read again."""
-    settings, registry, runtime = run
-    contents = {drop: inbox.read_content(drop, settings.max_file_mb << 20) for drop in drops}
-    digests = {drop: inbox.sha256_of(content) for drop, content in contents.items() if content is not None}
-    seen = original_events([(drop.source, digest) for drop, digest in digests.items()], registry)
+def _copied(files: list[InboxFile], spool: Spool, most: int, portion: Portion) -> Iterator[list[PrivateCopy]]:
+    """Private copies of the files, some at a time."""
+    copies: list[PrivateCopy] = []
+    for file in files:
+        try:
+            copy = spool.take(file, most)
+        except OSError as error:  # one file without rights keeps no other from being answered
+            portion.failures.append(to_cards_error(error))
+            copy = None
+        if copy:
+            copies.append(copy)
+        else:
+            portion.done.add(file)
+        if len(copies) >= _COPIED_FILES or sum(one.size for one in copies) >= _COPIED_BYTES:
+            yield copies
+            copies = []
+    if copies:
+        yield copies
 
-    def table(drop: InboxFile) -> Table:
-        content = contents.pop(drop)  # no longer held than it is needed: it may be large
-        before = (drop.source, digests[drop]) in seen
-        return EMPTY_TABLE if before else read(content or b"", parser, settings, NAMES, orders.BY_HEADER)
 
-    files: list[OrderFile] = []
+def _parsed(
+    copies: list[PrivateCopy], parser: Parser, run: Run, is_full: Callable[[], bool], portion: Portion
+) -> Iterator[OrderFile]:
+    """The copies with their tables; once the portion is full no more are begun."""
+    originals = original_events([(copy.file.source, copy.digest) for copy in copies], run.registry)
+    strikes = limits.strikes_of(run.registry, [(copy.file.source, copy.digest) for copy in copies])
     with thread_pool() as pool:  # while the child parses a file another becomes a frame
-        tables = pool.map(table, digests)
-        for done, (drop, digest) in enumerate(digests.items()):
-            runtime.progress("reading", done, len(digests))
-            before = seen.get((drop.source, digest), {"answered": 1, "answers": 0})
-            read_table = next(tables)
-            if before["answered"]:  # else another worker is at it
-                files.append(OrderFile(len(files), drop, digest, read_table, before["answers"]))
-                runtime.checkpoint("read")
-    runtime.progress("reading", len(digests), len(digests))
-    return files
+        tables: list[tuple[OrderFile, Future[Table]]] = []
+        for copy in copies:
+            key = (copy.file.source, copy.digest)
+            earlier = originals.get(key, {"answered": 1, "answers": 0})
+            file = OrderFile(0, copy, UNREAD, int(earlier["answers"]), suspect=key in strikes)
+            if not earlier["answered"]:  # another worker is at it
+                portion.done.add(copy.file)
+            elif file.original_event:
+                tables.append((file, pool.submit(lambda: UNREAD)))
+            elif strikes.get(key, 0) >= _STRIKES:
+                tables.append((file, pool.submit(lambda: SET_ASIDE)))
+            else:
+                tables.append((file, pool.submit(_read, copy, parser, run.settings)))
+        for file, future in tables:
+            if not (is_full() and future.cancel()):
+                portion.done.add(file.copy.file)
+                yield file._replace(table=future.result())
+
+
+def load_file(file: InboxFile, parser: Parser, spool: Spool, settings: Settings) -> OrderFile:
+    """Load one file that lies anywhere. Raises CardsError when it can't be read."""
+    copy = spool.take(file, settings.max_file_mb << 20)
+    if copy is None:
+        raise CardsError(f"{file.path} changed while it was read. Try again.")
+    return OrderFile(0, copy, _read(copy, parser, settings))
+
+
+def _read(copy: PrivateCopy, parser: Parser, settings: Settings) -> Table:
+    limit = settings.max_file_mb
+    if copy.size > limit << 20:
+        return rejected_file(NAMES, "FILE_TOO_LARGE", f"more than {limit} MB; the file was not kept")
+    return read(copy.content(), parser, settings, NAMES, orders.BY_HEADER)
 
 
 def original_events(files: list[tuple[str, str]], registry: Registry) -> dict[tuple[str, str], dict[str, Any]]:
-    """The latest events of files (sender and digest) of which the same bytes came before."""
-    asked = pl.DataFrame(files, ["sender", "digest"], orient="row")
+    """The latest events that answered the same bytes for the same source, by source and digest."""
+    asked = pl.DataFrame(files, {"sender": pl.String, "digest": pl.String}, orient="row")
     return {(one["sender"], one["digest"]): one for one in registry.original_events(asked).iter_rows(named=True)}
 
 
-EMPTY_TABLE: Final = Table(
-    pl.DataFrame(schema={"row": pl.UInt32, **dict.fromkeys(NAMES, pl.String)}), [], [],
-    pl.DataFrame(schema={"row": pl.UInt32, "column": pl.String, "reason": pl.String, "value": pl.String}), [],
-)  # fmt: skip
+def with_original_events(files: list[OrderFile], registry: Registry) -> list[OrderFile]:
+    """The files with the event that answered the same bytes meanwhile: an earlier file's, or another worker's."""
+    originals = original_events([(file.copy.file.source, file.copy.digest) for file in files], registry)
+    events = [originals.get((file.copy.file.source, file.copy.digest), {"answers": 0})["answers"] for file in files]
+    return [file._replace(original_event=int(event)) for file, event in zip(files, events, strict=True)]
+
+
+SET_ASIDE: Final = rejected_file(NAMES, "FILE_SET_ASIDE", "")
+UNREAD: Final = rejected_file(NAMES, "", "")._replace(findings=rejected_file(NAMES, "", "").findings.clear())
+"""The table of a file that is not read, because the same bytes were answered before."""

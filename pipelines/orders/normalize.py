@@ -56,26 +56,25 @@ def _inferred() -> pl.Expr:
 
 
 def group_orders(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The orders of the sweep, and the rows with the number of their `order`.
+    """The orders of the batch, and the rows with the number of their `order`.
 
     An order is all rows of a file with one customer account and Customer Order ID; a row that lacks one of them is
-    an order by itself. Its fields are those of its first row; `first` is its first line, `rows` counts them, and
-    `content` tells orders of other content apart.
+    an order by itself. Its fields are those of its first row, `rows` counts its rows, and `content` is a digest of all
+    that it asks for.
     """
     keys = ["file", "account", "order_ref", "loose"]
-    rows = rows.with_columns(pl.when(pl.any_horizontal(pl.col(keys[1:3]).is_null())).then("line").alias("loose"))
+    rows = rows.with_columns(pl.when(pl.any_horizontal(pl.col(keys[1:3]).is_null())).then("row_id").alias("loose"))
     found = rows.group_by(keys, maintain_order=True).agg(
-        pl.col("line").first().alias("first"),
         pl.col(*(name for name in ORDER_FIELDS if name != "comments")).first(),
         pl.col("comments").drop_nulls().first(),
         pl.len().cast(pl.Int64).alias("rows"),
-        _order_content().alias("wanted"),
+        _order_content().alias("order_content"),
     )
     found = found.with_row_index("order")
     rows = rows.join(found.select("order", *keys), on=keys, nulls_equal=True, how="left", maintain_order="left")
-    content = pl.concat_str(pl.col(*ORDER_FIELDS, "wanted").fill_null(""), separator="\x1f")
+    content = pl.concat_str(pl.col(*ORDER_FIELDS, "order_content").fill_null(""), separator="\x1f")
     found = found.with_columns(content=content.map_elements(_digest, pl.String))
-    return found.drop("wanted", "loose"), rows.drop("loose")
+    return found.drop("order_content", "loose"), rows.drop("loose")
 
 
 def _order_content() -> pl.Expr:
@@ -98,12 +97,12 @@ def _digest(text: str) -> str:
 
 
 def list_codes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The codes that rows name, one a row with `line`, `order`, `code` (text), and findings about their format."""
+    """The valid codes that rows name (`row_id`, `order`, `file`, `code` as an integer), and findings about the others."""
     named = (
         rows.filter(is_filled("code"))
-        .select("line", "order", "file", pl.col("code").str.extract_all(CODES_IN_CELL))
+        .select("row_id", "order", "file", "source_row", pl.col("code").str.extract_all(CODES_IN_CELL))
         .explode("code", empty_as_null=True)
     )
-    # a good code beside a bad one stays, so that what else is wrong with the row is told at once
-    good = named.filter(is_code(pl.col("code"))).with_columns(pl.col("code").cast(pl.Int64))
-    return good, split(named.with_columns(pl.col("code").fill_null("")), CODES)[1]
+    # a valid code beside an invalid one stays, so that everything that is wrong with the row is found at once
+    valid = named.filter(is_code(pl.col("code"))).with_columns(pl.col("code").cast(pl.Int64))
+    return valid, split(named.with_columns(pl.col("code").fill_null("")), CODES)[1]

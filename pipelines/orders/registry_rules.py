@@ -1,135 +1,129 @@
-"""Rules that need the catalogue and the registry."""
+"""Rules that need the catalogue and the registry, told on frames of facts. None of them asks the registry itself."""
 
 import polars as pl
 
-from pipelines.codes.capacity import PINS, first_come, free_pins
+from pipelines.codes.capacity import FEWEST_PINS, PINS, first_come, free_pins
 from schemas import actions
 from schemas.codes import STATES, has_forbidden_sequence
-from schemas.findings import rule
-from schemas.orders import BTN4
-
-_FEWEST_PINS = 5_000
-"""No BTN without a run has fewer valid PINs than this (a test looks at every way in which a BTN can end)."""
+from schemas.findings import NO_FINDINGS, violations
+from schemas.orders import BTN4, TELEPHONE
 
 _LISTED_CARDS = 20
 """So many cards of a row are named for a reason; an Order ID can stand for any number of them."""
-
-_WELL_FORMED = pl.col("account").str.contains(r"^[0-9]{8}$").fill_null(value=False)
-_TELEPHONE = r"^[2-9][0-9]{2}[2-9][0-9]{6}$"
+_NEVER = pl.lit(value=False)
 
 
-def accounts_by_file(accounts: pl.DataFrame, senders: pl.DataFrame) -> pl.DataFrame:
-    """The accounts each file may order on: `file`, `account`, `product`, `acceptance`. The house may use all.
+def catalogue_findings(rows: pl.DataFrame, accounts: pl.DataFrame, access_numbers: pl.DataFrame) -> pl.DataFrame:
+    """Findings about products and access numbers of rows on accounts of their own.
 
-    `senders`: `file`, `sender`, `house` (whether the sender is the house).
+    `accounts`: `file`, `account`, `product`; `access_numbers`: `access_number`, `account` (empty: for everyone).
     """
-    own = senders.filter(~pl.col("house")).join(accounts, left_on="sender", right_on="reseller")
-    house = senders.filter("house").join(accounts, how="cross")
-    return pl.concat([frame.select("file", "account", "product", "acceptance") for frame in (own, house)])
-
-
-def catalogue(rows: pl.DataFrame, accounts: pl.DataFrame, access_numbers: pl.DataFrame) -> pl.DataFrame:
-    """Findings about accounts and access numbers. `accounts` as `of_senders` gives them.
-
-    What belongs to somebody else gets the same answer as what does not exist, and an account that is not the
-    sender's gets no further answer about its products and access numbers.
-    """
-    known = rows.select("line", "file", "account", "product", "access_number").filter(_WELL_FORMED)
-    stranger = known.join(accounts, on=["file", "account"], how="anti")
-    mine = known.join(accounts, on=["file", "account"], how="semi")
-    product = mine.filter(pl.col("product").is_not_null()).join(accounts, on=["file", "account", "product"], how="anti")
-    access = mine.filter(pl.col("access_number").str.contains(_TELEPHONE).fill_null(value=False))
+    cells = rows.select("file", "source_row", "account", "product", "access_number")
+    product = cells.filter(pl.col("product").is_not_null()).join(accounts, on=["file", "account", "product"], how="anti")
+    access = cells.filter(pl.col("access_number").str.contains(TELEPHONE).fill_null(value=False))
     for_all = access_numbers.filter(pl.col("account") == "")
     special = access_numbers.filter(pl.col("account") != "")
     access = access.join(for_all, on="access_number", how="anti").join(special, on=["access_number", "account"], how="anti")
-    always = pl.lit(value=True)
     return pl.concat(
         [
-            rule(stranger, always, "ACCOUNT_UNKNOWN", "account"),
-            rule(product, always, "PRODUCT_UNKNOWN", "product"),
-            rule(access, always, "ACCESS_NOT_OFFERED", "access_number"),
+            violations(product, _NEVER, "PRODUCT_UNKNOWN", "product"),
+            violations(access, _NEVER, "ACCESS_NOT_OFFERED", "access_number"),
         ]
     )
 
 
-def taken_codes(codes: pl.DataFrame, taken: pl.Series) -> pl.DataFrame:
-    """CODE_TAKEN findings for asked codes (`line`, `code`)."""
-    return _about(codes.filter(pl.col("code").is_in(taken.implode())), "CODE_TAKEN")
+def card_findings(named: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
+    """Findings about the cards that orders name.
 
-
-def taken_code_attempts(
-    asked: pl.DataFrame, taken: pl.Series, senders: pl.DataFrame, before: pl.DataFrame, most: int
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """How many taken codes each file asks for (`file`, `codes`), and FILE_HELD faults of files whose sender has asked for
-    more than `most` of them: a reseller learns no more than that of what others have.
-
-    `asked`: `file`, `code`; `senders`: `file`, `sender`, `house`; `before`: `sender`, `codes` of earlier files.
+    `named`: `file`, `source_row`, `row_id`, `action`, `account`, `code`; `cards`: `account`, `code`, `state` and `awaited`
+    (whether an order for the card waits for the network). Somebody else's card and no card at all get the same answer.
     """
-    counted = asked.group_by("file").agg(codes=pl.col("code").is_in(taken.implode()).sum().cast(pl.Int64)).sort("file")
-    counted = counted.join(senders.filter(~pl.col("house")), on="file", maintain_order="left")
-    counted = counted.join(before.rename({"codes": "before"}), on="sender", how="left", maintain_order="left")
-    total = pl.col("before").fill_null(0) + pl.col("codes").cum_sum().over("sender")
-    held = counted.filter(total > most)
-    words = pl.lit("more taken codes were asked for than may be in a day")
-    return counted.filter(pl.col("codes") > 0).select("file", "codes"), held.select(
-        "file", reason=pl.lit("FILE_HELD"), value=words
-    )
-
-
-def _about(codes: pl.DataFrame, reason: str) -> pl.DataFrame:
-    text = pl.col("code").cast(pl.String)
-    return codes.select("line", column=pl.lit("code"), reason=pl.lit(reason), value=text)
-
-
-def card_findings(asked: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Findings about cards that orders take.
-
-    `asked`: `line`, `action`, `account`, `code`; `known`: `code`, `account` (whose the card is), `state` and
-    `awaited` (whether an order for it is). Somebody else's card and no card at all get the same answer.
-    """
-    found = asked.join(known, on=["code", "account"], how="left", maintain_order="left")
+    found = named.join(cards, on=["account", "code"], how="left", maintain_order="left")
     state = pl.col("state").replace_strict(dict(enumerate(STATES)), default=None, return_dtype=pl.String)
     allowed = pl.any_horizontal(
         *((pl.col("action") == name) & state.is_in(action.cards_in) for name, action in actions.ACTIONS.items())
     )
-    unknown = pl.col("state").is_null()
-    gone = state == "disconnected"
-    late = ~allowed | pl.col("awaited") | ~pl.col("code").is_first_distinct()
+    known, gone = pl.col("state").is_not_null(), (state == "disconnected").fill_null(value=False)
+    each = [
+        violations(found, known, "CARD_UNKNOWN", "code"),
+        violations(found, ~gone, "CARD_DISCONNECTED", "code"),
+        violations(found.filter(known & ~gone), allowed & ~pl.col("awaited"), "CARD_NOT_READY", "code"),
+    ]
+    return _few(pl.concat(each))
+
+
+def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
+    """CARD_NOT_READY findings: cards that an earlier order of the batch takes. `named` as above, of valid orders alone."""
+    several = named.filter(pl.col("code").is_duplicated())
+    return _few(violations(several, pl.col("code").is_first_distinct(), "CARD_NOT_READY", "code"))
+
+
+def _few(found: pl.DataFrame) -> pl.DataFrame:
+    return found.filter(pl.int_range(pl.len()).over("file", "source_row", "reason") < _LISTED_CARDS)
+
+
+def quota_findings(rows: pl.DataFrame, codes: pl.DataFrame, usage: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """QUOTA_EXCEEDED findings: orders with which a source would pass its codes of a day.
+
+    `rows` of valid orders, with `source` and `acceptance_group`; `codes`: `row_id`, `code` that they name; `usage`:
+    `source`, `codes` of today. A group that asks for more than is left by itself leaves room for others.
+    """
+    named = codes.group_by("row_id").agg(named=pl.len().cast(pl.Int64))
+    wanted = pl.col("quantity").cast(pl.Int64, strict=False).fill_null(0) + pl.col("named").fill_null(0)
+    issuing = rows.filter(pl.col("action").is_in(actions.issuing())).join(named, on="row_id", how="left", maintain_order="left")
+    groups = issuing.group_by("source", "acceptance_group", maintain_order=True).agg(wanted=wanted.sum())
+    groups = groups.join(usage, on="source", how="left", maintain_order="left")
+    groups = groups.with_columns(left=limit - pl.col("codes").fill_null(0))
+    fits = groups.filter(pl.col("wanted") <= pl.col("left"))
+    fits = fits.filter(pl.col("wanted").cum_sum().over("source") <= pl.col("left"))
+    if len(fits) == len(groups):
+        return NO_FINDINGS
+    late = issuing.join(fits, on="acceptance_group", how="anti", maintain_order="left")
+    drawn = pl.col("quantity").is_not_null()
     return pl.concat(
         [
-            _about(found.filter(unknown), "CARD_UNKNOWN"),
-            _about(found.filter(~unknown & gone), "CARD_DISCONNECTED"),
-            _about(found.filter(~unknown & ~gone & late), "CARD_NOT_READY"),
+            violations(late.filter(drawn), _NEVER, "QUOTA_EXCEEDED", "quantity"),
+            violations(late.filter(~drawn), _NEVER, "QUOTA_EXCEEDED", "code"),
         ]
-    ).filter(pl.int_range(pl.len()).over("line", "reason") < _LISTED_CARDS)
+    )
 
 
-def btn_findings(rows: pl.DataFrame, codes: pl.DataFrame, burnt: pl.DataFrame, bad: pl.Series) -> pl.DataFrame:
-    """BTN_EXHAUSTED (and CODE_TAKEN) findings: BTNs that are asked for more PINs than they have free.
+def pin_findings(rows: pl.DataFrame, codes: pl.DataFrame, used: pl.DataFrame, fill: float) -> pl.DataFrame:
+    """BTN_EXHAUSTED (and CODE_TAKEN) findings: valid orders that come too late for the PINs of their BTN.
 
-    `rows` with `unit` (what is placed whole or not at all); `codes`: `line`, `code` that are asked for, which take a
-    PIN too where they begin with such a BTN; `burnt`: `btn`, `code`; `bad`: units with other findings.
+    `rows` of valid orders, with `acceptance_group`; `codes`: `row_id`, `code` that they ask for, which take a PIN too
+    where they begin with such a BTN; `used`: `btn`, `code`; `fill`: the share of a BTN's PINs that may be in use.
     """
-    asked = pl.concat([pin_demands(rows), codes.join(rows.select("line", "unit"), on="line").select(
-        "unit", "line", btn=pl.col("code") // PINS, quantity=pl.lit(1, pl.Int64))])  # fmt: skip
+    asked = pl.concat([pin_demands(rows).select("row_id", "btn", "quantity"), codes.select(
+        "row_id", btn=pl.col("code") // PINS, quantity=pl.lit(1, pl.Int64))])  # fmt: skip
     asked = asked.join(pin_demands(rows).select("btn").unique(), on="btn", how="semi")
-    gone = burnt.group_by("btn").agg(gone=pl.len().cast(pl.Int64))
+    gone = used.group_by("btn").agg(gone=pl.len().cast(pl.Int64))
     total = asked.group_by("btn").agg(pl.col("quantity").sum()).join(gone, on="btn", how="left")
-    close = total.filter(pl.col("quantity") + pl.col("gone").fill_null(0) > _FEWEST_PINS)
-    free = free_pins(close["btn"], burnt["code"]).join(total, on="btn")
+    close = total.filter(pl.col("quantity") + pl.col("gone").fill_null(0) > FEWEST_PINS * fill)
+    free = free_pins(close["btn"], used["code"], fill).join(total, on="btn")
     scarce = free.filter(pl.col("quantity") > pl.col("free"))
-    claims = asked.join(scarce.select("btn"), on="btn", how="semi").sort("line")
-    claims = claims.with_columns(good=~pl.col("unit").is_in(bad.implode()))
-    late = first_come(claims, dict(scarce.select("btn", "free").iter_rows()))
-    after = rows.filter(pl.col("line").is_in(late))
+    if scarce.is_empty():
+        return NO_FINDINGS
+    claims = asked.join(scarce.select("btn", "free"), on="btn", maintain_order="left").join(
+        rows.select("row_id", "acceptance_group"), on="row_id", maintain_order="left"
+    )
+    never = claims.filter(pl.col("quantity") > pl.col("free"))  # most of a flood; the loop in first_come is for the rest
+    open_claims = claims.join(never, on="acceptance_group", how="anti").sort("acceptance_group", "row_id")
+    late = first_come(open_claims, dict(scarce.select("btn", "free").iter_rows()))
+    after = rows.filter(pl.col("row_id").is_in(late) | pl.col("row_id").is_in(never["row_id"].implode()))
     drawn = pl.col("code_type") == BTN4
-    return pl.concat([rule(after, drawn, "BTN_EXHAUSTED", "btn"), rule(after, ~drawn, "CODE_TAKEN", "code")])
+    return pl.concat(
+        [
+            violations(after.filter(drawn), _NEVER, "BTN_EXHAUSTED", "btn"),
+            violations(after.filter(~drawn), _NEVER, "CODE_TAKEN", "code"),
+        ]
+    )
 
 
 def pin_demands(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows that ask for PINs of a BTN that can have some: `unit`, `line`, `btn` and `quantity` (integers)."""
+    """Rows that ask for PINs of a BTN that can have some: `row_id`, `btn` and `quantity` (integers)."""
     well = rows.filter(
-        (pl.col("code_type") == BTN4) & pl.col("btn").str.contains(_TELEPHONE) & ~has_forbidden_sequence(pl.col("btn"))
+        (pl.col("code_type") == BTN4) & pl.col("btn").str.contains(TELEPHONE) & ~has_forbidden_sequence(pl.col("btn"))
         & pl.col("quantity").str.contains(r"^[1-9][0-9]{0,7}$")
     )  # fmt: skip
-    return well.select("unit", "line", pl.col("btn", "quantity").cast(pl.Int64))
+    return well.select("row_id", pl.col("btn", "quantity").cast(pl.Int64))

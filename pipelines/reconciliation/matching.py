@@ -7,37 +7,26 @@ from pipelines.registry import reconciliation
 from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import ReportMatch
 from pipelines.registry.store import Registry
-from schemas import actions, findings, network
+from schemas import actions, network
+from schemas.findings import NO_FINDINGS, split
 from schemas.orders import NAMES
 
 
 def validate_report(table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of a report (`order_id`, `code`), and findings: `row` (0: the whole file), `column_name`, `reason`,
-    `value`.
-    """
-    lacking = (
-        missing_columns(table, {column.name: column.header for column in network.COLUMNS})
-        if table.titles
-        else table.faults.clear()
-    )
-    faults = pl.concat([table.faults, lacking])
-    lines = table.rows.with_row_index("line")
-    _, found = findings.split(lines, network.REPORT)
-    of_rows = found.join(lines.select("line", "row"), on="line", maintain_order="left").select(
-        "row", "column", "reason", "value"
-    )
-    every = pl.concat([faults, of_rows]).select(
-        pl.col("row").cast(pl.Int64), "reason", pl.col("value").fill_null(""),
-        column_name=pl.col("column").replace({"order_id": "target"}),
-    )  # fmt: skip
-    return lines.select("order_id", "code"), every
+    """The rows of a report (`order_id`, `code`), and findings; see `schemas.findings`."""
+    required = {column.name: column.header for column in network.COLUMNS}
+    missing = missing_columns(table, required) if table.titles else NO_FINDINGS
+    rows = table.rows.with_columns(file=pl.lit(0, pl.UInt32))
+    found = pl.concat([table.findings, missing, split(rows, network.REPORT)[1]])
+    found = found.with_columns(pl.col("column").replace({"order_id": "target"}), pl.col("value").fill_null(""))
+    return rows.select("order_id", "code"), found
 
 
 def as_order_rows(table: Table, found: pl.DataFrame) -> pl.DataFrame:
-    """The rows at fault with the columns under which the registry keeps rejected rows."""
-    rows = table.rows.filter(pl.col("row").is_in(found["row"].implode())).rename({"order_id": "target"})
+    """The rows with findings, with the columns under which the registry keeps rejected rows."""
+    rows = table.rows.filter(pl.col("source_row").is_in(found["source_row"].implode())).rename({"order_id": "target"})
     empty = [pl.lit("").alias(name) for name in NAMES if name not in ("target", "code")]
-    return rows.select("row", pl.col("target", "code").fill_null(""), *empty)
+    return rows.select("source_row", pl.col("target", "code").fill_null(""), *empty)
 
 
 def match_report(rows: pl.DataFrame, registry: Registry) -> ReportMatch:

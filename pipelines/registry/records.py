@@ -48,13 +48,16 @@ class OrderOutcomes(NamedTuple):
 
 
 class IngestBatch(NamedTuple):
-    """What comes of files and is entered in one transaction. `file` is the number of a file in its sweep, and in each
-    frame but `codes`, `touches` and `wishes`, of which those are entered whose `order` is among `orders`.
+    """What comes of order files and is entered in one transaction. `file` is the number of a file in its batch.
 
-    `events`: `name` (of the file), `answers` (the event whose answer the file gets again, else 0) and other fields of
-    EVENT; `orders`: `order` and the fields of ORDER; `codes` and `touches`: `order`, `code`; `wishes`: `order`, `wish`;
-    `repeats`: `order_no`, `rows`; `guesses`: `codes`, the number of taken ones that were asked for; `rejected`: `row`
-    and the columns of an order file; `findings`: `row` (0: the whole file), `column_name`, `reason`, `value`.
+    `events`: a row a file with the fields of an event (`name` is the file's name; `answers` the event that answered the
+    same bytes before, else 0); `orders`: `order`, `file` and the fields of an order; `codes` and `card_actions`: `order`,
+    `code` (new codes, and existing cards that orders take); `row_keys`: `order`, `wish`; `duplicate_orders`: `file`,
+    `order_no`, `rows`; `taken_code_attempts`: `file`, `codes`; `rejected`: `file`, `source_row` and the columns of an
+    order file; `findings`: see `schemas.findings`; `btns`: `order`, `btn`, `account`; `usage`: `file`, `bytes`,
+    `parse_ms`; `held`: `file` of those whose source is put on hold.
+
+    Frames without `file` go by `order`: what belongs to no order among `orders` is not entered.
     """
 
     events: pl.DataFrame
@@ -66,6 +69,9 @@ class IngestBatch(NamedTuple):
     taken_code_attempts: pl.DataFrame
     rejected: pl.DataFrame
     findings: pl.DataFrame
+    btns: pl.DataFrame
+    usage: pl.DataFrame
+    held: pl.DataFrame
 
     def of(self, files: set[int]) -> "IngestBatch":
         """The part of some files."""

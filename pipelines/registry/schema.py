@@ -67,10 +67,16 @@ TABLES: Final = {
     "unexpected": UNEXPECTED,
     "accounts": ACCOUNT,
     "access_numbers": ACCESS,
+    "billing_numbers": pl.Schema({"btn": INT, "account": TEXT}),
+    "btn_owners": pl.Schema({"btn": INT, "account": TEXT}),
+    "holds": pl.Schema({"reseller": TEXT, "at": TEXT, "reason": TEXT}),
+    "usage": pl.Schema({"reseller": TEXT, "day": TEXT, "codes": INT, "files": INT, "bytes": INT, "parse_ms": INT}),
+    "strikes": pl.Schema({"reseller": TEXT, "digest": TEXT, "times": INT, "at": TEXT}),
 }
 KEYS: Final = {
     "events": "event", "orders": "order_no", "codes": "code", "touches": "order_no, code", "moves": "event, code",
-    "rejected": "event, row", "replacements": "code",
+    "rejected": "event, row", "replacements": "code", "billing_numbers": "btn",
+    "btn_owners": "btn", "holds": "reseller", "usage": "reseller, day", "strikes": "reseller, digest",
 }  # fmt: skip
 INDEXES: Final = [
     "CREATE UNIQUE INDEX events_digest ON events (sender, digest) WHERE readable = 1 AND answers = event",

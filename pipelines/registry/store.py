@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
 from pipelines.common.errors import CardsError, ConflictError
+from pipelines.registry import limits
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database, translate_db_errors
 from pipelines.registry.records import IngestBatch, SubmissionRecords
 from pipelines.registry.schema import ACCESS, ACCOUNT, EVENT, INT, ORDER, TABLES, TEXT
@@ -78,17 +79,18 @@ class Registry(Database):
         sql = "SELECT g.btn, c.code, c.state FROM given g JOIN codes c ON c.code BETWEEN g.low AND g.high"
         return self.query_with(given, sql, {"btn": INT, "code": INT, "state": pl.UInt8})
 
-    def cards(self, codes: pl.Series) -> pl.DataFrame:
-        """Those of the codes that were issued here: `code`, `account`, `state`, and `awaited`, whether an order that
-        takes the card waits for the network.
+    def cards(self, named: pl.DataFrame) -> pl.DataFrame:
+        """Those of the cards (`account`, `code`) that belong to that account: both, `state`, and `awaited`, whether an order
+        that takes the card waits for the network.
         """
         sql = (
-            "SELECT c.code, o.account, c.state, (SELECT count(*) FROM touches t WHERE t.code = c.code AND t.done = 0) "
-            "FROM given g JOIN codes c ON c.code = g.code JOIN orders o ON o.order_no = c.order_no"
+            "SELECT o.account, c.code, c.state, (SELECT count(*) FROM touches t WHERE t.code = c.code AND t.done = 0) "
+            "FROM given g JOIN codes c ON c.code = g.code JOIN orders o ON o.order_no = c.order_no AND o.account = g.account"
         )
         found = self.query_with(
-            codes.unique().sort().to_frame("code"), sql, {"code": INT, "account": TEXT, "state": pl.UInt8, "awaited": INT}
-        )
+            named.select("account", "code").unique().sort("code"), sql,
+            {"account": TEXT, "code": INT, "state": pl.UInt8, "awaited": INT},
+        )  # fmt: skip
         return found.with_columns(pl.col("awaited") > 0)
 
     def cards_under(self, ids: pl.DataFrame) -> pl.DataFrame:
@@ -120,27 +122,31 @@ class Registry(Database):
         sql = "SELECT w.order_no, w.wish FROM given g JOIN wishes w ON w.order_no = g.order_no"
         return self.query_with(order_nos.unique().to_frame("order_no"), sql, {"order_no": INT, "wish": TEXT})
 
-    def taken_code_attempts(self, senders: pl.Series) -> pl.DataFrame:
-        """How many taken codes each sender asked for on the worst day since the operator last released it: `sender`,
+    def taken_code_attempts(self, sources: pl.Series, day: str) -> pl.DataFrame:
+        """How many codes that were not free each source asked for on a day, since its last hold was lifted: `source`,
         `codes`.
         """
         sql = (
-            "SELECT s.sender, max(s.codes) FROM (SELECT x.sender, x.day, CAST(sum(x.codes) AS BIGINT) AS codes "
-            "FROM given g JOIN guesses x ON x.sender = g.sender WHERE x.event > coalesce((SELECT max(y.event) "
-            "FROM guesses y WHERE y.sender = x.sender AND y.codes < 0), 0) GROUP BY x.sender, x.day) s GROUP BY s.sender"
+            "SELECT x.sender, CAST(sum(x.codes) AS BIGINT) FROM given g JOIN guesses x ON x.sender = g.sender "
+            "WHERE x.day = $1 AND x.codes > 0 AND x.event > coalesce((SELECT max(y.event) FROM guesses y "
+            "WHERE y.sender = x.sender AND y.codes < 0), 0) GROUP BY x.sender"
         )
-        return self.query_with(senders.unique().to_frame("sender"), sql, {"sender": TEXT, "codes": INT})
+        given = sources.unique().to_frame("sender")
+        if given.is_empty():
+            return pl.DataFrame(schema={"source": TEXT, "codes": INT})
+        with self.temp_table(given):
+            return self.query(sql, {"source": TEXT, "codes": INT}, day)
 
-    def clear_hold(self, sender: str, at: str) -> bool:
-        """Let a sender whose files are held go on; whether any taken codes were counted."""
+    def clear_hold(self, source: str, at: str) -> bool:
+        """Lift the hold on a source; whether it was on hold. Its attempts of today are forgotten."""
         with translate_db_errors(), self.transaction():
-            counted = self.taken_code_attempts(pl.Series("sender", [sender]))
-            event = {"kind": "release", "sender": sender, "digest": "", "file": "", "at": at, "rows": 0, "notes": "",
+            was_held = limits.clear_hold(self, source)
+            event = {"kind": "release", "sender": source, "digest": "", "file": "", "at": at, "rows": 0, "notes": "",
                      "readable": 0}  # fmt: skip
             number = self.enter_event(event)
             self.execute(f"UPDATE events SET answered = 1 WHERE event = {number}")
-            self.append("guesses", pl.DataFrame({"event": number, "sender": sender, "day": at[:10], "codes": -1}))
-        return bool(len(counted))
+            self.append("guesses", pl.DataFrame({"event": number, "sender": source, "day": at[:10], "codes": -1}))
+        return was_held
 
     def original_events(self, files: pl.DataFrame) -> pl.DataFrame:
         """Events that answered one of the given (`sender`, `digest`) before, the latest of each pair."""
@@ -154,76 +160,89 @@ class Registry(Database):
 
     # -- files of orders -----------------------------------------------------------------------------------------------
 
-    def commit(self, placed: "IngestBatch", there: Callable[[int], bool] = lambda _: True) -> dict[int, int]:
-        """Enter files with all that came of them, in one transaction; of each the event's number.
+    def commit(self, batch: IngestBatch, is_there: Callable[[int], bool] = lambda _: True) -> dict[int, int]:
+        """Enter files with all that came of them, in one transaction; the event of each file that was entered.
 
-        `there`: whether a file still lies in the inbox. Who answers a file moves it away before he says so: one that is
+        `is_there`: whether a file still lies in the inbox. Whoever answers a file removes it before saying so: one that is
         there while nobody is about to answer it is nobody's. The others are left out. Raises ConflictError, and enters
-        nothing, when codes, order IDs or files themselves were entered meanwhile.
+        nothing, when codes, order IDs, cards, BTNs or files themselves were entered meanwhile.
         """
         try:
             with self.transaction():
-                busy = self._in_work(placed.events)
-                return self._enter(placed.of({file for file in placed.events["file"] if file not in busy and there(file)}))
+                busy = self._undelivered_files(batch.events)
+                wanted = {file for file in batch.events["file"] if file not in busy and is_there(file)}
+                return self._enter(batch.of(wanted)) if wanted else {}
         except CardsError:
             raise
         except adbc.Error:
-            if files := self._clashing(placed):
+            if files := self._conflicts(batch):
                 raise ConflictError(files) from None
             with translate_db_errors():
                 raise
 
-    def _in_work(self, files: pl.DataFrame) -> set[int]:
-        """The files whose bytes were entered for their sender, by an event whose folder may not be complete."""
+    def _undelivered_files(self, files: pl.DataFrame) -> set[int]:
+        """The files whose bytes were entered for their source, by an event whose folder may not be complete."""
         sql = "SELECT g.file FROM given g JOIN events e ON e.sender = g.sender AND e.digest = g.digest WHERE e.answered = 0"
         return set(self.query_with(files.select(pl.col("file").cast(INT), "sender", "digest"), sql, {"file": INT})["file"])
 
-    def _enter(self, placed: "IngestBatch") -> dict[int, int]:
-        entered = self._enter_events(placed.events.rename({"file": "number", "name": "file"}))
+    def _enter(self, batch: IngestBatch) -> dict[int, int]:
+        entered = self._enter_events(batch.events.rename({"file": "number", "name": "file"}))
         events = entered.select("event", "sender", "at", file="number")
+        orders = self._numbered(batch.orders.sort("order").join(events, on="file", maintain_order="left"))
+        of = orders.select("order", "order_no", "event")
+        day = pl.col("at").str.head(10)
+        self.append("orders", orders)
+        self.append("codes", batch.codes.join(of, on="order").with_columns(state=STATES.index("placed")))
+        self.append("touches", batch.card_actions.join(of, on="order").with_columns(done=0, settled=0))
+        self.append("wishes", batch.row_keys.join(of, on="order"))
+        self.append("guesses", batch.taken_code_attempts.join(events, on="file").with_columns(day=day))
+        self.append("repeats", batch.duplicate_orders.join(events, on="file"))
+        self.append("rejected", batch.rejected.join(events, on="file").rename({"source_row": "row"}))
+        findings = batch.findings.join(events, on="file", maintain_order="left")
+        self.append("findings", findings.rename({"source_row": "row", "column": "column_name"}))
+        limits.claim_btns(self, batch.btns.join(of, on="order").select("btn", "account"))
+        limits.add_usage(self, _usage_by_day(batch, events.with_columns(day=day), orders))
+        for source, at in batch.held.join(events, on="file").select("sender", "at").unique("sender").iter_rows():
+            limits.hold(self, source, at, "taken codes")
+        return dict(events.select("file", "event").iter_rows())
+
+    def _numbered(self, orders: pl.DataFrame) -> pl.DataFrame:
+        """Orders with their number, their place in the account, and their Order ID."""
         first = self.next("orders", "order_no")
         numbers = self.query_with(
-            placed.orders.select("account").unique(),
+            orders.select("account").unique(),
             "SELECT g.account, max(o.number) FROM given g JOIN orders o ON o.account = g.account GROUP BY g.account",
             {"account": TEXT, "last": INT},
         )
-        orders = placed.orders.sort("order").join(events, on="file", maintain_order="left")
         number = pl.col("last").fill_null(0) + pl.col("order").cum_count().over("account")
         orders = orders.join(numbers, on="account", how="left", maintain_order="left").with_columns(
             order_no=pl.int_range(pl.len(), dtype=INT) + first, number=number, awaiting=1, since="at"
         )
-        orders = orders.with_columns(order_id=pl.format("{}-{}", "account", "number"))
-        of = orders.select("order", "order_no", "event")
-        self.append("orders", orders)
-        self.append("codes", placed.codes.join(of, on="order").with_columns(state=STATES.index("placed")))
-        self.append("touches", placed.card_actions.join(of, on="order").with_columns(done=0, settled=0))
-        self.append("wishes", placed.row_keys.join(of, on="order"))
-        self.append("guesses", placed.taken_code_attempts.join(events, on="file").with_columns(day=_DAY))
-        self.append("repeats", placed.duplicate_orders.join(events, on="file"))
-        self.append("rejected", placed.rejected.join(events, on="file"))
-        self.append("findings", placed.findings.join(events, on="file", maintain_order="left"))
-        return dict(events.select("file", "event").iter_rows())
+        return orders.with_columns(order_id=pl.format("{}-{}", "account", "number"))
 
-    def _clashing(self, placed: "IngestBatch") -> set[int]:
+    def _conflicts(self, batch: IngestBatch) -> set[int]:
         """The files that want to enter what is there by now."""
 
         def of(frame: pl.DataFrame) -> pl.DataFrame:
-            return placed.orders.join(frame, on="order", how="semi")
+            return batch.orders.join(frame, on="order", how="semi")
 
-        new = placed.events.filter(pl.col("answers") == 0)
+        new = batch.events.filter(pl.col("answers") == 0)
+        owners = limits.btn_owners(self, batch.btns["btn"]).rename({"account": "owner"})
+        foreign = batch.btns.join(owners, on="btn").filter(pl.col("account") != pl.col("owner"))
         files = [
             new.join(self.original_events(new), on=["sender", "digest"], how="semi"),
-            placed.orders.join(self.orders_of(placed.orders), on=["account", "order_ref"], how="semi"),
-            of(placed.codes.filter(pl.col("code").is_in(self.existing_codes(placed.codes["code"]).implode()))),
-            of(placed.card_actions.filter(pl.col("code").is_in(self.pending_cards(placed.card_actions["code"]).implode()))),
+            batch.orders.join(self.orders_of(batch.orders), on=["account", "order_ref"], how="semi"),
+            of(batch.codes.filter(pl.col("code").is_in(self.existing_codes(batch.codes["code"]).implode()))),
+            of(batch.card_actions.filter(pl.col("code").is_in(self.pending_cards(batch.card_actions["code"]).implode()))),
+            of(foreign),
         ]
         return {file for frame in files for file in frame["file"]}
 
     def enter_rejected(self, event: dict[str, Any], rejected: pl.DataFrame, findings: pl.DataFrame) -> int:
         """Enter a file of which nothing is used, with what is wrong with it. Inside a transaction."""
         number = self.enter_event(event)
-        self.append("rejected", rejected.with_columns(event=number))
-        self.append("findings", findings.with_columns(event=number))
+        self.append("rejected", rejected.rename({"source_row": "row"}).with_columns(event=number))
+        self.append("findings", findings.rename({"source_row": "row", "column": "column_name"}).with_columns(event=number))
         return number
 
     def enter_event(self, event: dict[str, Any], answers: int = 0) -> int:
@@ -311,14 +330,25 @@ class Registry(Database):
                 "o.order_no",
                 "o",
             ),
-            of_events(plain("rejected"), "JOIN rejected t ON t.event = e.answers", "t.row"),
-            of_events(plain("findings"), "JOIN findings t ON t.event = e.answers", "t.row"),
+            of_events(plain("rejected"), "JOIN rejected t ON t.event = e.answers", "t.row").rename({"row": "source_row"}),
+            of_events(plain("findings"), "JOIN findings t ON t.event = e.answers", "t.row").rename(
+                {"row": "source_row", "column_name": "column"}
+            ),
         )
-
-
-_DAY: Final = pl.col("at").str.head(10)
 
 
 def _stem(at: str, file: str) -> str:
     time = datetime.fromisoformat(at).strftime("%Y%m%d-%H%M%S")
     return f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(file).stem)[:80].strip('._') or 'file'}"
+
+
+def _usage_by_day(batch: IngestBatch, events: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
+    """What the files of a batch cost their sources: `reseller`, `day`, `codes`, `files`, `bytes`, `parse_ms`."""
+    issued = batch.codes.join(orders, on="order").group_by("file").agg(codes=pl.len().cast(INT))
+    used = batch.usage.join(events, on="file").join(issued, on="file", how="left")
+    return used.group_by(reseller="sender", day="day").agg(
+        pl.col("codes").fill_null(0).sum(),
+        files=pl.len().cast(INT),
+        bytes=pl.col("bytes").sum(),
+        parse_ms=pl.col("parse_ms").sum(),
+    )
