@@ -121,12 +121,12 @@ def _commit(run: Run, files: list[OrderFile], decision: Decision) -> tuple[dict[
     want what an earlier one got, or what another worker got meanwhile.
     """
     copies = {file.number: file.copy for file in files}
-    waiting = set(decision.deferred)
+    waiting = decision.waiting_for(decision.deferred)
     while ready := copies.keys() - waiting:
         try:
             entered = run.registry.commit(decision.ingest.of(ready), lambda file: inbox.is_unchanged(copies[file].file))
         except ConflictError as conflict:
-            waiting |= conflict.files & ready
+            waiting = decision.waiting_for(waiting | conflict.files & ready)
         else:
             return {event: copies[file] for file, event in entered.items()}, waiting
     return {}, waiting

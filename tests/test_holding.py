@@ -44,7 +44,7 @@ def test_another_field_of_an_order_in_part_is_other_content(shop: Shop) -> None:
 @pytest.fixture
 def guessed(tmp_path: Path, new_registry: NewRegistry) -> Iterator[Shop]:
     with new_registry() as url:
-        shop = Shop(tmp_path / "home", url, max_guesses=10)
+        shop = Shop(tmp_path / "home", url, max_taken_code_attempts=10)
         yield shop
         shop.registry.close()
 

@@ -36,8 +36,8 @@ def words(*numbers: int) -> bytes:
 
 
 def pins_wanted(*quantities: int, btn: int = BTN) -> pl.DataFrame:
-    lines = {"line": list(range(len(quantities))), "btn": [btn] * len(quantities), "quantity": list(quantities)}
-    return pl.DataFrame(lines, {"line": pl.UInt32, "btn": pl.Int64, "quantity": pl.Int64})
+    lines = {"row_id": list(range(len(quantities))), "btn": [btn] * len(quantities), "quantity": list(quantities)}
+    return pl.DataFrame(lines, {"row_id": pl.UInt32, "btn": pl.Int64, "quantity": pl.Int64})
 
 
 def test_critical_values_are_those_of_the_tables() -> None:
@@ -64,7 +64,7 @@ def test_pins_are_uniform_over_those_that_are_free(first: int, second: int) -> N
     seen: Counter[int] = Counter()
     for _ in range(draws):
         drawn = allocation.draw_pins(pins_wanted(first, second), burnt)
-        seen.update(drawn.filter(pl.col("line") == 0)["code"])
+        seen.update(drawn.filter(pl.col("row_id") == 0)["code"])
     assert set(seen) <= set(free)
     # each draw is without replacement, which makes the counts of its codes less different than independent ones
     share = first / len(free)
@@ -126,7 +126,7 @@ def test_pins_that_are_burnt_are_never_drawn(quantity: int) -> None:
     burnt = pl.Series("code", every[::2])
     drawn = allocation.draw_pins(pins_wanted(quantity, 1_500), burnt)
     assert drawn["code"].n_unique() == len(drawn) == quantity + 1_500
-    assert sorted(Counter(drawn["line"]).items()) == [(0, quantity), (1, 1_500)]
+    assert sorted(Counter(drawn["row_id"]).items()) == [(0, quantity), (1, 1_500)]
     assert set(drawn["code"]).isdisjoint(burnt)
     assert all(obeys(str(code)) for code in drawn["code"])
 
@@ -147,11 +147,11 @@ def test_a_btn_gives_its_last_pins_and_quickly(left: int) -> None:
 
 
 def test_several_lines_share_the_pins_of_a_btn() -> None:
-    demands = pl.concat([pins_wanted(5_000, 4_958), pins_wanted(4, 6, btn=3035550143).with_columns(pl.col("line") + 2)])
+    demands = pl.concat([pins_wanted(5_000, 4_958), pins_wanted(4, 6, btn=3035550143).with_columns(pl.col("row_id") + 2)])
     drawn = allocation.draw_pins(demands, NONE)
     assert drawn["code"].n_unique() == len(drawn) == 9_968
-    assert sorted(Counter(drawn["line"]).items()) == [(0, 5_000), (1, 4_958), (2, 4), (3, 6)]
-    assert {code // 10_000 for code in drawn.filter(pl.col("line") > 1)["code"]} == {3035550143}
+    assert sorted(Counter(drawn["row_id"]).items()) == [(0, 5_000), (1, 4_958), (2, 4), (3, 6)]
+    assert {code // 10_000 for code in drawn.filter(pl.col("row_id") > 1)["code"]} == {3035550143}
 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for() -> None:
@@ -160,7 +160,7 @@ def test_nothing_is_drawn_where_nothing_is_asked_for() -> None:
 
 
 def claims(*rows: tuple[int, int, int, int, bool]) -> pl.DataFrame:
-    return pl.DataFrame(rows, ["unit", "line", "btn", "quantity", "good"], orient="row")
+    return pl.DataFrame(rows, ["acceptance_group", "row_id", "btn", "quantity", "good"], orient="row")
 
 
 @pytest.mark.parametrize(

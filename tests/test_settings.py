@@ -20,7 +20,7 @@ WRONG = [
     ("OVERDUE_HOURS", "nan", "finite"),
     ("OVERDUE_HOURS", "1e300", "less than or equal to"),
     ("REPLACE_REFUSED", "perhaps", "boolean"),
-    ("MAX_GUESSES", "0", "greater than or equal to 1"),
+    ("MAX_TAKEN_CODE_ATTEMPTS", "0", "greater than or equal to 1"),
     ("MAX_SHEET_CODES", "1000001", "less than or equal to 1000000"),
     ("MAX_FILE_MB", "0", "greater than or equal to 1"),
     ("MAX_FILE_MB", "99999999999", "less than or equal to"),

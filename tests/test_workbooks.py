@@ -81,7 +81,7 @@ def test_cells_at_fault_are_marked_and_say_what_to_fix(rejected: Path) -> None:
     assert marked["F2"].startswith("CODE_RUN: Code “73905162845555”")
     assert page["F2"].fill.start_color.rgb == "00FFC7CE"
     assert page["E2"].fill.fill_type is None
-    assert [page[f"J{line}"].value for line in (2, 3, 4)] == ["CODE_RUN", "ORDER_HELD", "ORDER_ID_FORMAT; CODE_LEADING_ZERO"]
+    assert [page[f"J{line}"].value for line in (2, 3, 4)] == ["CODE_RUN", "ORDER_INCOMPLETE", "ORDER_ID_FORMAT; CODE_LEADING_ZERO"]
 
 
 def test_nothing_dangerous_or_private_of_theirs_is_in_our_workbook(rejected: Path) -> None:
@@ -101,7 +101,7 @@ def test_nothing_dangerous_or_private_of_theirs_is_in_our_workbook(rejected: Pat
 def test_the_summary_counts_reasons(rejected: Path) -> None:
     lines = [[cell.value for cell in line] for line in openpyxl.load_workbook(rejected)["Summary"].iter_rows(max_col=3)]
     counts = {line[0]: line[1] for line in lines if str(line[0]).isupper()}
-    assert counts == {"CODE_RUN": 1, "ORDER_HELD": 1, "ORDER_ID_FORMAT": 1, "CODE_LEADING_ZERO": 1}
+    assert counts == {"CODE_RUN": 1, "ORDER_INCOMPLETE": 1, "ORDER_ID_FORMAT": 1, "CODE_LEADING_ZERO": 1}
     assert any("drop this workbook again" in str(line[0]) for line in lines)
 
 

@@ -27,12 +27,18 @@ class Decision(NamedTuple):
     """What becomes of a batch.
 
     `orders` with their `decision` (accepted, duplicate, rejected); `ingest`: what is to be entered; `deferred`: files
-    that want something which an earlier file of the batch gets, and are decided again when that one has been entered.
+    that want something which an earlier file of the batch gets, and are decided again when that one has been entered;
+    `dependent`: files with findings that may follow from an earlier file.
     """
 
     orders: pl.DataFrame
     ingest: IngestBatch
     deferred: set[int]
+    dependent: set[int]
+
+    def waiting_for(self, files: set[int]) -> set[int]:
+        """The files, and those that wait with them: who came first goes first."""
+        return files | {file for file in self.dependent if files and file > min(files)}
 
 
 def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
@@ -81,7 +87,8 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         usage=_usage(batch),
         held=held.select("file"),
     )
-    return Decision(orders, ingest, _deferred(batch, accepted, ingest, found))
+    dependent = set(found.filter(pl.col("reason").is_in(_DEPENDENT))["file"])
+    return Decision(orders, ingest, _deferred(batch, accepted, ingest), dependent)
 
 
 def _with_acceptance_groups(batch: Batch, accounts: pl.DataFrame) -> pl.DataFrame:
@@ -245,11 +252,10 @@ def _btn_claims(good: pl.DataFrame) -> pl.DataFrame:
     return rows.select("order", pl.col("btn").cast(pl.Int64), "account").unique(maintain_order=True)
 
 
-def _deferred(batch: Batch, accepted: pl.DataFrame, ingest: IngestBatch, found: pl.DataFrame) -> set[int]:
+def _deferred(batch: Batch, accepted: pl.DataFrame, ingest: IngestBatch) -> set[int]:
     """Files that want what an earlier file of the batch gets: an order ID, a code, a card, or the answer to the same bytes.
 
-    Who came first goes first: a file also waits for an earlier one that waits, and so does one whose findings may
-    follow from it.
+    A file also waits for an earlier one that waits itself.
     """
     of_orders = accepted.select("order", "file")
     keys = [
@@ -264,9 +270,6 @@ def _deferred(batch: Batch, accepted: pl.DataFrame, ingest: IngestBatch, found: 
         late |= set(several.filter(pl.col("file") > pl.col("file").min().over("key"))["file"])
     btns = ingest.btns.join(of_orders, on="order").sort("file", "order", maintain_order=True)
     late |= set(btns.filter(pl.col("account") != pl.col("account").first().over("btn"))["file"])
-    if late:
-        dependent = found.filter(pl.col("reason").is_in(_DEPENDENT) & (pl.col("file") > min(late)))
-        late |= set(dependent["file"])
     return late
 
 
