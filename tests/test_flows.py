@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import adbc_driver_postgresql.dbapi as driver
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from pipelines.registry import open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, csv_of, read_csv, row, some_codes
