@@ -54,6 +54,8 @@ SETTINGS = {
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": ("server.api.csrf_protection_enabled", "True"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": ("server.analytics_enabled", "False"),
     "PREFECT_SERVER_LOGGING_LEVEL": ("server.logging_level", "ERROR"),
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": ("server.ui.show_promotional_content", "False"),
+    "PREFECT_UI_API_URL": ("server.ui.api_url", "/api"),
 }
 """Prefect settings that a deployment depends on: the field that each one fills, and a value that is not the default."""
 
