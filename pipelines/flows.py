@@ -17,7 +17,7 @@ from typing import Any, Final, TextIO, cast
 from uuid import UUID
 
 import httpx
-import yaml
+import yaml  # type: ignore[import-untyped]
 from prefect import Flow, flow, get_client, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
