@@ -41,7 +41,7 @@ _DRAIN_SECONDS: Final = 10
 
 FLOWS: Final[dict[str, Flow[..., Any]]] = {"orders": process_inbox, "night": nightly_reconciliation}
 """The flow of each deployment of prefect.yaml."""
-PREFECT_YAML: Final = Path(__file__).parents[1] / "prefect.yaml"
+PREFECT_YAML: Final = Path(__file__).parents[2] / "prefect.yaml"
 
 
 def serve(stop: Event) -> None:
