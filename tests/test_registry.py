@@ -9,8 +9,9 @@ import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
 from pipelines.registry.database import translate_db_errors
+from pipelines.registry.migrations import VERSION, prepare
 from pipelines.registry.records import IngestBatch
-from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES, VERSION
+from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES
 from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
 
@@ -228,10 +229,10 @@ def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry)
     registry.execute(f"UPDATE version SET version = {VERSION + 1}")
     try:
         with pytest.raises(CardsError, match=f"has version {VERSION + 1} and this program knows {VERSION}. Update the program"):
-            registry.prepare()
+            prepare(registry)
     finally:
         registry.execute(f"UPDATE version SET version = {VERSION}")
-    registry.prepare()
+    prepare(registry)
 
 
 @pytest.mark.parametrize(

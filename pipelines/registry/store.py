@@ -15,6 +15,7 @@ import polars as pl
 
 from pipelines.common.errors import CardsError, ConflictError
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database, translate_db_errors
+from pipelines.registry.migrations import prepare
 from pipelines.registry.records import IngestBatch, SubmissionRecords
 from pipelines.registry.schema import ACCESS, ACCOUNT, EVENT, INT, ORDER, TABLES, TEXT
 from schemas.codes import STATES
@@ -26,7 +27,7 @@ def open_registry(url: str) -> "Registry":
     with translate_db_errors("The registry can't be opened."):
         registry = Registry(url, dialect)
         try:
-            registry.prepare()
+            prepare(registry)
         except BaseException:
             registry.close()
             raise

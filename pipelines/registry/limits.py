@@ -1,0 +1,124 @@
+"""What the registry keeps to hold resellers to their limits: holds, daily usage, strikes, and owners of BTNs."""
+
+from typing import Final
+
+import polars as pl
+
+from pipelines.common.errors import ConflictError
+from pipelines.registry.schema import INT, TEXT, USAGE
+from pipelines.registry.store import Registry
+
+TOO_MANY_TAKEN_CODES: Final = "too many taken codes"
+"""The reason of a hold that the pipeline itself sets."""
+_COUNTS: Final = [name for name, kind in USAGE.items() if kind == INT]
+
+
+# -- holds -------------------------------------------------------------------------------------------------------------
+
+
+def hold(registry: Registry, reseller: str, at: str, reason: str = TOO_MANY_TAKEN_CODES) -> None:
+    """Put a reseller on hold. One that is on hold already keeps its time and reason."""
+    registry.execute("INSERT INTO holds VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", reseller, at, reason)
+
+
+def holds_of(registry: Registry, resellers: pl.Series) -> pl.DataFrame:
+    """Those of the resellers that are on hold: `reseller`, `at`, `reason`."""
+    sql = (
+        "SELECT holds.reseller, holds.at, holds.reason FROM given JOIN holds ON holds.reseller = given.reseller "
+        "ORDER BY holds.reseller"
+    )
+    given = resellers.unique().to_frame("reseller")
+    return registry.query_with(given, sql, {"reseller": TEXT, "at": TEXT, "reason": TEXT})
+
+
+def is_on_hold(registry: Registry, reseller: str) -> bool:
+    """Whether a reseller is on hold."""
+    return not holds_of(registry, pl.Series([reseller])).is_empty()
+
+
+def clear_hold(registry: Registry, reseller: str) -> bool:
+    """Lift the hold on a reseller; whether there was one. Inside a transaction."""
+    was_on_hold = is_on_hold(registry, reseller)
+    registry.execute("DELETE FROM holds WHERE reseller = $1", reseller)
+    return was_on_hold
+
+
+# -- budgets -----------------------------------------------------------------------------------------------------------
+
+
+def add_usage(registry: Registry, usage: pl.DataFrame) -> None:
+    """Add to what resellers have used (see USAGE; several rows of a reseller and day add up). Inside a transaction."""
+    totals = usage.group_by("reseller", "day").agg(pl.col(_COUNTS).sum()).select(USAGE.names()).cast(USAGE)
+    if totals.is_empty():
+        return
+    sums = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in _COUNTS)
+    with registry.temp_table(totals):
+        registry.execute(
+            f"INSERT INTO usage SELECT {', '.join(USAGE)} FROM given WHERE true ORDER BY reseller, day "
+            f"ON CONFLICT (reseller, day) DO UPDATE SET {sums}"
+        )
+
+
+def usage_of(registry: Registry, resellers: pl.Series, day: str) -> pl.DataFrame:
+    """What each of the resellers has used on a day (see USAGE; zeros where it has used nothing)."""
+    counts = ", ".join(f"coalesce(usage.{name}, 0) AS {name}" for name in _COUNTS)
+    sql = (
+        f"SELECT given.reseller, given.day, {counts} FROM given "
+        "LEFT JOIN usage ON usage.reseller = given.reseller AND usage.day = given.day ORDER BY given.reseller"
+    )
+    return registry.query_with(resellers.unique().to_frame("reseller").with_columns(day=pl.lit(day)), sql, USAGE)
+
+
+# -- strikes -----------------------------------------------------------------------------------------------------------
+
+
+def add_strike(registry: Registry, reseller: str, digest: str, at: str) -> None:
+    """Note that a run died with this file in hand."""
+    registry.execute(
+        "INSERT INTO strikes VALUES ($1, $2, 1, $3) "
+        "ON CONFLICT (reseller, digest) DO UPDATE SET times = strikes.times + 1, at = excluded.at",
+        reseller, digest, at,
+    )  # fmt: skip
+
+
+def strikes_of(registry: Registry, files: pl.DataFrame) -> pl.DataFrame:
+    """Those of the files (`reseller`, `digest`) that were in hand when a run died: those and `times`."""
+    sql = (
+        "SELECT strikes.reseller, strikes.digest, strikes.times FROM given "
+        "JOIN strikes ON strikes.reseller = given.reseller AND strikes.digest = given.digest"
+    )
+    given = files.select("reseller", "digest").unique()
+    return registry.query_with(given, sql, {"reseller": TEXT, "digest": TEXT, "times": INT})
+
+
+# -- owners of BTNs ----------------------------------------------------------------------------------------------------
+
+
+def btn_owners(registry: Registry, btns: pl.Series) -> pl.DataFrame:
+    """The customer account that owns each of the BTNs (integers): `btn`, `account`; no row for one that nobody owns.
+
+    The catalogue decides; a BTN that it does not list belongs to the account that first had a PIN placed under it.
+    """
+    sql = (
+        "SELECT given.btn, coalesce(billing_numbers.account, btn_owners.account) AS account FROM given "
+        "LEFT JOIN billing_numbers ON billing_numbers.btn = given.btn LEFT JOIN btn_owners ON btn_owners.btn = given.btn "
+        "WHERE coalesce(billing_numbers.account, btn_owners.account) IS NOT NULL ORDER BY given.btn"
+    )
+    return registry.query_with(btns.unique().to_frame("btn"), sql, {"btn": INT, "account": TEXT})
+
+
+def claim_btns(registry: Registry, claims: pl.DataFrame) -> None:
+    """Record who first has PINs placed under BTNs (`file`, `btn`, `account`; the first row of a BTN counts). Inside a
+    transaction. Raises ConflictError with the files that claim a BTN which another account owns.
+    """
+    firsts = claims.select("btn", "account").unique("btn", keep="first", maintain_order=True)
+    if firsts.is_empty():
+        return
+    with registry.temp_table(firsts.sort("btn")):
+        registry.execute(
+            "INSERT INTO btn_owners SELECT btn, account FROM given WHERE true ORDER BY btn ON CONFLICT (btn) DO NOTHING"
+        )
+    owners = btn_owners(registry, claims["btn"]).rename({"account": "owner"})
+    refused = claims.join(owners, on="btn").filter(pl.col("account") != pl.col("owner"))
+    if not refused.is_empty():
+        raise ConflictError(set(refused["file"]))
