@@ -66,7 +66,7 @@ def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFi
     used = limits.usage_of(run.registry, resellers.unique(), f"{run.runtime.now():%Y-%m-%d}")
     budgets = {
         source: Budget(files, size, parse_ms / 1000)
-        for source, files, size, parse_ms in used.select("source", "files", "bytes", "parse_ms").iter_rows()
+        for source, files, size, parse_ms in used.select("reseller", "files", "bytes", "parse_ms").iter_rows()
     }
     most = Budget(settings.max_daily_files, settings.max_daily_mb << 20, settings.max_daily_parse_seconds)
     return within_budget(in_turns([file for file in stable if file.source in known]), budgets, most), found.failures

@@ -31,7 +31,7 @@ def shared(new_registry: NewRegistry) -> Iterator[Registry]:
 def registry(shared: Registry) -> Registry:
     """An empty registry; a new database for each test would take longer than all of them."""
     for table in ("codes", "accounts", "access_numbers"):
-        shared.do(f"DELETE FROM {table}")
+        shared.execute(f"DELETE FROM {table}")
     return shared
 
 

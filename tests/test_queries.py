@@ -57,7 +57,7 @@ def test_the_order_id_report_tells_the_order_and_the_state_of_each_code(life: Sh
     told = queries.order("10023456-1", life.registry)
     expected = {
         "order_id": "10023456-1", "reseller": "acme", "account": "10023456", "order_ref": "A", "action": "Add",
-        "code_type": "Specified", "product": "7001", "access_number": "8008604444", "cards": 2, "state": "orders closed",
+        "code_type": "Specified", "product": "7001", "access_number": "8008604444", "cards": 2, "state": "settled",
     }  # fmt: skip
     assert {name: told[name] for name in expected} == expected
     assert told["counts"] == {"ready": 1, "refused": 1}
@@ -179,7 +179,7 @@ def test_every_report_is_written_again_byte_for_byte(life: Shop) -> None:
             path.unlink()
     for folder in answers:
         event = queries.submission(str(folder), life.registry)["event"]
-        assert recovery.rewrite_submission(life.settings, life.registry, event) == folder
+        assert recovery.rewrite_submission(life.as_run, event) == folder
     assert {path: path.read_bytes() for path in csvs} == csvs
     assert set(_csvs(life)) == set(csvs)
 

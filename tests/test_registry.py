@@ -9,8 +9,9 @@ import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
 from pipelines.registry.database import translate_db_errors
+from pipelines.registry.migrations import VERSION, prepare
 from pipelines.registry.records import IngestBatch
-from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES, VERSION
+from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES
 from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
 
@@ -50,10 +51,10 @@ def placed(
         events=pl.DataFrame([{"file": 0, **event}]),
         orders=frame([{"file": 0, "order": number, **fields} for number in range(orders)], {**number, **of_order}),
         codes=pl.DataFrame([{"order": 0, "code": code} for code in codes or []], {**number, "code": pl.Int64}),
-        touches=pl.DataFrame(schema={**number, "code": pl.Int64}),
-        wishes=pl.DataFrame(schema={**number, "wish": pl.String}),
-        repeats=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
-        guesses=frame([], {"codes": pl.Int64}),
+        card_actions=pl.DataFrame(schema={**number, "code": pl.Int64}),
+        row_keys=pl.DataFrame(schema={**number, "wish": pl.String}),
+        duplicate_orders=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
+        taken_code_attempts=frame([], {"codes": pl.Int64}),
         rejected=frame([], {name: kind for name, kind in REJECTED_ROW.items() if name != "event"}),
         findings=frame([], {name: kind for name, kind in FINDING.items() if name != "event"}),
     )
@@ -228,10 +229,10 @@ def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry)
     registry.execute(f"UPDATE version SET version = {VERSION + 1}")
     try:
         with pytest.raises(CardsError, match=f"has version {VERSION + 1} and this program knows {VERSION}. Update the program"):
-            registry.prepare()
+            prepare(registry)
     finally:
         registry.execute(f"UPDATE version SET version = {VERSION}")
-    registry.prepare()
+    prepare(registry)
 
 
 @pytest.mark.parametrize(

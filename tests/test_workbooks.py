@@ -81,7 +81,11 @@ def test_cells_at_fault_are_marked_and_say_what_to_fix(rejected: Path) -> None:
     assert marked["F2"].startswith("CODE_RUN: Code “73905162845555”")
     assert page["F2"].fill.start_color.rgb == "00FFC7CE"
     assert page["E2"].fill.fill_type is None
-    assert [page[f"J{line}"].value for line in (2, 3, 4)] == ["CODE_RUN", "ORDER_INCOMPLETE", "ORDER_ID_FORMAT; CODE_LEADING_ZERO"]
+    assert [page[f"J{line}"].value for line in (2, 3, 4)] == [
+        "CODE_RUN",
+        "ORDER_INCOMPLETE",
+        "ORDER_ID_FORMAT; CODE_LEADING_ZERO",
+    ]
 
 
 def test_nothing_dangerous_or_private_of_theirs_is_in_our_workbook(rejected: Path) -> None:

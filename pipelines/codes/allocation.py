@@ -25,7 +25,9 @@ def valid_numbers(count: int, random_bytes: RandomBytes = os.urandom) -> pl.Seri
     """`count` valid codes (integers), each uniform over all valid numbers; the same may come twice."""
     found: list[pl.Series] = [pl.Series("code", [], pl.Int64)]
     while (missing := count - sum(map(len, found))) > 0:
-        drawn = (_uniform_below(9 * SMALLEST, int(missing / _VALID_SHARE) + 16, random_bytes).cast(pl.Int64) + SMALLEST).alias("code")
+        drawn = (_uniform_below(9 * SMALLEST, int(missing / _VALID_SHARE) + 16, random_bytes).cast(pl.Int64) + SMALLEST).alias(
+            "code"
+        )
         found.append(drawn.to_frame().filter(~has_forbidden_sequence(pl.col("code").cast(pl.String)))["code"])
     return pl.concat(found).head(count)
 

@@ -89,8 +89,8 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
         btn_owners=owners.rename({"account": "owner"}),
         btn_codes=registry.codes_under(own_btns).select("btn", "code"),
         attempts=registry.taken_code_attempts(sources, day),
-        usage=limits.usage_of(registry, sources, day),
-        on_hold=limits.on_hold(registry, sources),
+        usage=limits.usage_of(registry, sources, day).select(source="reseller", codes="codes"),
+        on_hold=limits.holds_of(registry, sources)["reseller"],
         unused=draw_codes(
             _random_demand(rows, orders, batch.findings), registry.existing_codes, batch.codes["code"], runtime.random_bytes
         ),

@@ -13,7 +13,7 @@ import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
 from pipelines.common.errors import CardsError, TransientError
-from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATIONS, TABLES, TEXT, VERSION
+from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
 
 _BUSY_MS: Final = 60_000
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
@@ -28,7 +28,7 @@ class Dialect(NamedTuple):
     connect: Callable[[str], adbc.Connection]
     reconciliation_lock: Callable[["Database"], AbstractContextManager[bool]]
     number_key: str
-    many_key: str
+    other_key: str
     begin: tuple[str, ...]
     tables: str
     check: str
@@ -181,7 +181,7 @@ class Database:
         """Append a frame to a table. An error of the database goes on as it is: it may be a row that was there before."""
         if frame.is_empty():
             return
-        rows = frame.lazy().select(*TABLES[table]).cast(TABLES[table]).cast({pl.UInt8: pl.Int16})
+        rows = frame.lazy().select(*TABLES[table]).cast(TABLES[table]).cast({SMALL: pl.Int16})
         if key := KEYS.get(table):
             rows = rows.sort(key.split(", "))
         with self._connection.cursor() as cursor:
@@ -217,39 +217,26 @@ class Database:
                 self.execute("ROLLBACK")
             raise
 
-    def prepare(self) -> None:
-        """Make the tables of a new registry, bring an older one up to date, refuse a newer one."""
-        if not self._exists("version"):
-            with self.transaction():
-                if not self._exists("version"):
-                    self._create()
-        version = self._version()
-        if version > VERSION:
-            raise CardsError(f"The registry has version {version} and this program knows {VERSION}. Update the program.")
-        if version < VERSION:
-            with self.transaction():
-                for number in range(self._version() + 1, VERSION + 1):
-                    for statement in MIGRATIONS[number]:
-                        self.execute(statement)
-                    self.execute(f"INSERT INTO version VALUES ({number})")
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is SQLite, for the rare statement that only it needs."""
+        return self._dialect is SQLITE
 
-    def _version(self) -> int:
-        return int(self.query("SELECT max(version) FROM version", {"version": INT}).item())
+    def has_table(self, name: str) -> bool:
+        """Whether the database has this table."""
+        return bool(self.query(f"SELECT count(*) AS n FROM {self._dialect.tables} = '{name}'", {"n": INT}).item())
 
-    def _exists(self, table: str) -> bool:
-        return bool(self.query(f"SELECT count(*) FROM {self._dialect.tables} = '{table}'", {"n": INT}).item())
+    def create_table(self, name: str, columns: Mapping[str, Any], key: str = "") -> None:
+        """Create a table. Inside a transaction. `key`: the columns of the primary key, as in KEYS."""
+        number_key = columns.get(key) == INT  # SQLite keeps the rows of such a table in its order
+        parts = [
+            f"{column} {self._dialect.number_key if number_key and column == key else _TYPES[kind]} NOT NULL"
+            for column, kind in columns.items()
+        ]
+        if key:
+            parts.append(f"PRIMARY KEY ({key})")
+        options = self._dialect.other_key if key and not number_key else ""
+        self.execute(f"CREATE TABLE {name} ({', '.join(parts)}){options}")
 
-    def _create(self) -> None:
-        types = {TEXT: "TEXT", INT: "BIGINT", pl.UInt8: "SMALLINT"}
-        for table, schema in TABLES.items():
-            key = KEYS.get(table, "")
-            columns = [
-                f"{name} {self._dialect.number_key if name == key else types[kind]} NOT NULL"  # type: ignore[index]
-                for name, kind in schema.items()
-            ]
-            kind = self._dialect.many_key if "," in key else ""
-            self.execute(f"CREATE TABLE {table} ({', '.join(columns)}{f', PRIMARY KEY ({key})' if key else ''}){kind}")
-        for index in INDEXES:
-            self.execute(index)
-        self.execute("CREATE TABLE version (version BIGINT NOT NULL)")
-        self.execute(f"INSERT INTO version VALUES ({VERSION})")
+
+_TYPES: Final[dict[Any, str]] = {TEXT: "TEXT", INT: "BIGINT", SMALL: "SMALLINT"}

@@ -1,96 +1,127 @@
-"""What limits a source: the BTNs of other accounts, holds, daily usage, and files that were in hand when a run died."""
+"""What the registry keeps to hold resellers to their limits: holds, daily usage, strikes, and owners of BTNs."""
 
-from typing import TYPE_CHECKING
+from typing import Final
 
 import polars as pl
 
-from pipelines.registry.schema import INT, TEXT
+from pipelines.common.errors import ConflictError
+from pipelines.registry.database import Database
+from pipelines.registry.schema import INT, TEXT, USAGE
 
-if TYPE_CHECKING:
-    from pipelines.registry.database import Database
+TOO_MANY_TAKEN_CODES: Final = "too many taken codes"
+"""The reason of a hold that the pipeline itself sets."""
+_COUNTS: Final = [name for name, kind in USAGE.items() if kind == INT]
 
 
-def btn_owners(registry: "Database", btns: pl.Series) -> pl.DataFrame:
-    """Whose each BTN is: `btn`, `account`. The catalogue says so, else the account that first had a PIN placed under it."""
-    given = btns.unique().to_frame("btn")
+# -- holds -------------------------------------------------------------------------------------------------------------
+
+
+def hold(registry: Database, reseller: str, at: str, reason: str = TOO_MANY_TAKEN_CODES) -> None:
+    """Put a reseller on hold. One that is on hold already keeps its time and reason."""
+    registry.execute("INSERT INTO holds VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", reseller, at, reason)
+
+
+def holds_of(registry: Database, resellers: pl.Series) -> pl.DataFrame:
+    """Those of the resellers that are on hold: `reseller`, `at`, `reason`."""
     sql = (
-        "SELECT g.btn, coalesce(b.account, o.account) FROM given g LEFT JOIN billing_numbers b ON b.btn = g.btn "
-        "LEFT JOIN btn_owners o ON o.btn = g.btn WHERE coalesce(b.account, o.account) IS NOT NULL"
+        "SELECT holds.reseller, holds.at, holds.reason FROM given JOIN holds ON holds.reseller = given.reseller "
+        "ORDER BY holds.reseller"
     )
-    return registry.query_with(given, sql, {"btn": INT, "account": TEXT})
-
-
-def claim_btns(registry: "Database", claims: pl.DataFrame) -> None:
-    """Note which accounts use BTNs (`btn`, `account`) for the first time. Inside a transaction.
-
-    Raises the database's error, which makes a conflict, when a BTN belongs to another account.
-    """
-    claims = claims.unique()
-    known = btn_owners(registry, claims["btn"])
-    registry.append("btn_owners", claims.join(known, on=["btn", "account"], how="anti"))
-
-
-def hold(registry: "Database", reseller: str, at: str, reason: str) -> None:
-    """Put a reseller on hold. Inside a transaction."""
-    if on_hold(registry, pl.Series("source", [reseller])).is_empty():
-        registry.append("holds", pl.DataFrame({"reseller": [reseller], "at": [at], "reason": [reason]}))
-
-
-def on_hold(registry: "Database", resellers: pl.Series) -> pl.Series:
-    """Those of the resellers that are on hold."""
     given = resellers.unique().to_frame("reseller")
-    sql = "SELECT h.reseller FROM given g JOIN holds h ON h.reseller = g.reseller"
-    return registry.query_with(given, sql, {"reseller": TEXT})["reseller"]
+    return registry.query_with(given, sql, {"reseller": TEXT, "at": TEXT, "reason": TEXT})
 
 
-def clear_hold(registry: "Database", reseller: str) -> bool:
-    """Lift a hold; whether there was one. Inside a transaction."""
-    held = not on_hold(registry, pl.Series("source", [reseller])).is_empty()
+def is_on_hold(registry: Database, reseller: str) -> bool:
+    """Whether a reseller is on hold."""
+    return not holds_of(registry, pl.Series([reseller])).is_empty()
+
+
+def clear_hold(registry: Database, reseller: str) -> bool:
+    """Lift the hold on a reseller; whether there was one. Inside a transaction."""
+    was_on_hold = is_on_hold(registry, reseller)
     registry.execute("DELETE FROM holds WHERE reseller = $1", reseller)
-    return held
+    return was_on_hold
 
 
-def add_usage(registry: "Database", usage: pl.DataFrame) -> None:
-    """Add to what resellers used of their days: `reseller`, `day`, `codes`, `files`, `bytes`, `parse_ms`. Inside a
-    transaction.
-    """
-    if usage.is_empty():
+# -- budgets -----------------------------------------------------------------------------------------------------------
+
+
+def add_usage(registry: Database, usage: pl.DataFrame) -> None:
+    """Add to what resellers have used (see USAGE; several rows of a reseller and day add up). Inside a transaction."""
+    totals = usage.group_by("reseller", "day").agg(pl.col(_COUNTS).sum()).select(USAGE.names()).cast(USAGE)
+    if totals.is_empty():
         return
-    with registry.temp_table(usage.select("reseller", "day", "codes", "files", "bytes", "parse_ms")):
+    sums = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in _COUNTS)
+    with registry.temp_table(totals):
         registry.execute(
-            "INSERT INTO usage SELECT reseller, day, codes, files, bytes, parse_ms FROM given WHERE true "
-            "ON CONFLICT (reseller, day) DO UPDATE SET codes = usage.codes + excluded.codes, files = usage.files + "
-            "excluded.files, bytes = usage.bytes + excluded.bytes, parse_ms = usage.parse_ms + excluded.parse_ms"
+            f"INSERT INTO usage SELECT {', '.join(USAGE)} FROM given WHERE true ORDER BY reseller, day "
+            f"ON CONFLICT (reseller, day) DO UPDATE SET {sums}"
         )
 
 
-def usage_of(registry: "Database", resellers: pl.Series, day: str) -> pl.DataFrame:
-    """What resellers have used of a day: `source`, `codes`, `files`, `bytes`, `parse_ms`."""
-    schema = {"source": TEXT, "codes": INT, "files": INT, "bytes": INT, "parse_ms": INT}
-    given = resellers.unique().to_frame("reseller")
-    if given.is_empty():
-        return pl.DataFrame(schema=schema)
+def usage_of(registry: Database, resellers: pl.Series, day: str) -> pl.DataFrame:
+    """What each of the resellers has used on a day (see USAGE; zeros where it has used nothing)."""
+    counts = ", ".join(f"coalesce(usage.{name}, 0) AS {name}" for name in _COUNTS)
     sql = (
-        "SELECT u.reseller, u.codes, u.files, u.bytes, u.parse_ms FROM given g JOIN usage u ON u.reseller = g.reseller "
-        "WHERE u.day = $1"
+        f"SELECT given.reseller, given.day, {counts} FROM given "
+        "LEFT JOIN usage ON usage.reseller = given.reseller AND usage.day = given.day ORDER BY given.reseller"
     )
-    with registry.temp_table(given):
-        return registry.query(sql, schema, day)
+    return registry.query_with(resellers.unique().to_frame("reseller").with_columns(day=pl.lit(day)), sql, USAGE)
 
 
-def strikes_of(registry: "Database", files: list[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    """How often each of the files (source, digest) was alone in hand when a run died; 0: in hand with others."""
+# -- strikes -----------------------------------------------------------------------------------------------------------
+
+
+def add_strike(registry: Database, reseller: str, digest: str, at: str, *, alone: bool) -> None:
+    """Note that a run died with this file in hand. Only a file that was alone in hand is counted; one that was in hand
+    with others is a suspect, with 0 times. Inside a transaction.
+    """
+    registry.execute(
+        "INSERT INTO strikes VALUES ($1, $2, $3, $4) "
+        "ON CONFLICT (reseller, digest) DO UPDATE SET times = strikes.times + excluded.times, at = excluded.at",
+        reseller, digest, int(alone), at,
+    )  # fmt: skip
+
+
+def strikes_of(registry: Database, files: list[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """Those of the files (reseller, digest) that were in hand when a run died, and how many times alone."""
+    sql = (
+        "SELECT strikes.reseller, strikes.digest, strikes.times FROM given "
+        "JOIN strikes ON strikes.reseller = given.reseller AND strikes.digest = given.digest"
+    )
     given = pl.DataFrame(files, {"reseller": TEXT, "digest": TEXT}, orient="row").unique()
-    sql = "SELECT s.reseller, s.digest, s.times FROM given g JOIN strikes s ON s.reseller = g.reseller AND s.digest = g.digest"
     found = registry.query_with(given, sql, {"reseller": TEXT, "digest": TEXT, "times": INT})
     return {(reseller, digest): times for reseller, digest, times in found.iter_rows()}
 
 
-def add_strike(registry: "Database", reseller: str, digest: str, at: str, times: int) -> None:
-    """Remember that a file was in hand when a run died: alone (`times` 1) or with others (0)."""
-    with registry.transaction():
+# -- owners of BTNs ----------------------------------------------------------------------------------------------------
+
+
+def btn_owners(registry: Database, btns: pl.Series) -> pl.DataFrame:
+    """The customer account that owns each of the BTNs (integers): `btn`, `account`; no row for one that nobody owns.
+
+    The catalogue decides; a BTN that it does not list belongs to the account that first had a PIN placed under it.
+    """
+    sql = (
+        "SELECT given.btn, coalesce(billing_numbers.account, btn_owners.account) AS account FROM given "
+        "LEFT JOIN billing_numbers ON billing_numbers.btn = given.btn LEFT JOIN btn_owners ON btn_owners.btn = given.btn "
+        "WHERE coalesce(billing_numbers.account, btn_owners.account) IS NOT NULL ORDER BY given.btn"
+    )
+    return registry.query_with(btns.unique().to_frame("btn"), sql, {"btn": INT, "account": TEXT})
+
+
+def claim_btns(registry: Database, claims: pl.DataFrame) -> None:
+    """Record who first has PINs placed under BTNs (`file`, `btn`, `account`; the first row of a BTN counts). Inside a
+    transaction. Raises ConflictError with the files that claim a BTN which another account owns.
+    """
+    firsts = claims.select("btn", "account").unique("btn", keep="first", maintain_order=True)
+    if firsts.is_empty():
+        return
+    with registry.temp_table(firsts.sort("btn")):
         registry.execute(
-            "INSERT INTO strikes (reseller, digest, times, at) VALUES ($1, $2, $3, $4) "
-            "ON CONFLICT (reseller, digest) DO UPDATE SET times = strikes.times + excluded.times, at = excluded.at",
-            reseller, digest, times, at,
-        )  # fmt: skip
+            "INSERT INTO btn_owners SELECT btn, account FROM given WHERE true ORDER BY btn ON CONFLICT (btn) DO NOTHING"
+        )
+    owners = btn_owners(registry, claims["btn"]).rename({"account": "owner"})
+    refused = claims.join(owners, on="btn").filter(pl.col("account") != pl.col("owner"))
+    if not refused.is_empty():
+        raise ConflictError(set(refused["file"]))

@@ -10,11 +10,7 @@ import polars as pl
 
 from schemas.orders import NAMES
 
-VERSION: Final = 1
-MIGRATIONS: Final[dict[int, list[str]]] = {}
-"""For each later version the statements that bring a registry of the version before up to it."""
-
-TEXT, INT = pl.String, pl.Int64
+TEXT, INT, SMALL = pl.String, pl.Int64, pl.UInt8
 EVENT: Final = pl.Schema(
     {"event": INT, "kind": TEXT, "sender": TEXT, "digest": TEXT, "file": TEXT, "folder": TEXT, "at": TEXT,
      "rows": INT, "notes": TEXT, "readable": INT, "answers": INT, "answered": INT, "night": INT}
@@ -31,12 +27,12 @@ ORDER: Final = pl.Schema(
      "awaiting": INT, "since": TEXT}
 )  # fmt: skip
 """A placed order. `awaiting` is 1 from `since` until a report names it, 2 until the night settles it, then 0."""
-CODE: Final = pl.Schema({"code": INT, "order_no": INT, "event": INT, "state": pl.UInt8})
+CODE: Final = pl.Schema({"code": INT, "order_no": INT, "event": INT, "state": SMALL})
 """A number that is burnt: its order (0 for one that was not issued here), the event that burnt it, its state."""
 CARD_ACTION: Final = pl.Schema({"order_no": INT, "code": INT, "done": INT, "settled": INT})
 """A card that an order of another action than Add takes; `done` 0 awaited, 1 the network shows it, 2 it does not, as
 the event `settled` has it."""
-STATE_TRANSITION: Final = pl.Schema({"event": INT, "code": INT, "order_no": INT, "was": pl.UInt8, "state": pl.UInt8})
+STATE_TRANSITION: Final = pl.Schema({"event": INT, "code": INT, "order_no": INT, "was": SMALL, "state": SMALL})
 """A card's state was changed by an event, a report of the network or a night."""
 DUPLICATE_ORDER: Final = pl.Schema({"event": INT, "order_no": INT, "rows": INT})
 ROW_KEY: Final = pl.Schema({"order_no": INT, "wish": TEXT})
@@ -51,6 +47,17 @@ UNEXPECTED: Final = pl.Schema({"event": INT, "order_id": TEXT, "code": INT, "hel
 """What a report shows and nobody placed; `held` says what the registry knows of it. `code` 0: just an Order ID."""
 ACCOUNT: Final = pl.Schema(dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT))
 ACCESS: Final = pl.Schema(dict.fromkeys(["access_number", "account", "description"], TEXT))
+BILLING_NUMBER: Final = pl.Schema({"btn": INT, "account": TEXT})
+"""A BTN and the customer account that the catalogue gives it to."""
+BTN_OWNER: Final = pl.Schema({"btn": INT, "account": TEXT})
+"""A BTN and the customer account that first had a PIN placed under it."""
+HOLD: Final = pl.Schema({"reseller": TEXT, "at": TEXT, "reason": TEXT})
+"""A reseller whose Specified orders are refused until the operator lifts the hold."""
+USAGE: Final = pl.Schema({"reseller": TEXT, "day": TEXT, "codes": INT, "files": INT, "bytes": INT, "parse_ms": INT})
+"""What a reseller has used of its budgets on a day (2026-11-24)."""
+STRIKE: Final = pl.Schema({"reseller": TEXT, "digest": TEXT, "times": INT, "at": TEXT})
+"""A file that was in hand when a run died: how many times alone, and when last."""
+MIGRATION: Final = pl.Schema({"name": TEXT, "applied_at": TEXT})
 
 TABLES: Final = {
     "events": EVENT,
@@ -67,16 +74,16 @@ TABLES: Final = {
     "unexpected": UNEXPECTED,
     "accounts": ACCOUNT,
     "access_numbers": ACCESS,
-    "billing_numbers": pl.Schema({"btn": INT, "account": TEXT}),
-    "btn_owners": pl.Schema({"btn": INT, "account": TEXT}),
-    "holds": pl.Schema({"reseller": TEXT, "at": TEXT, "reason": TEXT}),
-    "usage": pl.Schema({"reseller": TEXT, "day": TEXT, "codes": INT, "files": INT, "bytes": INT, "parse_ms": INT}),
-    "strikes": pl.Schema({"reseller": TEXT, "digest": TEXT, "times": INT, "at": TEXT}),
+    "billing_numbers": BILLING_NUMBER,
+    "btn_owners": BTN_OWNER,
+    "holds": HOLD,
+    "usage": USAGE,
+    "strikes": STRIKE,
 }
 KEYS: Final = {
     "events": "event", "orders": "order_no", "codes": "code", "touches": "order_no, code", "moves": "event, code",
-    "rejected": "event, row", "replacements": "code", "billing_numbers": "btn",
-    "btn_owners": "btn", "holds": "reseller", "usage": "reseller, day", "strikes": "reseller, digest",
+    "rejected": "event, row", "replacements": "code", "billing_numbers": "btn", "btn_owners": "btn", "holds": "reseller",
+    "usage": "reseller, day", "strikes": "reseller, digest", "migrations": "name",
 }  # fmt: skip
 INDEXES: Final = [
     "CREATE UNIQUE INDEX events_digest ON events (sender, digest) WHERE readable = 1 AND answers = event",

@@ -16,6 +16,7 @@ import polars as pl
 from pipelines.common.errors import CardsError, ConflictError
 from pipelines.registry import limits
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database, translate_db_errors
+from pipelines.registry.migrations import prepare
 from pipelines.registry.records import IngestBatch, SubmissionRecords
 from pipelines.registry.schema import ACCESS, ACCOUNT, EVENT, INT, ORDER, TABLES, TEXT
 from schemas.codes import STATES
@@ -27,7 +28,7 @@ def open_registry(url: str) -> "Registry":
     with translate_db_errors("The registry can't be opened."):
         registry = Registry(url, dialect)
         try:
-            registry.prepare()
+            prepare(registry)
         except BaseException:
             registry.close()
             raise
@@ -200,10 +201,10 @@ class Registry(Database):
         self.append("rejected", batch.rejected.join(events, on="file").rename({"source_row": "row"}))
         findings = batch.findings.join(events, on="file", maintain_order="left")
         self.append("findings", findings.rename({"source_row": "row", "column": "column_name"}))
-        limits.claim_btns(self, batch.btns.join(of, on="order").select("btn", "account"))
+        limits.claim_btns(self, batch.btns.join(orders, on="order", suffix="_order").select("file", "btn", "account"))
         limits.add_usage(self, _usage_by_day(batch, events.with_columns(day=day), orders))
         for source, at in batch.held.join(events, on="file").select("sender", "at").unique("sender").iter_rows():
-            limits.hold(self, source, at, "taken codes")
+            limits.hold(self, source, at)
         return dict(events.select("file", "event").iter_rows())
 
     def _numbered(self, orders: pl.DataFrame) -> pl.DataFrame:

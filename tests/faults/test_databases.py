@@ -10,9 +10,8 @@ import adbc_driver_sqlite.dbapi as driver
 import polars as pl
 import pytest
 
-from pipelines.common.errors import CardsError, TransientError
+from pipelines.common.errors import TransientError
 from pipelines.registry import database
-from pipelines.registry.schema import VERSION
 from pipelines.registry.store import open_registry
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
 from tests.faults.invariants import assert_sound, dropped
@@ -79,25 +78,6 @@ def test_a_registry_that_is_none_or_damaged_is_told_in_one_line(sqlite_shop: Sho
         assert worker.run("run", environment=environment(shop)).code == 0
     shop.registry = open_registry(shop.settings.registry)
     assert_sound(shop)
-
-
-def test_an_older_registry_is_brought_up_in_one_transaction_and_a_newer_one_is_refused(
-    registry_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    open_registry(registry_url).close()
-    later = VERSION + 1
-    monkeypatch.setattr(database, "VERSION", later)
-    monkeypatch.setattr(database, "MIGRATIONS", {later: ["CREATE TABLE more (one BIGINT)", "CREATE TABLE more (one BIGINT)"]})
-    with pytest.raises(CardsError):
-        open_registry(registry_url)
-    monkeypatch.setattr(database, "MIGRATIONS", {later: ["CREATE TABLE more (one BIGINT)", "INSERT INTO more VALUES (7)"]})
-    with open_registry(registry_url) as registry:  # nothing was left of the first try
-        assert registry.query("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
-    with open_registry(registry_url) as registry:  # and it is done once
-        assert registry.query("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
-    monkeypatch.setattr(database, "VERSION", VERSION)
-    with pytest.raises(CardsError, match=f"has version {later} and this program knows {VERSION}. Update the program"):
-        open_registry(registry_url)
 
 
 @contextmanager

@@ -1,1 +1,68 @@
-"""TODO."""
+"""Registries of earlier versions, and how to have one on either database."""
+
+import shutil
+from pathlib import Path
+
+import adbc_driver_manager.dbapi as adbc
+import adbc_driver_postgresql.dbapi as postgresql
+import adbc_driver_sqlite.dbapi as sqlite
+import polars as pl
+
+HERE = Path(__file__).parent
+
+
+def connect(url: str) -> adbc.Connection:
+    """A connection without any of the product's code."""
+    if url.startswith("sqlite"):
+        return sqlite.connect(url.removeprefix("sqlite:///"), autocommit=True)
+    return postgresql.connect(url, autocommit=True)
+
+
+def put_version_1(url: str) -> None:
+    """Make an empty database a registry of version 1: the kept one of SQLite, its rows under the kept schema of PostgreSQL."""
+    kept = HERE / "v1.db"
+    if url.startswith("sqlite"):
+        shutil.copy(kept, url.removeprefix("sqlite:///"))
+        return
+    with connect(f"sqlite:///{kept}") as source, connect(url) as target, source.cursor() as rows, target.cursor() as cursor:
+        for statement in (HERE / "v1.sql").read_text().split(";\n")[:-1]:
+            cursor.execute(statement)
+        rows.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'version'")
+        for (table,) in rows.fetchall():
+            rows.execute(f"SELECT * FROM {table}")
+            frame = pl.DataFrame(rows.fetch_arrow_table())
+            small = [name for name in ("was", "state") if name in frame.columns]
+            cursor.adbc_ingest(table, frame.cast(dict.fromkeys(small, pl.Int16)).to_arrow(), mode="append")
+
+
+_POSTGRESQL = """
+    SELECT table_name AS item, ordinal_position, column_name, concat_ws(' ', data_type, is_nullable, column_default)
+    FROM information_schema.columns WHERE table_schema = current_schema()
+    UNION ALL SELECT tablename, 0, indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()
+    UNION ALL SELECT conrelid::regclass::text, 0, conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+"""
+
+
+def structure(url: str) -> list[tuple[object, ...]]:
+    """Tables, columns, types, keys and indexes of a database, as its own catalogue has them."""
+    sqlite_query = "SELECT type, name, tbl_name, sql FROM sqlite_schema"
+    with connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(sqlite_query if url.startswith("sqlite") else _POSTGRESQL)
+        return sorted(cursor.fetchall(), key=str)
+
+
+def content(url: str) -> dict[str, list[tuple[object, ...]]]:
+    """The rows of every table."""
+    tables = (
+        "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        if url.startswith("sqlite")
+        else "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+    )
+    found = {}
+    with connect(url) as connection, connection.cursor() as cursor:
+        cursor.execute(tables)
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"SELECT * FROM {table}")
+            found[table] = sorted(cursor.fetchall(), key=str)
+    return found

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pipelines.registry.schema import VERSION
+from pipelines.registry.migrations import VERSION
 from tests.conftest import Shop
 from tests.faults.killing import fill, fill_night
 

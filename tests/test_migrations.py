@@ -1,0 +1,184 @@
+"""Registries of earlier versions: brought up to date once and whole, on both databases, whatever comes in between."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import polars as pl
+import pytest
+
+from pipelines.common.errors import CardsError
+from pipelines.registry import audit, limits
+from pipelines.registry.database import POSTGRESQL, SQLITE, Database
+from pipelines.registry.migrations import MIGRATIONS, VERSION, pending, prepare
+from pipelines.registry.store import Registry, open_registry
+from tests.conftest import NewRegistry
+from tests.registries import connect, content, put_version_1, structure
+
+NAMES = list(MIGRATIONS)
+
+
+@pytest.fixture
+def version_1(registry_url: str) -> str:
+    """A registry of version 1, of which acme has a BTN+4 order."""
+    put_version_1(registry_url)
+    return registry_url
+
+
+def execute(url: str, *statements: str) -> None:
+    with connect(url) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def migrations_of(url: str) -> dict[str, str]:
+    with open_registry(url) as registry:
+        assert pending(registry) == []
+        rows = registry.query("SELECT name, applied_at FROM migrations", {"name": pl.String, "applied_at": pl.String})
+        assert registry.query("SELECT version FROM version", {"version": pl.Int64})["version"].to_list() == [VERSION]
+    return dict(rows.iter_rows())
+
+
+def test_a_migrated_registry_is_as_a_new_one(version_1: str, new_registry: NewRegistry) -> None:
+    before = content(version_1)
+    times = migrations_of(version_1)
+    with new_registry() as fresh:
+        assert list(migrations_of(fresh)) == list(times) == NAMES
+        assert structure(version_1) == structure(fresh)
+    assert all(datetime.fromisoformat(time).tzinfo for time in times.values())
+    after = content(version_1)
+    assert {table: after[table] for table in before if table != "version"} == {
+        table: rows for table, rows in before.items() if table != "version"
+    }
+    with open_registry(version_1) as registry:
+        assert audit.integrity(registry) == []
+        assert audit.disagreements(registry) == {}
+
+
+def test_each_migration_is_applied_once(version_1: str) -> None:
+    first = migrations_of(version_1)
+    assert migrations_of(version_1) == first
+
+
+def test_a_btn_belongs_to_the_account_of_the_earliest_order_with_a_pin_under_it(version_1: str) -> None:
+    columns = "order_no, event, order_id, account, number, order_ref, action, service_type, product, access_number, origin, "
+    columns += "termination, comments, code_type, content, rows, cards, awaiting, since"
+    orders = [(91, "20098765", "BTN+4"), (92, "10023456", "BTN+4"), (93, "10023456", "Random")]
+    codes = [(92, 20155501420007), (91, 20155501429871), (91, 20155501419871), (93, 20155501439871), (0, 20155501449871)]
+    execute(
+        version_1,
+        *(f"INSERT INTO orders ({columns}) VALUES ({number}, 1, 'I-{number}', '{account}', {number}, 'R-{number}', 'Add', "
+          f"'', '', '', '', '', '', '{kind}', '', 0, 0, 0, '')" for number, account, kind in orders),
+        *(f"INSERT INTO codes VALUES ({code}, {number}, 1, 0)" for number, code in codes),
+    )  # fmt: skip
+    with open_registry(version_1) as registry:
+        owners = dict(
+            registry.query("SELECT btn, account FROM btn_owners", {"btn": pl.Int64, "account": pl.String}).iter_rows()
+        )
+        theirs = registry.query(
+            "SELECT DISTINCT codes.code / 10000 AS btn FROM codes JOIN orders ON orders.order_no = codes.order_no "
+            "WHERE orders.order_ref = 'C'", {"btn": pl.Int64}
+        )["btn"]  # fmt: skip
+    assert owners == {2015550142: "20098765", 2015550141: "20098765", **dict.fromkeys(theirs, "10023456")}
+    assert len(theirs) == 1
+
+
+def test_who_is_held_by_the_rule_of_version_1_is_on_hold(version_1: str) -> None:
+    execute(
+        version_1,
+        "INSERT INTO findings VALUES (9, 0, '', 'FILE_HELD', ''), (13, 0, '', 'FILE_HELD', '')",
+        "INSERT INTO findings VALUES (2, 0, '', 'FILE_HELD', '')",  # globex was released since
+        "INSERT INTO guesses VALUES (14, 'globex', '2026-10-05', -1)",
+    )
+    with open_registry(version_1) as registry:
+        holds = limits.holds_of(registry, pl.Series(["acme", "globex", "house"])).rows()
+    assert holds == [("acme", "2026-10-05T09:30:00-06:00", limits.TOO_MANY_TAKEN_CODES)]
+
+
+@pytest.fixture
+def tries(version_1: str) -> Iterator[Callable[..., None]]:
+    """Has the registry of version 1 prepared with migrations beyond those of the program."""
+
+    def prepare_with(**more: Callable[[Database], None]) -> None:
+        with Registry(version_1, SQLITE if version_1.startswith("sqlite") else POSTGRESQL) as registry:
+            prepare(registry, {**MIGRATIONS, **more}, lambda: "2027-01-02T03:04:05+00:00")
+
+    return prepare_with
+
+
+def test_a_migration_that_fails_leaves_nothing_and_is_tried_again(version_1: str, tries: Callable[..., None]) -> None:
+    def create(database: Database) -> None:
+        database.create_table("more", {"one": pl.Int64})
+
+    def create_twice(database: Database) -> None:
+        create(database)
+        create(database)
+
+    migrations_of(version_1)
+    before = (structure(version_1), content(version_1))
+    with pytest.raises(CardsError):
+        tries(later=create_twice)
+    assert (structure(version_1), content(version_1)) == before
+    tries(later=create)
+    tries(later=create)
+    assert content(version_1)["more"] == []
+    assert ("later", "2027-01-02T03:04:05+00:00") in content(version_1)["migrations"]
+    with pytest.raises(CardsError, match=f"has version {VERSION + 1} and this program knows {VERSION}. Update the program"):
+        open_registry(version_1)
+
+
+def test_of_several_migrations_those_before_a_failed_one_stay(version_1: str, tries: Callable[..., None]) -> None:
+    def fail(database: Database) -> None:
+        database.execute("INSERT INTO no_such_table VALUES (1)")
+
+    with pytest.raises(CardsError):
+        tries(first=lambda database: database.create_table("more", {"one": pl.Int64}), second=fail)
+    assert [name for name, _ in content(version_1)["migrations"]] == sorted([*NAMES, "first"])
+
+
+def test_a_process_that_is_killed_half_way_leaves_a_registry_that_the_next_one_migrates(
+    version_1: str, new_registry: NewRegistry
+) -> None:
+    def die_before(statement: int) -> int:
+        command = [sys.executable, "-m", "tests.registries.migrate", version_1, str(statement)]
+        return subprocess.run(command, check=False).returncode
+
+    steps = [(structure(version_1), content(version_1))]
+    for statement in range(1, 200, 3):
+        ended = die_before(statement)
+        now = (structure(version_1), content(version_1))
+        if now != steps[-1]:
+            steps.append(now)
+        if ended == 0:
+            break
+        assert ended == -9
+        applied = len(now[1].get("migrations", []))
+        assert now[1]["version"] == [(1 + applied,)]
+    else:
+        pytest.fail("it never came to an end")
+    assert 2 <= len(steps) <= 1 + len(MIGRATIONS)  # a registry of version 1 for most of the way, then of the next
+    with new_registry() as fresh:
+        open_registry(fresh).close()
+        assert structure(version_1) == structure(fresh)
+
+
+def test_processes_that_open_a_registry_of_version_1_at_once_migrate_it_once(version_1: str) -> None:
+    command = [sys.executable, "-m", "tests.registries.migrate", version_1, "1000"]
+    started = [subprocess.Popen(command) for _ in range(4)]
+    assert [process.wait(60) for process in started] == [0, 0, 0, 0]
+    assert list(migrations_of(version_1)) == NAMES
+    assert len(content(version_1)["migrations"]) == len(NAMES)
+
+
+def test_a_new_registry_that_several_processes_open_at_once_is_made_once(registry_url: str) -> None:
+    command = [sys.executable, "-m", "tests.registries.migrate", registry_url, "1000"]
+    started = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    assert list(migrations_of(registry_url)) == NAMES
+
+
+def test_the_program_of_version_1_refuses_a_migrated_registry(version_1: str) -> None:
+    migrations_of(version_1)
+    assert content(version_1)["version"] == [(VERSION,)]  # it compares this with its own 1
+    assert VERSION > 1
