@@ -75,20 +75,20 @@ def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFi
 def _answer_files(run: Run, sources: Callable[[str], bool], files: list[InboxFile]) -> Iterator[Delivery[Result]]:
     """Answer files portion by portion; what comes meanwhile takes its turn too."""
     begun = time.monotonic()
-    done: set[InboxFile] = set()
+    done: set[Path] = set()  # a file that takes the place of another waits for the next run
     with Parser(run.settings) as parser, Spool(run.settings.home) as spool:
         parser.start()
         writers.load()  # which takes as long as the parser to start
         while files:
             portion = load_portion(files, parser, spool, run)
-            done |= portion.done
+            done |= {file.path for file in portion.done}
             yield Delivery([], portion.failures)
             for group in _groups(portion.files):
                 spool.hold([file.copy for file in group])
                 yield from _decide_and_deliver(run, group)
             spool.hold([])
             late = time.monotonic() - begun > _RUN_SECONDS
-            files = [] if late else [file for file in _ready_files(run, sources)[0] if file not in done]
+            files = [] if late else [file for file in _ready_files(run, sources)[0] if file.path not in done]
 
 
 def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:

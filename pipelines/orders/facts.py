@@ -71,6 +71,8 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
     issues = pl.col("action").is_in(actions.issuing())
     asked, named = codes.filter(issues)["code"], codes.filter(~issues)
     orders = registry.orders_of(rows.select("account", "order_ref").drop_nulls())
+    by_order = rows.filter(~issues & pl.col("target").is_not_null())
+    order_cards = registry.cards_under(by_order.select("account", order_id="target"))
     btns = pin_demands(rows)["btn"]
     owners = limits.btn_owners(registry, btns)
     own_btns = _own_btns(rows, owners)
@@ -82,10 +84,8 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
         orders=orders,
         row_keys=registry.row_keys(orders["order_no"]),
         existing_codes=registry.existing_codes(asked),
-        cards=registry.cards(named.select("account", "code")),
-        order_cards=registry.cards_under(
-            rows.filter(~issues & pl.col("target").is_not_null()).select("account", order_id="target")
-        ),
+        cards=registry.cards(pl.concat([frame.select("account", "code") for frame in (named, order_cards)])),
+        order_cards=order_cards,
         btn_owners=owners.rename({"account": "owner"}),
         btn_codes=registry.codes_under(own_btns).select("btn", "code"),
         attempts=registry.taken_code_attempts(sources, day),
