@@ -19,6 +19,10 @@ _STRANGE: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{
 stands for a character that was lost."""
 
 
+_TELEPHONES: Final = ("access_number", "btn")
+_PUNCTUATION: Final = (
+    r"[\s\u00a0\u2007\u202f().+/\u2010-\u2015\u2212-]"  # dashes and no-break spaces are typed by Word and Excel
+)
 _CODES_OF_A_CELL: Final = r"[^\s,;]+"
 
 
@@ -31,8 +35,7 @@ def canonical(raw: pl.DataFrame) -> pl.DataFrame:
         _spelled("origin", orders.FLAGS),
         _spelled("termination", orders.FLAGS),
         _spelled("code_type", orders.CODE_TYPES),
-        _telephone("access_number"),
-        _telephone("btn"),
+        *map(_telephone, _TELEPHONES),
     )
     return rows.with_columns(
         pl.when(issues).then(pl.coalesce("code_type", _inferred())).alias("code_type"),
@@ -47,7 +50,7 @@ def _spelled(name: str, spellings: dict[str, str]) -> pl.Expr:
 
 def _telephone(name: str) -> pl.Expr:
     """A telephone number without punctuation and the country code 1, which no NANP number begins with."""
-    return pl.col(name).str.replace_all(r"[ ().+-]", "").str.replace(r"^1([0-9]{10})$", "$1")
+    return pl.col(name).str.replace_all(_PUNCTUATION, "").str.replace(r"^1([0-9]{10})$", "$1")
 
 
 def _filled(name: str) -> pl.Expr:
@@ -90,8 +93,13 @@ def rule(rows: pl.DataFrame, broken: pl.Expr, reason: str, column: str) -> pl.Da
 
 def cells(raw: pl.DataFrame) -> pl.DataFrame:
     """CELL_CHARACTER findings, the character escaped so that it can be seen."""
-    found = pl.concat([rule(raw, pl.col(name).str.contains(_STRANGE), "CELL_CHARACTER", name) for name in NAMES])
+    found = pl.concat([rule(raw, _text_of(name).str.contains(_STRANGE), "CELL_CHARACTER", name) for name in NAMES])
     return found.with_columns(pl.col("value").map_elements(_escaped, pl.String))
+
+
+def _text_of(name: str) -> pl.Expr:
+    """A cell's text; of a telephone number, without its punctuation, which may be of any kind."""
+    return pl.col(name).str.replace_all(_PUNCTUATION, "") if name in _TELEPHONES else pl.col(name)
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,81 @@
+"""The child process that turns a stranger's bytes into a table of text.
+
+It runs apart (`python -m pipelines.intake.parser_worker FD LIMITS`), with a ceiling on memory, because a crafted
+workbook can abort the parser's process. It imports neither Polars nor anything of ours beyond this room and the way
+headers are compared, so that it starts quickly. It answers each file with a `Parsed`; whatever the bytes are, the
+parent sees an answer or a dead child.
+"""
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Final
+
+from pipelines.intake.encryption import decrypted
+from pipelines.intake.grid import TooManyError
+from pipelines.intake.html_table import read_html
+from pipelines.intake.kinds import Kind, recognise
+from pipelines.intake.ods import read_fods, read_ods
+from pipelines.intake.parsed import Limits, Parsed, UnreadableError
+from pipelines.intake.spreadsheet_xml import read_spreadsheet_xml
+from pipelines.intake.sylk import read_sylk
+from pipelines.intake.text_format import read_text
+from pipelines.intake.xls import read_xls
+from pipelines.intake.xlsb import read_xlsb
+from pipelines.intake.xlsx import read_xlsx
+
+READERS: Final[dict[Kind, Callable[[bytes, frozenset[str], Limits], Parsed]]] = {
+    Kind.XLSX: read_xlsx,
+    Kind.XLSB: read_xlsb,
+    Kind.XLS: read_xls,
+    Kind.ODS: read_ods,
+    Kind.FODS: read_fods,
+    Kind.SPREADSHEET_XML: read_spreadsheet_xml,
+    Kind.HTML: read_html,
+    Kind.SYLK: read_sylk,
+    Kind.TEXT: read_text,
+}
+"""One reader a kind. Libraries that few files need are imported by their readers when such a file comes."""
+
+
+def parse(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
+    """Recognise a file by its first bytes and read it. `known`: the header keys that tell an order's sheet."""
+    try:
+        kind = recognise(content, limits)
+        if kind is Kind.ENCRYPTED:
+            content = decrypted(content)
+            kind = recognise(content, limits)
+        if kind is Kind.ENCRYPTED:
+            raise UnreadableError("FILE_ENCRYPTED", "an encrypted workbook within another")
+        return READERS[kind](content, known, limits)
+    except TooManyError as error:
+        return Parsed(faults=[(0, -1, error.reason, error.found), *error.first])
+    except UnreadableError as error:
+        return Parsed(faults=[(0, -1, error.reason, error.found)])
+    except MemoryError:
+        return Parsed(faults=[(0, -1, "FILE_TOO_LARGE", "reading it takes too much memory")])
+
+
+def main() -> None:
+    """Answer files until the parent hangs up."""
+    connection = Connection(int(sys.argv[1]))
+    limits = Limits(*json.loads(sys.argv[2]))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        try:
+            content, known = connection.recv_bytes(), frozenset(json.loads(connection.recv_bytes()))
+        except EOFError:
+            return
+        parsed = parse(content, known, limits)
+        del content
+        # no pickle: what a stranger's bytes can take over must not be able to send us code
+        connection.send_bytes(json.dumps([parsed.faults, parsed.notes, parsed.header]).encode())
+        connection.send_bytes(parsed.table)
+        del parsed
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Tables of text: any of the encodings and separators in which spreadsheets are saved."""
+
+import csv
+import io
+import itertools
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from pipelines.intake.cells import BLANK
+from pipelines.intake.grid import check_size, from_arrow
+from pipelines.intake.header import Header, find_header
+from pipelines.intake.parsed import Limits, Parsed, UnreadableError
+
+SEPARATORS: Final = ",;\t|"
+UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_SEP_LINE: Final = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n?|\n|$)', re.IGNORECASE)
+_HEAD: Final = 50  # records among which the header is looked for
+_HEADER_LINES: Final = 200  # a header cell may have line breaks
+_LISTED: Final = 20  # so many bad lines are named; a file with thousands is not mended line by line
+_PARSED_WIDTH: Final = 1024  # empty cells to the right of the header are parsed up to here, in case rows use them
+_EXCELS_BLOCK: Final = 16  # Excel leaves out trailing empty cells for so many rows at a time
+
+csv.field_size_limit(1 << 30)
+
+
+def read_text(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
+    """Read a table of text. Rows that do not fit the header make the file unreadable; each is named."""
+    text = decoded(content)
+    if _CONTROL.search(text[:4096]) and not content.startswith(UTF16):  # a byte order mark says that it is text
+        raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
+    return _table(text, known, limits)
+
+
+def decoded(content: bytes) -> str:
+    """Text of UTF-8 or UTF-16, else of Windows-1252 where every byte has a meaning in it."""
+    content = _without_end_marks(content)
+    head = content[:4096]
+    if head.startswith(UTF16):
+        encodings = ["utf-16"]
+    elif len(head) > 1 and head[1::2].count(0) * 2 > len(head) // 2:
+        encodings = ["utf-16-le"]
+    elif len(head) > 1 and head[::2].count(0) * 2 > len(head) // 2:
+        encodings = ["utf-16-be"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+        if _CONTROL.search(head.decode("latin-1")):
+            raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
+    for encoding in encodings:
+        try:
+            return content.decode(encoding).rstrip("\x1a").removesuffix("\0")
+        except UnicodeDecodeError:
+            continue
+    if encodings[0] in ("utf-16-le", "utf-16-be"):  # just a guess, by its zero bytes
+        raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
+    raise UnreadableError("FILE_ENCODING", f"neither UTF-8 nor {encodings[-1]}")
+
+
+def _without_end_marks(content: bytes) -> bytes:
+    """Without what old programs write behind the end of a text: Ctrl-Z or a zero byte (in UTF-16 it is half of one)."""
+    if content[-1:] in (b"\x1a", b"\0") and b"\0" not in content[:64]:
+        return content.rstrip(b"\x1a\0")
+    return content
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Layout:
+    """How a text is cut: its separator, its header, and how many cells a row has."""
+
+    separator: str
+    header: Header
+    width: int
+    titles: list[str]
+
+
+def _table(text: str, known: frozenset[str], limits: Limits) -> Parsed:
+    text, given = _separator_line(text)
+    skipped = 1 if given else 0
+    layout = _layout(text, given or SEPARATORS, known)
+    check_size(1, sum(1 for title in layout.titles if title.strip(BLANK)), limits)
+    content = text.encode()
+    del text
+    if record := _unclosed(content, layout.separator):
+        row = record + skipped
+        fault = (row, -1, "FILE_UNREADABLE", f"row {row}: a quotation mark is opened and never closed")
+        return Parsed(faults=[fault])
+    ragged: list[tuple[int, str]] = []
+    table = _records(content, layout, ragged)
+    fitted = _fit(ragged, table, layout)
+    if fitted.faults:
+        faults = [(row + skipped, -1, "FILE_UNREADABLE", f"row {row + skipped} {words}") for row, words in fitted.faults]
+        return Parsed(faults=faults[:_LISTED])
+    columns, rows = _merged(table, ragged, fitted.rows, skipped)
+    parsed = from_arrow(columns, rows, known, limits)
+    parsed.notes += [f"Row {row + skipped} holds one cell, “{text[:60]}”, and was not read." for row, text in fitted.footer]
+    return parsed
+
+
+def _separator_line(text: str) -> tuple[str, str]:
+    """The text without its first line `sep=;`, and the separator that this line names; it counts as a row."""
+    found = _SEP_LINE.match(text)
+    return (text[found.end() :], found[1]) if found and found[1] not in '"\r\n' else (text, "")
+
+
+def _layout(text: str, separators: str, known: frozenset[str]) -> _Layout:
+    """The separator that finds most known headers, and among equals cuts the header into most cells."""
+    lines = list(itertools.islice(io.StringIO(text, newline=""), _HEADER_LINES))
+    start = next((number for number, line in enumerate(lines) if line.strip(SEPARATORS + separators + BLANK)), None)
+    if start is None:
+        lines, start = _far_down(text, separators)
+    layouts = [_laid(lines, start, separator, known) for separator in separators]
+    return max(layouts, key=lambda layout: (layout.header.known, layout.width))
+
+
+def _far_down(text: str, separators: str) -> tuple[list[str], int]:
+    """The first filled line below a great many empty ones, as if it were the first."""
+    rest = io.StringIO(text, newline="")
+    first = next((line for line in rest if line.strip(SEPARATORS + separators + BLANK)), "")
+    if not first:
+        raise UnreadableError("FILE_EMPTY", "no text at all")
+    return [first, *itertools.islice(rest, _HEADER_LINES)], 0
+
+
+def _laid(lines: list[str], start: int, separator: str, known: frozenset[str]) -> _Layout:
+    records = list(itertools.islice(_csv(lines[start:], separator), _HEAD))
+    head = [(number, dict(enumerate(cells))) for number, cells in enumerate(records, 1) if "".join(cells).strip(BLANK)]
+    header = find_header(head, known)
+    titles = records[header.row - 1] if header.row else []
+    width = len(titles)
+    if width > _PARSED_WIDTH:
+        width = max((place for place, title in enumerate(titles, 1) if title.strip(BLANK)), default=1)
+    return _Layout(separator, header._replace(row=header.row + start), width, titles)
+
+
+def _csv(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines, delimiter=separator)
+    except csv.Error:
+        return
+
+
+def _records(content: bytes, layout: _Layout, ragged: list[tuple[int, str]]) -> pa.Table:
+    """Every record of the header's width as a row of text; the others go into `ragged` as (record number, its text)."""
+
+    def set_aside(row: pyarrow.csv.InvalidRow) -> str:
+        ragged.append((row.number, row.text))
+        return "skip"
+
+    names = [f"c{position}" for position in range(layout.width)]
+    return pyarrow.csv.read_csv(
+        io.BytesIO(content),
+        # one block, one thread: only then are records numbered
+        pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(content) + 1),
+        pyarrow.csv.ParseOptions(
+            delimiter=layout.separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=set_aside
+        ),
+        pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True),
+    )
+
+
+# -- rows of another width ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Fitted:
+    """Rows of another width: cut or padded to the header's, a line below the table, and what can't be fitted."""
+
+    rows: dict[int, list[str]] = field(default_factory=dict)
+    footer: list[tuple[int, str]] = field(default_factory=list)
+    faults: list[tuple[int, str]] = field(default_factory=list)
+
+
+def _fit(ragged: list[tuple[int, str]], table: pa.Table, layout: _Layout) -> _Fitted:
+    fitted = _Fitted()
+    short: dict[int, list[str]] = {}
+    for row, text in ragged:
+        if not text.strip(layout.separator + BLANK + '"'):
+            continue
+        cells = next(_csv(io.StringIO(text, newline=""), layout.separator), [])
+        if row < layout.header.row or not "".join(cells[layout.width :]).strip(BLANK):
+            (fitted.rows if row < layout.header.row or len(cells) > layout.width else short)[row] = cells
+        else:
+            fitted.faults.append((row, _words(len(cells), layout.width)))
+    last = table.num_rows + len(ragged)
+    _fit_short(short, _may_be_empty(table, layout, len(short)), last, fitted, layout.width)
+    fitted.faults.sort()
+    fitted.rows = {row: (cells + [""] * layout.width)[: layout.width] for row, cells in fitted.rows.items()}
+    return fitted
+
+
+def _fit_short(short: dict[int, list[str]], first_optional: int, last: int, fitted: _Fitted, width: int) -> None:
+    for row, cells in short.items():
+        if len(cells) == 1 and width > 2 and row == last and len(cells[0].split()) > 1:
+            fitted.footer.append((row, cells[0].strip()))
+        elif len(cells) >= first_optional:
+            fitted.rows[row] = cells
+        else:
+            fitted.faults.append((row, _words(len(cells), width)))
+
+
+def _words(cells: int, width: int) -> str:
+    return f"has {cells} cell{'s' if cells > 1 else ''} and the header {width}: a separator is missing or too many"
+
+
+def _may_be_empty(table: pa.Table, layout: _Layout, short: int) -> int:
+    """From which cell on a row may simply end: where other rows leave the cells empty, so that none can have shifted.
+
+    A row that lacks a cell which all others fill has more likely lost a separator, and its cells stand under wrong
+    headers; many such rows are Excel's habit.
+    """
+    if short >= _EXCELS_BLOCK:
+        return 0
+    filled = _filled_rows(table)
+    if filled.num_rows < 2:  # one of them is the header
+        return 0
+    for position in reversed(range(layout.width)):
+        if layout.titles[position].strip(BLANK) and pc.all(_is_filled(filled.column(position))).as_py():
+            return position + 1
+    return 0
+
+
+def _filled_rows(table: pa.Table) -> pa.Table:
+    """The rows in which anything stands; an empty line is a row of nothing."""
+    anything = table.column(0).is_valid()
+    for column in table.columns[1:]:
+        anything = pc.or_(anything, column.is_valid())
+    return table.filter(anything)
+
+
+def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.not_equal(pc.ascii_trim(pc.fill_null(column, ""), BLANK), "")
+
+
+def _merged(
+    table: pa.Table, ragged: list[tuple[int, str]], fitted: dict[int, list[str]], skipped: int
+) -> tuple[dict[int, pa.ChunkedArray], "array[int]"]:
+    """The table with the fitted rows in their places, and the number of each row."""
+    total = table.num_rows + len(ragged)
+    aside = {row for row, _ in ragged}
+    numbers = [row for row in range(1, total + 1) if row not in aside] if aside else range(1, total + 1)
+    if fitted:
+        columns = list(zip(*fitted.values(), strict=True))
+        more = pa.table([pa.array([cell or None for cell in column], pa.string()) for column in columns], table.schema)
+        numbers = [*numbers, *fitted]
+        order = sorted(range(len(numbers)), key=numbers.__getitem__)
+        numbers = sorted(numbers)
+        table = pa.concat_tables([table, more]).take(pa.array(order, pa.int64()))
+    return dict(enumerate(table.columns)), array("I", [row + skipped for row in numbers] if skipped else numbers)
+
+
+# -- quotation marks ---------------------------------------------------------------------------------------------------
+
+
+def _unclosed(content: bytes, separator: str) -> int:
+    """The record in which a quotation mark is opened and never closed; 0 where there is none.
+
+    Two of them close each other, and the lines between would be a cell.
+    """
+    if b'"' not in content or not _odd(content):
+        return 0
+    try:
+        for _ in csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), delimiter=separator, strict=True):
+            pass
+    except csv.Error:
+        return _first_unclosed(content.decode(), separator)
+    return 0
+
+
+def _odd(content: bytes) -> bool:
+    lines = content if b"\n" in content else content.replace(b"\r", b"\n")
+    return any(line.count(b'"') & 1 for line in io.BytesIO(lines))
+
+
+def _first_unclosed(text: str, separator: str) -> int:
+    """Walk the cells: a mark that closes within its line, with words behind it (`"Main" line`), is none."""
+    within = rf"[^{re.escape(separator)}\r\n]*+"
+    cell = re.compile(rf'(?:"(?P<quoted>[^"]*+(?:""[^"]*+)*+)(?P<closed>"?)(?P<rest>{within})|{within})(?P<end>\r\n?|\n|.|\Z)')
+    record = 1
+    for found in cell.finditer(text):
+        quoted = found["quoted"]
+        swallowed = quoted and found["rest"].strip(BLANK) and ("\n" in quoted or "\r" in quoted)
+        if quoted is not None and (swallowed or not found["closed"]):
+            return record
+        record += found["end"] in ("\n", "\r", "\r\n")
+    return 0
