@@ -46,7 +46,7 @@ class Settings(BaseSettings):
         2048, ge=512, le=1_048_576, description="memory ceiling of the process that parses files, in MB"
     )
     parser_seconds: float = Field(
-        5.0, gt=0, le=86_400, description="time limit for parsing a file; each MB of it adds a second"
+        10.0, gt=0, le=86_400, description="time limit for parsing a file; each MB of it adds a second"
     )
 
     @property

@@ -7,15 +7,17 @@ Every file is made here, from text or from a small workbook, so that one can rea
 import io
 import random
 import re
+import struct
 import sys
 import zipfile
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import xlsxturbo
+import xlwt
 from openpyxl import Workbook
 
 HEADER = ["Customer Account Number", "Product Account Number", "Access Number", "Customer Order ID", "Code", "Quantity"]
@@ -112,6 +114,60 @@ def ods(*tables: str, styles: str = "") -> bytes:
             "content.xml": ods_content(*tables, styles=styles).encode(),
             "META-INF/manifest.xml": b'<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"/>',
         }
+    )
+
+
+def xls(*sheets: tuple[str, list[list[Any]]], change: Callable[[Any], None] = lambda _: None, chart: bool = False) -> bytes:
+    """A workbook of BIFF 8. A text that begins with # is an error; with `chart`, one with numbers lies in the last sheet."""
+    made = xlwt.Workbook()
+    dated = xlwt.easyxf(num_format_str="yyyy-mm-dd")
+    for title, rows in sheets:
+        page = made.add_sheet(title)
+        for row, cells in enumerate(rows):
+            for column, cell in enumerate(cells):
+                if isinstance(cell, str) and cell.startswith("#"):
+                    page.row(row).set_cell_error(column, cell)
+                elif cell is not None:
+                    page.write(row, column, cell, *([dated] if isinstance(cell, date) else []))
+    change(made)
+    stream = made.get_biff_data()
+    if chart:
+        assert stream.endswith(b"\x0a\0\0\0")
+        begin = struct.pack("<HHHHHHII", 0x0809, 16, 0x0600, 0x0020, 0, 0, 0, 0)
+        cached = b"".join(struct.pack("<HHHHHd", 0x0203, 14, row, column, 0, 0.0) for row in range(9) for column in range(9))
+        stream = stream[:-4] + begin + cached + b"\x0a\0\0\0" + b"\x0a\0\0\0"
+    content = io.BytesIO()
+    xlwt.CompoundDoc.XlsDoc().save(content, stream)
+    return content.getvalue()
+
+
+def html(*rows: list[Any], attributes: str = "") -> str:
+    cells = "".join("<tr>" + "".join(f"<td>{'' if cell is None else cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<html><head><style>td {{color: red}}</style></head><body><table{attributes}>{cells}</table></body></html>"
+
+
+def sylk(*rows: list[Any]) -> str:
+    cells = [
+        f"C;Y{row};X{column};K{cell if isinstance(cell, int) else chr(34) + str(cell).replace(';', ';;') + chr(34)}"
+        for row, line in enumerate(rows, 1)
+        for column, cell in enumerate(line, 1)
+        if cell is not None
+    ]
+    return "\r\n".join(["ID;PWXL;N;E", "P;PGeneral", "P;Pyyyy\\-mm\\-dd", *cells, "E", ""])
+
+
+def spreadsheet_xml(*rows: list[Any]) -> str:
+    body = "".join(
+        "<Row>" + "".join(
+            f'<Cell ss:Index="{column}"><Data ss:Type="{"Number" if isinstance(cell, int) else "String"}">{cell}</Data></Cell>'
+            for column, cell in enumerate(row, 1) if cell is not None
+        ) + "</Row>"
+        for row in rows
+    )  # fmt: skip
+    return (
+        '<?xml version="1.0"?><?mso-application progid="Excel.Sheet"?>'
+        '<Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet" xmlns:ss="urn:schemas-microsoft-com:office:spreadsheet">'
+        f'<Worksheet ss:Name="Orders"><Table>{body}</Table></Worksheet></Workbook>'
     )
 
 

@@ -20,6 +20,8 @@ from schemas.orders import BY_HEADER, NAMES
 from tests import corpus
 from tests.conftest import NewRegistry, Shop, csv_of, row
 
+SHARED = Path(__file__).parents[2] / "shared" / "corpus"
+
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory, sqlite: NewRegistry) -> dict[str, tuple[set[str], Path]]:
@@ -111,8 +113,17 @@ def test_a_file_that_changes_while_it_is_read_is_taken_later(what: str, shop: Sh
 
 # -- the fuzz ----------------------------------------------------------------------------------------------------------
 
+LINES = [corpus.HEADER, corpus.line("FZ1"), corpus.line("FZ2", code=73905162840517)]
 SEEDS = [
-    corpus.content(name) for name in ("plain.xlsx", "utf8.csv", "utf16-le.csv", "inline-strings.xlsx", "formula-stored.xlsx")
+    *(
+        corpus.content(name)
+        for name in ("plain.xlsx", "utf8.csv", "utf16-le.csv", "inline-strings.xlsx", "formula-stored.xlsx")
+    ),
+    corpus.xls(("Orders", LINES), chart=True),
+    corpus.ods(corpus.ods_table(*(corpus.ods_row(*line) for line in LINES))),
+    corpus.ods_content(corpus.ods_table(*(corpus.ods_row(*line) for line in LINES)), root="document").encode(),
+    *(make(*LINES).encode() for make in (corpus.html, corpus.sylk, corpus.spreadsheet_xml)),
+    *(path.read_bytes() for path in sorted(SHARED.glob("*.xlsb"))),
 ]
 KINDS = ["set", "cut", "insert", "copy"]
 edits = st.lists(

@@ -8,8 +8,11 @@ from decimal import Decimal
 BLANK = " \t\r\n"
 """What is stripped from a cell; a cell of nothing else is not filled."""
 
-_BUILT_IN_DATES = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
 _NO_DATE_PART = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!(?:h+|m+|s+)\])[^\]]*\]|General', re.IGNORECASE | re.DOTALL)
+_BUILT_IN_DATES = frozenset([*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)])
+_NO_LONGEST_CODE = 255  # Excel takes no longer one
+_DATE_PART = re.compile(r'"[^"]*"|\\.|_.|\*.|\[(?!(?:h+|m+|s+)\])[^\]]*\]|General', re.IGNORECASE | re.DOTALL)
+_LONGEST_CODE = 255  # Excel takes no longer one
 _DATE_PART = re.compile(r"[dmyhs]", re.IGNORECASE)
 _ISO = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:T([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?)?Z?$")
 _ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")
@@ -52,7 +55,7 @@ def is_date_format(number: int, code: str | None) -> bool:
     """Whether cells of this number format are dates: one of Excel's own numbers, or a code with parts of a date."""
     if code is None:
         return number in _BUILT_IN_DATES
-    return bool(_DATE_PART.search(_NO_DATE_PART.sub("", code)))
+    return bool(_DATE_PART.search(_NO_DATE_PART.sub("", code[:_LONGEST_CODE])))
 
 
 def unescaped(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 from pipelines.intake.cells import BLANK, number_text, truth_text
 from pipelines.intake.grid import Grid
 from pipelines.intake.parsed import Limits, Parsed, UnreadableError
-from pipelines.intake.sheets import Sheet, read_best
+from pipelines.intake.sheets import Sheet, check_count, read_best
 from pipelines.intake.text_format import UTF16, decoded
 
 _SPAN: Final = 16_384
@@ -42,6 +42,7 @@ class _Reader:
             self._aside += 1
         if tag == "table":
             self.grids.append(Grid(self._known, self._limits))
+            check_count(len(self.grids))
             self._open.append(_Table(self.grids[-1]))
         elif self._open:
             self._within(self._open[-1], tag, attributes)
@@ -99,7 +100,8 @@ class _Reader:
             table.cells[table.column] = shown
         wide, high = _span(table.attributes.get("colspan")), _span(table.attributes.get("rowspan"))
         if high > 1:
-            table.below.update(dict.fromkeys(range(table.column, table.column + wide), high - 1))
+            reached = range(table.column, min(table.column + wide, self._limits.columns))
+            table.below.update(dict.fromkeys(reached, high - 1))
         table.column += wide
 
     def _close_row(self, table: _Table) -> None:

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator
 from typing import Final
+from xml.sax.saxutils import unescape
 
+from pipelines.intake.calamine import Calamine
 from pipelines.intake.cells import iso_text, number_text
 from pipelines.intake.grid import Grid
 from pipelines.intake.package import Package, parse_xml
 from pipelines.intake.parsed import Limits, Parsed, UnreadableError
-from pipelines.intake.sheets import Sheet, read_best
+from pipelines.intake.sheets import Sheet, check_count, read_best
 
 _CELLS: Final = frozenset(["table-cell", "covered-table-cell"])
 _ERRORS: Final = ("#N/A", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!", "#NUM!", "#NULL!", "Err:5")
@@ -17,6 +19,13 @@ _ASIDE: Final = frozenset(["annotation", "shapes", "forms", "tracked-changes", "
 """What may hold text or tables of its own within a sheet or a cell: notes, drawings, earlier versions."""
 _LAID_OUT: Final = re.compile(r"[\t\r\n]|  |^ | $")
 _SPACES: Final = re.compile(r"[ \t\r\n]+")
+_LARGE: Final = 16 << 20
+"""From so many bytes of XML on it is worth looking whether calamine reads a document right."""
+_SPECIAL: Final = re.compile(
+    rb"""formula=|type=["'](?:date|time|boolean|void)|visibility=|display=|<office:annotation|<text:[^p]|<draw:|covered-|<!DOCTYPE"""
+)
+_TABLE: Final = re.compile(rb'<table:table [^<>]{0,500}?table:name="([^"]{1,200})"')
+_OVERLAP: Final = 1024
 _MOST_REPEATED: Final = 1 << 20
 
 
@@ -89,6 +98,7 @@ class _Reader:
             return
         visible = attributes.get("style-name") not in self._hidden_styles and attributes.get("display") != "false"
         place = str(len(self.sheets))
+        check_count(len(self.sheets) + 1)
         self.sheets.append(Sheet(attributes.get("name", ""), visible, place))
         self._grid = self.grids[place] = Grid(self._known, self._limits, self._grid.text if self._grid else 0)
         self._row = 1
@@ -184,14 +194,34 @@ def read_ods(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
     """Read a document in a zip archive."""
     package = Package(content, limits)
     package.inspect()
-    return read_document(package, known, limits)
+    return read_document(content, package, known, limits)
 
 
-def read_document(package: Package, known: frozenset[str], limits: Limits) -> Parsed:
+def read_document(content: bytes, package: Package, known: frozenset[str], limits: Limits) -> Parsed:
     """Read an inspected package of OpenDocument."""
     if "encrypted-package" in package or b"encryption-data" in _manifest(package):
         raise UnreadableError("FILE_ENCRYPTED", "")
+    if sheet := _plain_sheet(package):
+        dense = Calamine(content, [sheet], known, limits).load(sheet)
+        if dense:
+            return read_best([sheet], lambda _: dense)
     return _read(package.chunks("content.xml"), known, limits)
+
+
+def _plain_sheet(package: Package) -> Sheet | None:
+    """The only sheet of a document that is large and holds nothing but numbers and words, which calamine reads right."""
+    found = None
+    tail, size = b"", 0
+    for chunk in package.chunks("content.xml"):
+        block, size = tail + chunk, size + len(chunk)
+        if _SPECIAL.search(block):
+            return None
+        for name in _TABLE.findall(block):
+            if found not in (None, name):
+                return None
+            found = name
+        tail = chunk[-_OVERLAP:]
+    return Sheet(unescape(found.decode()), visible=True, place="0") if found and size >= _LARGE else None
 
 
 def _manifest(package: Package) -> bytes:

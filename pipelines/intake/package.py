@@ -16,6 +16,8 @@ _CHUNK: Final = 1 << 20
 _ENTRIES: Final = 10_000  # a workbook has some dozens
 _RATIO: Final = 200  # XML of workbooks shrinks to a tenth; a bomb to a thousandth
 _SMALL: Final = 64 << 20
+_TOKEN: Final = 16 << 20
+_PROLOGUE: Final = 1 << 16
 _PART: Final = 64 << 20  # the parts that are read whole: lists of sheets and relationships
 _MAIN: Final = ("xl/workbook.xml", "xl/workbook.bin")
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
@@ -24,11 +26,11 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSErro
 class SheetScan:
     """What a worksheet's XML holds, from one linear look at its bytes.
 
-    `plain`: no formula, no error, no hidden row, so that calamine reads it right. `sparse`: the last row and column
-    span far more cells than there are, so that a dense grid would not fit into memory.
+    `plain`: no formula, no hidden row, no ISO date: calamine reads it right, and names errors. `sparse`: the last row
+    and column span far more cells than there are, so that a dense grid would not fit into memory.
     """
 
-    _SPECIAL = (b"<f>", b"<f ", b"<f/", b'"e"', b"'e'", b"hidden", b"<!D", b'"d"', b"'d'")
+    _SPECIAL = (b"<f", b"hidden", b't="d"')
     _WIDE = re.compile(rb'r="([A-Z]{2,3})[0-9]')
     _ROW = re.compile(rb'<row[^>]*? r="([0-9]{1,9})"')
 
@@ -38,6 +40,8 @@ class SheetScan:
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes."""
         if not self._tail and not chunk[:1000].lstrip(b"\xef\xbb\xbf").startswith((b"<?xml ", b"<worksheet")):
+            self.plain = False
+        if not self._tail and b"<!DOCTYPE" in chunk[:_PROLOGUE]:
             self.plain = False
         block = self._tail + chunk
         if self.plain:
@@ -195,8 +199,12 @@ def parse_xml(chunks: Iterator[bytes], part: str, *, start: Any, end: Any = None
     parser.StartDoctypeDeclHandler = _refuse
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text
     try:
+        fed = 0
         for chunk in chunks:
             parser.Parse(chunk, False)
+            fed += len(chunk)
+            if fed - max(parser.CurrentByteIndex, 0) > _TOKEN:  # expat starts a tag that isn't whole anew with each chunk
+                raise UnreadableError("FILE_UNREADABLE", f"the XML of {part[:60]} has a tag longer than {_TOKEN >> 20} MB")
         parser.Parse(b"", True)
     except expat.ExpatError as error:
         raise UnreadableError("FILE_UNREADABLE", f"the XML of {part[:60]} is broken in line {error.lineno}") from error

@@ -7,11 +7,14 @@ parent sees an answer or a dead child.
 """
 
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Final
+
+import pyarrow as pa
 
 from pipelines.intake.encryption import decrypted
 from pipelines.intake.grid import TooManyError
@@ -62,6 +65,8 @@ def main() -> None:
     """Answer files until the parent hangs up."""
     connection = Connection(int(sys.argv[1]))
     limits = Limits(*json.loads(sys.argv[2]))
+    if "jemalloc" in pa.supported_memory_backends():  # the default reserves a GB of addresses, which the ceiling counts
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
@@ -70,11 +75,12 @@ def main() -> None:
         except EOFError:
             return
         parsed = parse(content, known, limits)
-        del content
         # no pickle: what a stranger's bytes can take over must not be able to send us code
         connection.send_bytes(json.dumps([parsed.faults, parsed.notes, parsed.header]).encode())
         connection.send_bytes(parsed.table)
-        del parsed
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > limits.memory // 8:
+            # memory that a large file left in pieces would be missed by the next: a fresh process takes over the line
+            os.execv(sys.executable, [sys.executable, "-m", "pipelines.intake.parser_worker", *sys.argv[1:]])  # noqa: S606
 
 
 if __name__ == "__main__":

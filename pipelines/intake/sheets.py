@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, Protocol
 from pipelines.intake.parsed import Parsed, UnreadableError
 
 _TRIED: Final = 50  # sheets that are looked into; the order is on one of the first
+_MOST: Final = 1000
 
 
 class Sheet(NamedTuple):
@@ -38,6 +39,7 @@ def read_best(sheets: Sequence[Sheet], load: Callable[[Sheet], Loaded]) -> Parse
         raise UnreadableError("FILE_UNREADABLE", "the workbook has no worksheet")
     if not candidates:
         raise UnreadableError("FILE_EMPTY", "no visible sheet")
+    candidates = list({sheet.place: sheet for sheet in reversed(candidates)}.values())[::-1]  # a place is read once
     best: tuple[Sheet, Loaded] | None = None
     error: UnreadableError | None = None
     for sheet in candidates[:_TRIED]:
@@ -56,6 +58,12 @@ def read_best(sheets: Sequence[Sheet], load: Callable[[Sheet], Loaded]) -> Parse
         raise error
     assert best
     return _answer(*best, sheets)
+
+
+def check_count(sheets: int) -> None:
+    """Refuse more sheets than anyone makes: each costs memory before it is known whether anything is in it."""
+    if sheets > _MOST:
+        raise UnreadableError("FILE_TOO_LARGE", f"more than {_MOST:,} sheets or tables")
 
 
 def _is_orders(sheet: Sheet) -> bool:

@@ -6,7 +6,7 @@ from pipelines.intake.cells import iso_text, number_text, truth_text
 from pipelines.intake.grid import Grid
 from pipelines.intake.package import parse_xml
 from pipelines.intake.parsed import Limits, Parsed, UnreadableError
-from pipelines.intake.sheets import Sheet, read_best
+from pipelines.intake.sheets import Sheet, check_count, read_best
 
 _GREATEST: Final = 1 << 20
 
@@ -31,7 +31,8 @@ class _Reader:
         given = {key.rpartition(":")[2]: value for key, value in attributes.items()}
         if local == "Worksheet":
             self.names.append(given.get("Name", ""))
-            self.grids.append(Grid(self._known, self._limits))
+            self.grids.append(Grid(self._known, self._limits, self.grids[-1].text if self.grids else 0))
+            check_count(len(self.grids))
             self._row = 0
         elif local == "Row" and self.grids:
             self._row = _place(given.get("Index"), self._row + 1)

@@ -5,7 +5,7 @@ import io
 import itertools
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,21 +86,23 @@ class _Layout:
 def _table(text: str, known: frozenset[str], limits: Limits) -> Parsed:
     text, given = _separator_line(text)
     skipped = 1 if given else 0
-    layout = _layout(text, given or SEPARATORS, known)
-    check_size(1, sum(1 for title in layout.titles if title.strip(BLANK)), limits)
     content = text.encode()
     del text
+    layout = _layout(content, given or SEPARATORS, known)
+    check_size(1, sum(1 for title in layout.titles if title.strip(BLANK)), limits)
     if record := _unclosed(content, layout.separator):
         row = record + skipped
         fault = (row, -1, "FILE_UNREADABLE", f"row {row}: a quotation mark is opened and never closed")
         return Parsed(faults=[fault])
     ragged: list[tuple[int, str]] = []
-    table = _records(content, layout, ragged)
+    table = _records(content, layout, ragged, limits)
+    del content
     fitted = _fit(ragged, table, layout)
     if fitted.faults:
         faults = [(row + skipped, -1, "FILE_UNREADABLE", f"row {row + skipped} {words}") for row, words in fitted.faults]
         return Parsed(faults=faults[:_LISTED])
-    columns, rows = _merged(table, ragged, fitted.rows, skipped)
+    again = _records("\n".join(fitted.rows.values()).encode(), layout, [], limits) if fitted.rows else None
+    columns, rows = _merged(table, ragged, again, list(fitted.rows), skipped)
     parsed = from_arrow(columns, rows, known, limits)
     parsed.notes += [f"Row {row + skipped} holds one cell, “{text[:60]}”, and was not read." for row, text in fitted.footer]
     return parsed
@@ -112,19 +114,23 @@ def _separator_line(text: str) -> tuple[str, str]:
     return (text[found.end() :], found[1]) if found and found[1] not in '"\r\n' else (text, "")
 
 
-def _layout(text: str, separators: str, known: frozenset[str]) -> _Layout:
+def _lines(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), "utf-8", newline="")
+
+
+def _layout(content: bytes, separators: str, known: frozenset[str]) -> _Layout:
     """The separator that finds most known headers, and among equals cuts the header into most cells."""
-    lines = list(itertools.islice(io.StringIO(text, newline=""), _HEADER_LINES))
+    lines = list(itertools.islice(_lines(content), _HEADER_LINES))
     start = next((number for number, line in enumerate(lines) if line.strip(SEPARATORS + separators + BLANK)), None)
     if start is None:
-        lines, start = _far_down(text, separators)
+        lines, start = _far_down(content, separators)
     layouts = [_laid(lines, start, separator, known) for separator in separators]
     return max(layouts, key=lambda layout: (layout.header.known, layout.width))
 
 
-def _far_down(text: str, separators: str) -> tuple[list[str], int]:
+def _far_down(content: bytes, separators: str) -> tuple[list[str], int]:
     """The first filled line below a great many empty ones, as if it were the first."""
-    rest = io.StringIO(text, newline="")
+    rest = _lines(content)
     first = next((line for line in rest if line.strip(SEPARATORS + separators + BLANK)), "")
     if not first:
         raise UnreadableError("FILE_EMPTY", "no text at all")
@@ -149,20 +155,28 @@ def _csv(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
         return
 
 
-def _records(content: bytes, layout: _Layout, ragged: list[tuple[int, str]]) -> pa.Table:
+def _records(content: bytes, layout: _Layout, ragged: list[tuple[int, str]], limits: Limits) -> pa.Table:
     """Every record of the header's width as a row of text; the others go into `ragged` as (record number, its text)."""
 
     def set_aside(row: pyarrow.csv.InvalidRow) -> str:
         ragged.append((row.number, row.text))
-        return "skip"
+        return "skip" if len(ragged) <= limits.rows else "error"
 
     names = [f"c{position}" for position in range(layout.width)]
+    try:
+        return _parsed(content, layout.separator, names, set_aside)
+    except pa.ArrowInvalid as error:  # empty lines are rows, so a file may have more of them than are taken
+        check_size(len(ragged), 1, limits)
+        raise UnreadableError("FILE_UNREADABLE", "the text can't be cut into cells") from error
+
+
+def _parsed(content: bytes, separator: str, names: list[str], set_aside: Callable[[pyarrow.csv.InvalidRow], str]) -> pa.Table:
     return pyarrow.csv.read_csv(
         io.BytesIO(content),
         # one block, one thread: only then are records numbered
         pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(content) + 1),
         pyarrow.csv.ParseOptions(
-            delimiter=layout.separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=set_aside
+            delimiter=separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=set_aside
         ),
         pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True),
     )
@@ -173,39 +187,52 @@ def _records(content: bytes, layout: _Layout, ragged: list[tuple[int, str]]) -> 
 
 @dataclass
 class _Fitted:
-    """Rows of another width: cut or padded to the header's, a line below the table, and what can't be fitted."""
+    """Rows of another width, by their numbers: lines cut or padded to the header's, one below the table, and the rest."""
 
-    rows: dict[int, list[str]] = field(default_factory=dict)
+    rows: dict[int, str] = field(default_factory=dict)
     footer: list[tuple[int, str]] = field(default_factory=list)
     faults: list[tuple[int, str]] = field(default_factory=list)
 
 
 def _fit(ragged: list[tuple[int, str]], table: pa.Table, layout: _Layout) -> _Fitted:
     fitted = _Fitted()
-    short: dict[int, list[str]] = {}
+    short: list[tuple[int, str, int]] = []
     for row, text in ragged:
         if not text.strip(layout.separator + BLANK + '"'):
             continue
-        cells = next(_csv(io.StringIO(text, newline=""), layout.separator), [])
-        if row < layout.header.row or not "".join(cells[layout.width :]).strip(BLANK):
-            (fitted.rows if row < layout.header.row or len(cells) > layout.width else short)[row] = cells
+        cells = _cells(text, layout.separator)
+        if len(cells) < layout.width:
+            short.append((row, text, len(cells)))
+        elif row < layout.header.row or not "".join(cells[layout.width :]).strip(BLANK):
+            fitted.rows[row] = _line(cells[: layout.width], layout.separator)
         else:
             fitted.faults.append((row, _words(len(cells), layout.width)))
     last = table.num_rows + len(ragged)
-    _fit_short(short, _may_be_empty(table, layout, len(short)), last, fitted, layout.width)
+    _fit_short(short, _may_be_empty(table, layout, len(short)) if short else 0, last, fitted, layout)
     fitted.faults.sort()
-    fitted.rows = {row: (cells + [""] * layout.width)[: layout.width] for row, cells in fitted.rows.items()}
     return fitted
 
 
-def _fit_short(short: dict[int, list[str]], first_optional: int, last: int, fitted: _Fitted, width: int) -> None:
-    for row, cells in short.items():
-        if len(cells) == 1 and width > 2 and row == last and len(cells[0].split()) > 1:
-            fitted.footer.append((row, cells[0].strip()))
-        elif len(cells) >= first_optional:
-            fitted.rows[row] = cells
+def _fit_short(short: list[tuple[int, str, int]], optional: int, last: int, fitted: _Fitted, layout: _Layout) -> None:
+    for row, text, cells in short:
+        if cells == 1 and layout.width > 2 and row == last and len(text.split()) > 1:
+            fitted.footer.append((row, text.strip(BLANK + '"')))
+        elif cells >= optional or row < layout.header.row:
+            fitted.rows[row] = text.rstrip("\r\n") + layout.separator * (layout.width - cells)
         else:
-            fitted.faults.append((row, _words(len(cells), width)))
+            fitted.faults.append((row, _words(cells, layout.width)))
+
+
+def _cells(text: str, separator: str) -> list[str]:
+    if '"' not in text:
+        return text.rstrip("\r\n").split(separator)
+    return next(_csv(io.StringIO(text, newline=""), separator), [])
+
+
+def _line(cells: list[str], separator: str) -> str:
+    written = io.StringIO()
+    csv.writer(written, delimiter=separator, lineterminator="").writerow(cells)
+    return written.getvalue()
 
 
 def _words(cells: int, width: int) -> str:
@@ -242,20 +269,18 @@ def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _merged(
-    table: pa.Table, ragged: list[tuple[int, str]], fitted: dict[int, list[str]], skipped: int
+    table: pa.Table, ragged: list[tuple[int, str]], again: pa.Table | None, fitted: list[int], skipped: int
 ) -> tuple[dict[int, pa.ChunkedArray], "array[int]"]:
-    """The table with the fitted rows in their places, and the number of each row."""
+    """The table with the fitted rows, read again, in their places; and the number of each row."""
     total = table.num_rows + len(ragged)
     aside = {row for row, _ in ragged}
-    numbers = [row for row in range(1, total + 1) if row not in aside] if aside else range(1, total + 1)
-    if fitted:
-        columns = list(zip(*fitted.values(), strict=True))
-        more = pa.table([pa.array([cell or None for cell in column], pa.string()) for column in columns], table.schema)
-        numbers = [*numbers, *fitted]
-        order = sorted(range(len(numbers)), key=numbers.__getitem__)
-        numbers = sorted(numbers)
-        table = pa.concat_tables([table, more]).take(pa.array(order, pa.int64()))
-    return dict(enumerate(table.columns)), array("I", [row + skipped for row in numbers] if skipped else numbers)
+    numbers = array("I", [row + skipped for row in range(1, total + 1) if row not in aside])
+    if again is not None:
+        numbers.extend(row + skipped for row in fitted)
+        order = pc.sort_indices(pa.array(numbers, pa.uint32()))
+        numbers = array("I", sorted(numbers))
+        table = pa.concat_tables([table, again]).take(order)
+    return dict(enumerate(table.columns)), numbers
 
 
 # -- quotation marks ---------------------------------------------------------------------------------------------------
@@ -269,7 +294,7 @@ def _unclosed(content: bytes, separator: str) -> int:
     if b'"' not in content or not _odd(content):
         return 0
     try:
-        for _ in csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), delimiter=separator, strict=True):
+        for _ in csv.reader(_lines(content), delimiter=separator, strict=True):
             pass
     except csv.Error:
         return _first_unclosed(content.decode(), separator)

@@ -1,13 +1,10 @@
 """`.xlsx` and `.xlsm`: the sheets of the package, read by calamine where it reads them right, else cell by cell."""
 
-from array import array
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import fastexcel
-import pyarrow as pa
-
-from pipelines.intake.grid import Grid, from_arrow
+from pipelines.intake.calamine import Calamine
+from pipelines.intake.grid import Grid
 from pipelines.intake.package import Package, Relationship, main_part, parse_xml
 from pipelines.intake.parsed import Limits, Parsed
 from pipelines.intake.sheets import Loaded, Sheet, read_best
@@ -22,18 +19,6 @@ class Workbook(NamedTuple):
     from_1904: bool
 
 
-class Dense(NamedTuple):
-    """A sheet as calamine reads it."""
-
-    answer: Parsed
-    filled: bool
-    known: bool
-
-    def parsed(self) -> Parsed:
-        """All of it as the answer."""
-        return self.answer
-
-
 def read_xlsx(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
     """Read a workbook of XML parts."""
     package = Package(content, limits)
@@ -45,7 +30,7 @@ def read_package(content: bytes, package: Package, known: frozenset[str], limits
     """Read an inspected package whose workbook is XML."""
     book = read_workbook(package, main_part(package))
     cells = _CellReader(package, book, known, limits)
-    calamine = _Calamine(content, book, known, limits)
+    calamine = Calamine(content, book.sheets, known, limits)
 
     def load(sheet: Sheet) -> Loaded:
         scan = package.scans.get(sheet.place.lower())
@@ -53,37 +38,6 @@ def read_package(content: bytes, package: Package, known: frozenset[str], limits
         return dense or cells.load(sheet)
 
     return read_best(book.sheets, load)
-
-
-class _Calamine:
-    """calamine's view of the workbook; it opens the file when a sheet is asked for."""
-
-    def __init__(self, content: bytes, book: Workbook, known: frozenset[str], limits: Limits) -> None:
-        self._content, self._known, self._limits = content, known, limits
-        names = [sheet.name for sheet in book.sheets]
-        self._usable = len(set(names)) == len(names)
-        self._reader: Any = None
-
-    def load(self, sheet: Sheet) -> Dense | None:
-        """The sheet as calamine reads it; None where it can't."""
-        batch = self._batch(sheet) if self._usable else None
-        if batch is None:
-            return None
-        columns = {position: pa.chunked_array([column]) for position, column in enumerate(batch.columns)}
-        parsed = from_arrow(columns, array("I", range(1, batch.num_rows + 1)), self._known, self._limits)
-        return Dense(parsed, parsed.header > 0, parsed.known > 0)
-
-    def _batch(self, sheet: Sheet) -> Any:
-        try:
-            self._reader = self._reader or fastexcel.read_excel(self._content)
-            # skip_rows=0 keeps the empty rows on top, so that row numbers are those that Excel shows
-            return self._reader.load_sheet(sheet.name, header_row=None, skip_rows=0, dtypes="string").to_arrow()
-        except fastexcel.FastExcelError:
-            return None
-        except BaseException as error:  # a panic of Rust's is no Exception
-            if type(error).__name__ != "PanicException":
-                raise
-            return None
 
 
 class _CellReader:
