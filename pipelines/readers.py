@@ -83,7 +83,7 @@ def read(content: bytes, parser: Parser, settings: Settings, names: list[str], b
 def _table(
     grid: pl.DataFrame, header: dict[str, Any], parsed: Parsed, names: list[str], by_header: dict[str, str]
 ) -> Table:  # fmt: skip
-    titles = {column: str(text).strip() for column, text in header.items() if text is not None and column != "row"}
+    titles = {column: str(text).strip() for column, text in header.items() if column != "row" and text and text.strip()}
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     faults = _repeated(titles, known)
     positions = {name: column for column, name in reversed(known.items())}
@@ -104,7 +104,8 @@ def _table(
         faults.append((0, "", "FILE_EMPTY", "no filled row below the header"))
     ignored = [text for column, text in titles.items() if column not in known]
     notes = [*parsed.notes, *_kept_as_text(grid.filter(pl.col("row") > header["row"]), list(positions.values()))]
-    if nameless := [column for column in grid.columns if column != "row" and column not in titles]:
+    others = [column for column in grid.columns if column != "row" and column not in titles]
+    if nameless := [column for column in others if grid[column].str.contains(r"\S").any()]:
         shown = ", ".join(letters(int(column[1:])) for column in nameless[:_LISTED])
         notes.append(f"Columns without a header were not used: {shown}{' …' if len(nameless) > _LISTED else ''}.")
     if ignored:

@@ -19,6 +19,7 @@ import polars as pl
 import xlsxturbo
 import xlwt
 from openpyxl import Workbook
+from xlwt.CompoundDoc import XlsDoc
 
 HEADER = ["Customer Account Number", "Product Account Number", "Access Number", "Customer Order ID", "Code", "Quantity"]
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
@@ -117,6 +118,9 @@ def ods(*tables: str, styles: str = "") -> bytes:
     )
 
 
+_ERRORS = {"#NULL!": 0, "#DIV/0!": 7, "#VALUE!": 15, "#REF!": 23, "#NAME?": 29, "#NUM!": 36, "#N/A": 42}
+
+
 def xls(*sheets: tuple[str, list[list[Any]]], change: Callable[[Any], None] = lambda _: None, chart: bool = False) -> bytes:
     """A workbook of BIFF 8. A text that begins with # is an error; with `chart`, one with numbers lies in the last sheet."""
     made = xlwt.Workbook()
@@ -126,7 +130,7 @@ def xls(*sheets: tuple[str, list[list[Any]]], change: Callable[[Any], None] = la
         for row, cells in enumerate(rows):
             for column, cell in enumerate(cells):
                 if isinstance(cell, str) and cell.startswith("#"):
-                    page.row(row).set_cell_error(column, cell)
+                    page.row(row).set_cell_error(column, _ERRORS[cell])
                 elif cell is not None:
                     page.write(row, column, cell, *([dated] if isinstance(cell, date) else []))
     change(made)
@@ -137,7 +141,7 @@ def xls(*sheets: tuple[str, list[list[Any]]], change: Callable[[Any], None] = la
         cached = b"".join(struct.pack("<HHHHHd", 0x0203, 14, row, column, 0, 0.0) for row in range(9) for column in range(9))
         stream = stream[:-4] + begin + cached + b"\x0a\0\0\0" + b"\x0a\0\0\0"
     content = io.BytesIO()
-    xlwt.CompoundDoc.XlsDoc().save(content, stream)
+    XlsDoc().save(content, stream)
     return content.getvalue()
 
 

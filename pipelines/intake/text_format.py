@@ -65,9 +65,8 @@ def decoded(content: bytes) -> str:
 
 def _without_end_marks(content: bytes) -> bytes:
     """Without what old programs write behind the end of a text: Ctrl-Z or a zero byte (in UTF-16 it is half of one)."""
-    if content[-1:] in (b"\x1a", b"\0") and b"\0" not in content[:64]:
-        return content.rstrip(b"\x1a\0")
-    return content
+    text = content.rstrip(b"\x1a\0") if content.endswith((b"\x1a", b"\0")) else content
+    return text if text and b"\0" not in text[:64] else content
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------

@@ -46,7 +46,8 @@ class _Cells:
             self._text = []
         elif local == "row":
             number = attributes.get("r", "")
-            self._row = int(number) if number.isdecimal() and 0 < int(number[:9]) <= _ROWS else self._row + 1
+            given = int(number[:9]) if number.isdecimal() else 0
+            self._row = given if self._row < given <= _ROWS else self._row + 1
             self._column, self._cells = -1, {}
             self._grid.hidden += attributes.get("hidden") in ("1", "true")
         elif local == "is":
