@@ -26,32 +26,41 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSErro
 class SheetScan:
     """What a worksheet's XML holds, from one linear look at its bytes.
 
-    `plain`: no formula, no hidden row, no ISO date: calamine reads it right, and names errors. `sparse`: the last row
-    and column span far more cells than there are, so that a dense grid would not fit into memory.
+    `plain`: no formula, no hidden row, no ISO date, and something in column A, from which calamine else would not count:
+    calamine reads it right, and names errors. `sparse`: the last row and column span far more cells than there are, so
+    that a dense grid would not fit into memory.
     """
 
     _SPECIAL = (b"<f", b"hidden", b't="d"')
     _WIDE = re.compile(rb'r="([A-Z]{2,3})[0-9]')
     _ROW = re.compile(rb'<row[^>]*? r="([0-9]{1,9})"')
 
+    _LEFT = re.compile(rb'<c r="A[0-9]{1,7}"[^<>]{0,99}><(?:v|is)>')
+
     def __init__(self) -> None:
-        self.plain, self._cells, self._width, self._height, self._tail = True, 0, 26, 0, b""
+        self._special, self._left = False, False
+        self._cells, self._width, self._height, self._tail = 0, 26, 0, b""
 
     def feed(self, chunk: bytes) -> None:
         """Look at the next bytes."""
         if not self._tail and not chunk[:1000].lstrip(b"\xef\xbb\xbf").startswith((b"<?xml ", b"<worksheet")):
-            self.plain = False
+            self._special = True
         if not self._tail and b"<!DOCTYPE" in chunk[:_PROLOGUE]:
-            self.plain = False
+            self._special = True
         block = self._tail + chunk
-        if self.plain:
-            self.plain = not any(special in block for special in self._SPECIAL)
+        self._special = self._special or any(special in block for special in self._SPECIAL)
+        self._left = self._left or bool(self._LEFT.search(block))
         self._cells += chunk.count(b"<c ")
         widest = max(set(self._WIDE.findall(block)), key=lambda name: (len(name), name), default=b"Z")
         self._width = max(self._width, column_number(widest.decode()))
         if found := self._ROW.match(block, max(block.rfind(b"<row "), 0)):
             self._height = max(self._height, int(found[1]))
         self._tail = chunk[-64:]
+
+    @property
+    def plain(self) -> bool:
+        """Whether calamine reads the sheet right."""
+        return self._left and not self._special
 
     @property
     def sparse(self) -> bool:
