@@ -96,7 +96,7 @@ def sheet(seed: int) -> tuple[Cells, set[int], tuple[int, int, int, int] | None]
     merged = (top + 1, left, top + 2, left + 1) if source.random() < 0.3 else None
     if merged:
         cells = {place: text for place, text in cells.items() if place == merged[:2] or not _within(place, merged)}
-    return cells, hidden, merged
+    return cells, hidden & {row for row, _ in cells}, merged
 
 
 def _within(place: tuple[int, int], area: tuple[int, int, int, int]) -> bool:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from typing import Any
 
+import fastexcel
+import polars as pl
 import pytest
 from msoffcrypto.format.ooxml import OOXMLFile
 from openpyxl import Workbook
 
 from pipelines.readers import Parser, Table, read
 from pipelines.settings import load_settings
+from pipelines.validate import canonical, cells
 from schemas.orders import BY_HEADER, NAMES
 from tests.corpus import (
     SHEET,
@@ -27,6 +30,7 @@ from tests.corpus import (
     spreadsheet_xml,
     sylk,
     xls,
+    xlsb,
     zipped,
 )
 
@@ -67,6 +71,7 @@ def grid_ods(*rows: list[Any], **options: Any) -> bytes:
 WRITERS: dict[str, Callable[..., bytes]] = {
     "xlsx": xlsx,
     "xls": lambda *rows: xls(("Orders", list(rows))),
+    "xlsb": lambda *rows: xlsb(("Orders", list(rows))),
     "ods": grid_ods,
     "fods": lambda *rows: ods_content(ods_table(*(ods_row(*row) for row in rows)), root="document").encode(),
     "html": lambda *rows: html(*rows).encode(),
@@ -107,6 +112,7 @@ def test_an_error_cell_is_told_in_every_format(error: str, reader: Reader) -> No
     made = {
         "xlsx": xlsx(HEADER, row),
         "xls": xls(("Orders", [HEADER, row])),
+        "xlsb": xlsb(("Orders", [HEADER, row])),
         "ods": grid_ods(HEADER, [*ONE[:4], ERROR.replace("#N/A", error)]),
         "html": html(HEADER, ONE).replace("<td>Yes", f'<td x:err="{error}">{error}').encode(),
         "slk": sylk(HEADER, ONE).replace('K"Yes"', f"K{error}").encode(),
@@ -142,6 +148,7 @@ def test_a_date_is_told_with_its_time_in_every_format_so_that_it_is_no_order_id(
         "xlsx with a formula": xlsx(HEADER, [*row, None, "=1"]),
         "xlsx with an ISO date": re.sub(rb'<c r="B2".*?</c>', iso.encode(), parts(xlsx(HEADER, ["10023456", "x"]))[SHEET]),
         "xls": xls(("Orders", [HEADER, row])),
+        "xlsb": xlsb(("Orders", [HEADER, row])),
         "ods": grid_ods(HEADER, ["10023456", dated]),
         "xml": spreadsheet_xml(HEADER, ["10023456", "2026-10-01T00:00:00.000"])
         .replace('"String">2026', '"DateTime">2026')
@@ -164,6 +171,7 @@ def test_hidden_rows_are_read_and_mentioned_in_every_format(reader: Reader) -> N
     made = {
         "xlsx": xlsx(HEADER, ONE, change=hide),
         "xls": xls(("Orders", [HEADER, ONE]), change=_hide_row),
+        "xlsb": xlsb(("Orders", [HEADER, ONE]), hidden=2),
         "ods": ods(ods_table(ods_row(*HEADER), ods_row(*ONE, attributes=' table:visibility="filter"'))),
         "xml": spreadsheet_xml(HEADER, ONE).replace("</Row><Row>", '</Row><Row ss:Hidden="1">').encode(),
         "html": html(HEADER, ONE).replace("</tr><tr>", '</tr><tr style="display: none">').encode(),
@@ -471,8 +479,22 @@ def test_a_chart_sheet_is_no_sheet_to_read(reader: Reader) -> None:
         chart.add_data(Reference(made.active, min_col=4, min_row=1, max_row=2))
         made.create_chartsheet("Chart", 0).add_chart(chart)
 
-    table = reader(xlsx(HEADER, ONE, change=add, title="Data"))
-    assert (filled(table), table.notes) == ({2: READ}, [])
+    for content in (xlsx(HEADER, ONE, change=add, title="Data"), xlsb(("Data", [HEADER, ONE]), chart_first=True)):
+        table = reader(content)
+        assert (filled(table), table.notes) == ({2: READ}, [])
+
+
+def test_every_kind_of_cell_of_an_xlsb_is_read_as_calamine_does(reader: Reader) -> None:
+    cells = ["é😀", -7, 0.25, 73905162840517, True, "=word", 1e-7, 536870911]
+    content = xlsb(("Orders", [["Acct", "PON", "Qty", "Code", "Intl Origin", "Comments", "BTN", "PAN"], cells]))
+    independent = fastexcel.read_excel(content).load_sheet(0, header_row=None, dtypes="string").to_arrow().to_pylist()[1]
+    names = ["account", "order_ref", "quantity", "code", "origin", "comments", "btn", "product"]
+    assert [reader(content).rows[name].item() for name in names] == list(independent.values())
+
+
+def test_an_xlsb_whose_formulas_result_is_the_empty_text_has_an_empty_cell(reader: Reader) -> None:
+    table = reader(xlsb(("Orders", [HEADER, ONE, [None, None, None, None, "="]])))
+    assert (filled(table), faults(table)) == ({2: READ}, [])
 
 
 def test_an_order_among_the_tables_of_a_page_is_found(reader: Reader) -> None:
@@ -526,6 +548,33 @@ def test_excels_ways_to_keep_digits_text_are_taken_off_and_told(kept: str, reade
     assert {cells["account"] for cells in filled(table).values()} == {kept.strip("='\"")}
     assert [cells["comments"] for cells in filled(table).values()] == ["it's", "'x"]
     assert table.notes == ['2 cell(s) had an apostrophe or ="…" around digits, which was taken off.']
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "800/860-4444",
+        "800\u2013860\u20134444",
+        "800\u2011860\u20114444",
+        "(800)\u00a0860\u202f4444",
+        "+1 800.860.4444",
+        "1-800-860-4444",
+    ],
+)
+def test_a_telephone_number_may_have_any_punctuation(written: str) -> None:
+    raw = pl.DataFrame(
+        {name: [written if name in ("access_number", "btn") else None] for name in NAMES}, dict.fromkeys(NAMES, pl.String)
+    )
+    rows = canonical(raw)
+    assert (rows["access_number"].item(), rows["btn"].item()) == ("8008604444", "8008604444")
+    assert cells(raw.with_row_index("line")).is_empty()
+
+
+def test_a_character_that_is_not_seen_is_strange_in_a_telephone_number_too() -> None:
+    raw = pl.DataFrame(
+        {name: ["800\u200b8604444" if name == "btn" else None] for name in NAMES}, dict.fromkeys(NAMES, pl.String)
+    )
+    assert cells(raw.with_row_index("line"))["column"].to_list() == ["btn"]
 
 
 # -- 12: other formats -----------------------------------------------------------------------------------------------------

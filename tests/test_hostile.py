@@ -123,6 +123,7 @@ SEEDS = [
     corpus.ods(corpus.ods_table(*(corpus.ods_row(*line) for line in LINES))),
     corpus.ods_content(corpus.ods_table(*(corpus.ods_row(*line) for line in LINES)), root="document").encode(),
     *(make(*LINES).encode() for make in (corpus.html, corpus.sylk, corpus.spreadsheet_xml)),
+    corpus.xlsb(("Orders", LINES), chart_first=True),
     *(path.read_bytes() for path in sorted(SHARED.glob("*.xlsb"))),
 ]
 KINDS = ["set", "cut", "insert", "copy"]

@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from openpyxl import Workbook
 from pipelines.readers import Parser, Table, missing, read
 from pipelines.settings import Settings, load_settings
 from schemas.orders import BY_HEADER, NAMES
-from tests.corpus import ods, ods_row, ods_table, parts, patched, saved, zipped
+from tests.corpus import html, ods, ods_cell, ods_row, ods_table, parts, patched, saved, spreadsheet_xml, zipped
 from tests.corpus import text as table_text
 
 HEADER = ["Customer Account Number", "Customer Order ID", "Comments", "Quantity"]
@@ -25,6 +26,10 @@ ONE = ["10023456", "A1", "good", "2"]
 READ = {"account": "10023456", "order_ref": "A1", "comments": "good", "quantity": "2"}
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 SHEET = "xl/worksheets/sheet1.xml"
+ERROR = (
+    '<table:table-cell table:formula="of:=1/0" office:value-type="string" calcext:value-type="error">'
+    "<text:p>#DIV/0!</text:p></table:table-cell>"
+)
 Reader = Callable[..., Table]
 
 
@@ -401,6 +406,83 @@ def shared_text(characters: int, cells: int) -> bytes:
     made = patched(book(HEADER, ONE), SHEET, b"</sheetData>", rows + b"</sheetData>")
     strings = f'<sst xmlns="{MAIN}"><si><t>{"x" * characters}</t></si></sst>'
     return zipped({**parts(made), "xl/sharedStrings.xml": strings.encode()})
+
+
+def test_more_errors_than_anyone_would_mend_are_told_as_one_with_the_first_of_them(parser: Parser) -> None:
+    settings = settings_of(max_findings=30)
+    content = book(HEADER, *[["10023456", "A1", "good", "=1+1"]] * 31)
+    with Parser(settings) as small:
+        table = read(content, small, settings, NAMES, BY_HEADER)
+        fine = read(book(HEADER, *[["10023456", "A1", "good", "=1+1"]] * 30), small, settings, NAMES, BY_HEADER)
+    assert table.rows.is_empty()
+    assert {fault[2] for fault in faults(table)} == {"FILE_TOO_MANY_ERRORS"}
+    assert [fault[3] for fault in faults(table)][:2] == ["more than 30 cells or lines can't be used", "D2: =1+1"]
+    assert len(faults(table)) == 21
+    assert len(fine.faults) == 30
+
+
+def test_a_faulty_cells_text_is_cut(reader: Reader) -> None:
+    table = reader(book(HEADER, ["10023456", "A1", "good", "=" + "1+" * 3000 + "1"]))
+    assert table.faults["value"].str.len_chars().to_list() == [200]
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "ods", "html"])
+def test_more_text_than_the_limit_is_too_large(kind: str) -> None:
+    settings = settings_of(max_text_mb=1)
+    row = ["10023456", "A1", "x" * 9_000, "2"]
+    made = {
+        "csv": lambda rows: csv(*[row] * rows).encode(),
+        "xlsx": lambda rows: book(HEADER, *[row] * rows),
+        "ods": lambda rows: ods(ods_table(ods_row(*HEADER), ods_row(*row, attributes=f' table:number-rows-repeated="{rows}"'))),
+        "html": lambda rows: html(HEADER, *[row] * rows).encode(),
+    }[kind]
+    with Parser(settings) as small:
+        assert whole(read(made(130), small, settings, NAMES, BY_HEADER)) == (
+            "FILE_TOO_LARGE",
+            "more than 1 MB of text in its cells",
+        )
+        assert len(read(made(100), small, settings, NAMES, BY_HEADER).rows) == 100
+
+
+M = 1 << 20
+FORMULA = book(HEADER, [*ONE[:3], "=1"])
+EVERYWHERE = ' table:number-rows-repeated="1048576"'
+BRACKETS = b'<styleSheet><numFmts><numFmt numFmtId="200" formatCode="%s"/></numFmts><cellXfs><xf numFmtId="200"/></cellXfs></styleSheet>'
+
+
+def before_cells(added: bytes) -> bytes:
+    return patched(FORMULA, SHEET, b"<sheetData>", added + b"<sheetData>")
+
+
+SLOW: dict[str, Callable[[], bytes]] = {
+    "rows in a comment": lambda: before_cells(b"<!-- hidden= " + b"<row " * M + b"-->"),
+    "tables in a tag": lambda: ods("<table:table " * M),
+    "brackets in a number format": lambda: zipped({**parts(FORMULA), "xl/styles.xml": BRACKETS % (b"[" * M)}),
+    "a long attribute": lambda: before_cells(b'<x y="' + b"z" * 40 * M + b'"/>'),
+    "quotation marks": lambda: b"Quantity,Code\n" + b'"' * (4 * M + 1),
+    "quotation marks and lines": lambda: b"Quantity,Code\n" + b'"x" y,"\n' * (M + 1),
+    "comments of a page": lambda: b"<html><table><tr><td>" + b"<!-- " * M,
+    "attributes of a page": lambda: b"<html><table><tr><td>" + b'<a "' * M,
+    "tables of a page": lambda: b"<html>" + b"<table>" * M,
+    "escapes of a SYLK file": lambda: b'ID;PX\nP;PG\nC;Y1;X1;K"' + b"\x1bNA" * M,
+    "worksheets of nothing": lambda: spreadsheet_xml().replace("<Table>", "<Worksheet>" * M).encode(),
+    "a cell repeated everywhere": lambda: ods(ods_table(ods_row(ods_cell("x" * 9000, 16384), attributes=EVERYWHERE))),
+    "an error repeated everywhere": lambda: ods(ods_table(ods_row(ERROR, attributes=EVERYWHERE))),
+    "separators": lambda: b"Quantity" + b"," * 8 * M,
+    "headers": lambda: b"Quantity" + b",x" * 4 * M,
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_no_search_is_worse_than_linear_and_no_memory_without_bounds(name: str, parser: Parser) -> None:
+    content = SLOW[name]()
+    usual = settings_of(parser_seconds=20)
+    began = time.process_time()
+    with Parser(usual) as fresh:
+        table = read(content, fresh, usual, NAMES, BY_HEADER)
+        assert fresh._process, "it was killed: it took too long or too much"
+    assert len(table.rows) or len(table.faults) or table.notes
+    assert time.process_time() - began < 5  # what comes back is little
 
 
 # -- a child that dies or hangs ----------------------------------------------------------------------------------------

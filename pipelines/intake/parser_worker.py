@@ -78,7 +78,7 @@ def main() -> None:
         # no pickle: what a stranger's bytes can take over must not be able to send us code
         connection.send_bytes(json.dumps([parsed.faults, parsed.notes, parsed.header]).encode())
         connection.send_bytes(parsed.table)
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > limits.memory // 8:
+        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > limits.memory // 4:
             # memory that a large file left in pieces would be missed by the next: a fresh process takes over the line
             os.execv(sys.executable, [sys.executable, "-m", "pipelines.intake.parser_worker", *sys.argv[1:]])  # noqa: S606
 

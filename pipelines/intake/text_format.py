@@ -26,6 +26,7 @@ _HEAD: Final = 50  # records among which the header is looked for
 _HEADER_LINES: Final = 200  # a header cell may have line breaks
 _LISTED: Final = 20  # so many bad lines are named; a file with thousands is not mended line by line
 _PARSED_WIDTH: Final = 1024  # empty cells to the right of the header are parsed up to here, in case rows use them
+_EXCELS_WIDTH: Final = 16_384
 _EXCELS_BLOCK: Final = 16  # Excel leaves out trailing empty cells for so many rows at a time
 
 csv.field_size_limit(1 << 30)
@@ -138,10 +139,14 @@ def _far_down(content: bytes, separators: str) -> tuple[list[str], int]:
 
 def _laid(lines: list[str], start: int, separator: str, known: frozenset[str]) -> _Layout:
     records = list(itertools.islice(_csv(lines[start:], separator), _HEAD))
-    head = [(number, dict(enumerate(cells))) for number, cells in enumerate(records, 1) if "".join(cells).strip(BLANK)]
+    head = [
+        (number, {place: cell for place, cell in enumerate(cells[:_EXCELS_WIDTH]) if cell.strip(BLANK)})
+        for number, cells in enumerate(records, 1)
+        if "".join(cells).strip(BLANK)
+    ]
     header = find_header(head, known)
     titles = records[header.row - 1] if header.row else []
-    width = len(titles)
+    width = max(len(titles), 1)
     if width > _PARSED_WIDTH:
         width = max((place for place, title in enumerate(titles, 1) if title.strip(BLANK)), default=1)
     return _Layout(separator, header._replace(row=header.row + start), width, titles)
