@@ -19,17 +19,22 @@ class Reason(NamedTuple):
 
 _TABLE = [
     # file
-    Reason("FILE_TYPE", "file", "", "This is no spreadsheet or text table. Send .xlsx, .xls, .ods or .csv."),
-    Reason("FILE_UNREADABLE", "file", "", "The file is damaged. Open it, save it again under a new name and send that."),
+    Reason("FILE_TYPE", "file", "",
+           "Not a spreadsheet or a text table that can be read. Send .xlsx, .xlsm, .xlsb, .xls, .ods, .fods, .slk, .csv, .tsv "
+           "or .txt, or a web page with a table."),
+    Reason("FILE_UNREADABLE", "file", "",
+           "The file, or a row of it, can't be read; the value says why. Correct that, or open the file in Excel, save it as "
+           ".xlsx under a new name and send that."),
     Reason("FILE_ENCRYPTED", "file", "", "The workbook has a password. Save it without one and send it again."),
     Reason("FILE_TOO_LARGE", "file", "", "The file is over a limit. Split it into smaller files and send those."),
+    Reason("FILE_TOO_MANY_ERRORS", "file", "",
+           "Too many cells or rows can't be used; the first ones are listed. Correct the column or the export that they come "
+           "from and send the file again."),
     Reason("FILE_EMPTY", "file", "", "There is no row below the header. Fill in at least one and send it again."),
     Reason("FILE_ENCODING", "file", "", "The text can't be decoded. Save the file as “CSV UTF-8” and send it again."),
     Reason("FILE_HELD", "file", "",
            "Too many of the codes that you asked for are not free, so files that name codes are on hold. Send Random and BTN+4 "
            "orders in a file of their own, and resubmit this one when the operator has lifted the hold."),
-    Reason("FILE_TOO_MANY_ERRORS", "file", "",
-           "The file has too many errors to list. Fix what is shown, check the other rows for the same, and resubmit it."),
     Reason("FILE_SET_ASIDE", "file", "",
            "Processing this file failed twice, so it was set aside. Rebuild it from the order template, or ask the operator."),
     Reason("COLUMN_MISSING", "file", "", "Add this column to the header row; `cards template` makes a complete file."),

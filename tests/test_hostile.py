@@ -20,6 +20,8 @@ from schemas.orders import BY_HEADER, NAMES
 from tests import corpus
 from tests.conftest import NewRegistry, Shop, csv_of, row
 
+SHARED = Path(__file__).parents[2] / "shared" / "corpus"
+
 
 @pytest.fixture(scope="module")
 def answered(tmp_path_factory: pytest.TempPathFactory, sqlite: NewRegistry) -> dict[str, tuple[set[str], Path]]:
@@ -109,8 +111,20 @@ def test_a_file_that_changes_while_it_is_read_is_taken_later(what: str, shop: Sh
     assert [answer.told["codes_placed"] for answer in answers] == expected
 
 
+# -- the fuzz ----------------------------------------------------------------------------------------------------------
+
+LINES = [corpus.HEADER, corpus.line("FZ1"), corpus.line("FZ2", code=73905162840517)]
 SEEDS = [
-    corpus.content(name) for name in ("plain.xlsx", "utf8.csv", "utf16-le.csv", "inline-strings.xlsx", "formula-stored.xlsx")
+    *(
+        corpus.content(name)
+        for name in ("plain.xlsx", "utf8.csv", "utf16-le.csv", "inline-strings.xlsx", "formula-stored.xlsx")
+    ),
+    corpus.xls(("Orders", LINES), chart=True),
+    corpus.ods(corpus.ods_table(*(corpus.ods_row(*line) for line in LINES))),
+    corpus.ods_content(corpus.ods_table(*(corpus.ods_row(*line) for line in LINES)), root="document").encode(),
+    *(make(*LINES).encode() for make in (corpus.html, corpus.sylk, corpus.spreadsheet_xml)),
+    corpus.xlsb(("Orders", LINES), chart_first=True),
+    *(path.read_bytes() for path in sorted(SHARED.glob("*.xlsb"))),
 ]
 KINDS = ["set", "cut", "insert", "copy"]
 edits = st.lists(
@@ -143,7 +157,7 @@ def parser() -> Iterator[Parser]:
 def _read_whatever(content: bytes, parser: Parser) -> None:
     options = load_settings(_env_file=None, parser_seconds=20, parser_memory_mb=1024)
     table = read(content, parser, options, NAMES, BY_HEADER)
-    assert len(table.rows) or len(table.faults) or table.notes
+    assert len(table.rows) or len(table.findings) or table.notes
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20
 
 

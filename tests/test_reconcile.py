@@ -319,7 +319,7 @@ def test_a_malformed_report_comes_to_a_folder_with_reasons_and_moves_nothing(sho
         ("Order ID,Code\n", "FILE_EMPTY"),
         (b"", "FILE_EMPTY"),
         (b"PK\x03\x04 nothing", "FILE_UNREADABLE"),
-        (b"%PDF-1.4\n", "COLUMN_MISSING"),
+        (b"%PDF-1.4\n", "FILE_TYPE"),
         (f'Order ID,Code\n10023456-1,"{ONE}\n', "FILE_UNREADABLE"),
     ],
 )  # fmt: skip

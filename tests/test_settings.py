@@ -28,6 +28,8 @@ WRONG = [
     ("MAX_ROWS", "1", "greater than or equal to 2"),
     ("MAX_COLUMNS", "1", "greater than or equal to 2"),
     ("MAX_CELL", "254", "greater than or equal to 255"),
+    ("MAX_TEXT_MB", "0", "greater than or equal to 1"),
+    ("MAX_FINDINGS", "0", "greater than or equal to 1"),
     ("PARSER_MEMORY_MB", "511", "greater than or equal to 512"),
     ("PARSER_MEMORY_MB", "99999999999", "less than or equal to"),
     ("PARSER_SECONDS", "0", "greater than 0"),

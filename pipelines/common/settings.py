@@ -50,10 +50,13 @@ class Settings(BaseSettings):
     max_rows: int = Field(1_048_576, ge=2, description="most rows of a file")
     max_columns: int = Field(256, ge=2, description="most columns of a file")
     max_cell: int = Field(10_000, ge=255, description="most characters of a cell")
+    max_text_mb: int = Field(512, ge=1, description="most text in a file's cells, in MB")
     parser_memory_mb: int = Field(
-        4096, ge=512, le=1_048_576, description="memory ceiling of the process that parses files, in MB"
+        2048, ge=512, le=1_048_576, description="memory ceiling of the process that parses files, in MB"
     )
-    parser_seconds: float = Field(120.0, gt=0, le=86_400, description="time limit for parsing one file")
+    parser_seconds: float = Field(
+        10.0, gt=0, le=86_400, description="time limit for parsing a file; each MB of it adds a second"
+    )
 
     @property
     def registry_url(self) -> str:

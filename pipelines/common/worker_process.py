@@ -27,8 +27,8 @@ class WorkerProcess:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stop()
 
-    def ask(self, *parts: bytes) -> tuple[Any, bytes]:
-        """Send a request; the answer's JSON and its bytes. Threads take turns.
+    def ask(self, *parts: bytes, seconds: float | None = None) -> tuple[Any, bytes]:
+        """Send a request; the answer's JSON and its bytes. Threads take turns. `seconds`: a time limit of its own.
 
         Raises EOFError or OSError when the child dies of it, TimeoutError when it takes too long.
         """
@@ -37,7 +37,7 @@ class WorkerProcess:
             try:
                 for part in parts:
                     connection.send_bytes(part)
-                if not connection.poll(self._seconds):
+                if not connection.poll(self._seconds if seconds is None else seconds):
                     raise TimeoutError
                 return json.loads(connection.recv_bytes()), connection.recv_bytes()
             except (EOFError, OSError):

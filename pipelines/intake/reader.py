@@ -1,7 +1,9 @@
 """Turn the bytes of a file into a frame of text with our column names, through a child process that may die."""
 
 import difflib
+import json
 import time
+from collections.abc import Iterable
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -9,11 +11,13 @@ import polars as pl
 
 from pipelines.common.settings import Settings
 from pipelines.common.worker_process import WorkerProcess
-from pipelines.intake.parser_worker import Parsed
+from pipelines.intake.cells import letters
+from pipelines.intake.parsed import Parsed
 from schemas.findings import findings
 from schemas.headers import header_key
 
 _LISTED: Final = 20
+_DIGITS: Final = r"[0-9(][0-9 ().+/-]*"
 _TITLE: Final = 60
 """So many characters of a header are shown."""
 
@@ -38,27 +42,37 @@ class Parser(WorkerProcess):
     """The process that turns files into tables of text."""
 
     def __init__(self, settings: Settings) -> None:
-        limits = [settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20]
+        limits = [
+            settings.max_inflated_mb << 20, settings.max_rows, settings.max_columns, settings.parser_memory_mb << 20,
+            settings.max_cell, settings.max_text_mb << 20, settings.max_findings,
+        ]  # fmt: skip
         super().__init__("pipelines.intake.parser_worker", limits, settings.parser_seconds)
         self._turn = Lock()
 
-    def parse(self, content: bytes) -> tuple[Parsed, float]:
-        """What the child makes of a file, and the seconds that it took; a dead or late child is an unreadable file."""
+    def parse(self, content: bytes, known: Iterable[str]) -> tuple[Parsed, float]:
+        """What the child makes of a file of which it knows these header keys, and the seconds that it took. A dead or
+        late child is an unreadable file.
+        """
         with self._turn:
             begun = time.monotonic()
-            parsed = self._parse(content)
+            parsed = self._parse(content, known)
             return parsed, time.monotonic() - begun
 
-    def _parse(self, content: bytes) -> Parsed:
+    def _parse(self, content: bytes, known: Iterable[str]) -> Parsed:
+        seconds = self.seconds(len(content))
         try:
-            (faults, notes), table = self.ask(content)
+            (faults, notes, header), table = self.ask(content, json.dumps(sorted(known)).encode(), seconds=seconds)
         except TimeoutError:
-            found = f"not parsed within {self._seconds:g} seconds"
+            found = f"not parsed within {seconds:.3g} seconds"
         except (EOFError, OSError):
             found = "parsing it fails or takes too much memory"
         else:
-            return Parsed(table, [tuple(fault) for fault in faults], notes)
+            return Parsed(table, [tuple(fault) for fault in faults], notes, header)
         return Parsed(faults=[(0, -1, "FILE_UNREADABLE", found)])
+
+    def seconds(self, size: int) -> float:
+        """How long parsing so many bytes may take: a second for each MB more than the setting."""
+        return self._seconds + size / 2**20
 
 
 def read(content: bytes, parser: Parser, settings: Settings, names: list[str], by_header: dict[str, str]) -> Table:
@@ -67,47 +81,60 @@ def read(content: bytes, parser: Parser, settings: Settings, names: list[str], b
         return rejected_file(names, "FILE_TOO_LARGE", f"more than {settings.max_file_mb} MB")
     if not content:
         return rejected_file(names, "FILE_EMPTY", "0 bytes")
-    parsed, seconds = parser.parse(content)
-    return _as_table(parsed, settings, names, by_header)._replace(parse_seconds=seconds)
+    parsed, seconds = parser.parse(content, by_header)
+    return _as_table(parsed, names, by_header)._replace(parse_seconds=seconds)
 
 
-def _as_table(parsed: Parsed, settings: Settings, names: list[str], by_header: dict[str, str]) -> Table:
+def _as_table(parsed: Parsed, names: list[str], by_header: dict[str, str]) -> Table:
     if not parsed.table:
         whole = [fault for fault in parsed.faults if fault[1] < 0]
         return Table(no_rows(names), [], [], findings([(0, "", reason, text) for _, _, reason, text in whole]), [])
     # PostgreSQL takes no zero character; what replaces it is found by the rule about characters
     grid = pl.read_ipc_stream(parsed.table).rename({"row": "source_row"})
-    grid = grid if grid["source_row"].is_sorted() else grid.sort("source_row")  # lines that were padded or cut come last
     grid = grid.with_columns(pl.col(pl.String).str.replace_all("\0", "\ufffd", literal=True))
-    filled = pl.any_horizontal(pl.col(pl.String).str.contains(r"\S"))
-    header = grid.filter(filled).head(1)
+    header = grid.filter(pl.col("source_row") == parsed.header)
     if header.is_empty():
         return rejected_file(names, "FILE_EMPTY", "no filled row")
-    return _table(grid, header.row(0, named=True), parsed, settings, names, by_header)
+    return _table(grid, header.row(0, named=True), parsed, names, by_header)
 
 
-def _table(
-    grid: pl.DataFrame, header: dict[str, Any], parsed: Parsed, settings: Settings, names: list[str],
-    by_header: dict[str, str],
-) -> Table:  # fmt: skip
-    titles = {column: str(text).strip() for column, text in header.items() if text is not None and column != "source_row"}
+def _table(grid: pl.DataFrame, header: dict[str, Any], parsed: Parsed, names: list[str], by_header: dict[str, str]) -> Table:
+    texts = {column: str(text).strip() for column, text in header.items() if column != "source_row" and text}
+    titles = {column: text for column, text in texts.items() if text}
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     positions = {name: column for column, name in reversed(known.items())}
     cells = (pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
     absent = [pl.lit(None, pl.String).alias(name) for name in names if name not in positions]
+    below = grid.filter(pl.col("source_row") > header["source_row"])
     body = (
-        grid.lazy().filter(pl.col("source_row") > header["source_row"]).select("source_row", *cells)
+        below.lazy().select("source_row", *cells)
         .select("source_row", *(_unguarded(name) for name in positions), *absent).select("source_row", *names)
         .filter(pl.any_horizontal(pl.col(names).is_not_null()))
     )  # fmt: skip
-    of_cells = [(row, name, reason, text) for row, column, reason, text in parsed.faults
-                if row > header["source_row"] and (name := known.get(f"c{column}"))]  # fmt: skip
-    found = findings([*_repeated(titles, known), *of_cells])
-    rows = _with_findings(found, body.collect())
-    found = pl.concat([found, _too_long(rows, names, settings.max_cell)])
+    of_cells, too_long = _cell_findings(parsed, header["source_row"], known)
+    rows = _with_findings(of_cells, body.collect())
+    found = pl.concat([findings(_repeated(titles, known)), of_cells, too_long])
     if rows.is_empty() and known:
         found = pl.concat([found, findings([(0, "", "FILE_EMPTY", "no filled row below the header")])])
-    return Table(rows, list(positions), list(titles.values()), found, [*parsed.notes, *_ignored(titles, known)])
+    kept = _kept_as_text(below, list(positions.values()))
+    notes = [*parsed.notes, *kept, *_nameless(grid, titles), *_ignored(titles, known)]
+    return Table(rows, list(positions), list(titles.values()), found, notes)
+
+
+def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Findings about cells of known columns below the header, and about cells that make the whole file too large."""
+    faults = [(row, name, reason, text) for row, column, reason, text in parsed.faults
+              if row > header and (name := known.get(f"c{column}"))]  # fmt: skip
+    too_long = [(0, "", reason, text) for _, _, reason, text in faults if reason == "FILE_TOO_LARGE"]
+    return findings([fault for fault in faults if fault[2] != "FILE_TOO_LARGE"]), findings(too_long[:_LISTED])
+
+
+def _nameless(grid: pl.DataFrame, titles: dict[str, str]) -> list[str]:
+    """A remark on filled columns without a header."""
+    others = [column for column in grid.columns if column != "source_row" and column not in titles]
+    nameless = [column for column in others if grid[column].str.contains(r"\S").any()]
+    shown = ", ".join(letters(int(column[1:])) for column in nameless[:_LISTED])
+    return [f"Columns without a header were not used: {shown}{' …' if len(nameless) > _LISTED else ''}."] if nameless else []
 
 
 def _ignored(titles: dict[str, str], known: dict[str, str]) -> list[str]:
@@ -125,22 +152,33 @@ def _with_findings(found: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unguarded(name: str) -> pl.Expr:
-    """A cell without the apostrophe that our own reports set before `= + - @`, null when nothing is in it."""
+    """A cell without the apostrophe that our own reports set before `= + - @`, and without what keeps digits text in Excel
+    (an apostrophe, or `="…"`); null when nothing is in it.
+    """
     text = pl.col(name)
     # the pattern is tried on few cells this way: 0.2 s of a million rows instead of 1.3 s
-    return pl.when(text.str.starts_with("'")).then(text.str.replace(r"^'([=+\-@])", "$1")).when(text != "").then(text)
+    return (
+        pl.when(text.str.starts_with("'")).then(text.str.replace(rf"^'([=+\-@]|{_DIGITS}$)", "$1"))
+        .when(text.str.starts_with('="')).then(text.str.replace(rf'^="({_DIGITS})"$', "$1"))
+        .when(text != "").then(text)
+    )  # fmt: skip
+
+
+def _kept_as_text(rows: pl.DataFrame, columns: list[str]) -> list[str]:
+    """A remark on cells of which `_unguarded` takes off an apostrophe or `="…"` around digits."""
+    if not columns:
+        return []
+    marked = [pl.col(column).str.strip_chars(" \t\r\n") for column in columns]
+    marked = [text.filter(text.str.starts_with("'") | text.str.starts_with('="')) for text in marked]
+    counts = rows.select(text.str.contains(rf"""^(?:'{_DIGITS}|="{_DIGITS}")$""").sum() for text in marked)
+    cells = sum(counts.row(0))
+    return [f'{cells} cell(s) had an apostrophe or ="…" around digits, which was taken off.'] if cells else []
 
 
 def _repeated(titles: dict[str, str], known: dict[str, str]) -> list[tuple[int, str, str, str]]:
     same = {name: [titles[column] for column in known if known[column] == name] for name in known.values()}
     return [(0, "", "COLUMN_REPEATED", " and ".join(f"“{text}”" for text in twice))
             for twice in same.values() if len(twice) > 1]  # fmt: skip
-
-
-def _too_long(rows: pl.DataFrame, names: list[str], most: int) -> pl.DataFrame:
-    long = rows.filter(pl.any_horizontal(pl.col(names).str.len_chars() > most)).head(_LISTED)
-    return findings([(0, "", "FILE_TOO_LARGE", f"row {row}: a cell of more than {most} characters")
-                     for row in long["source_row"]])  # fmt: skip
 
 
 def missing_columns(table: Table, required: dict[str, str]) -> pl.DataFrame:

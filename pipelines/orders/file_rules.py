@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.orders.normalize import is_filled
+from pipelines.orders.normalize import TELEPHONE_PUNCTUATION, TELEPHONES, is_filled
 from schemas import actions, orders
 from schemas.findings import split, violations
 from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
@@ -16,8 +16,13 @@ the replacement character, which stands for a character that was lost."""
 
 def character_findings(raw: pl.DataFrame) -> pl.DataFrame:
     """CELL_CHARACTER findings, with the character escaped so that it can be seen."""
-    each = (violations(raw, ~pl.col(name).str.contains(_FORBIDDEN_CHARACTERS), "CELL_CHARACTER", name) for name in NAMES)
+    each = (violations(raw, ~_text_of(name).str.contains(_FORBIDDEN_CHARACTERS), "CELL_CHARACTER", name) for name in NAMES)
     return pl.concat(each).with_columns(pl.col("value").map_elements(_escaped, pl.String))
+
+
+def _text_of(name: str) -> pl.Expr:
+    """A cell's text; of a telephone number, without its punctuation, which may be of any kind."""
+    return pl.col(name).str.replace_all(TELEPHONE_PUNCTUATION, "") if name in TELEPHONES else pl.col(name)
 
 
 def _escaped(text: str) -> str:

@@ -10,6 +10,9 @@ from schemas.codes import CODES, is_code
 from schemas.findings import split
 from schemas.orders import BTN4, ORDER_FIELDS, RANDOM, SPECIFIED
 
+TELEPHONES: Final = ("access_number", "btn")
+TELEPHONE_PUNCTUATION: Final = r"[\s\u00a0\u2007\u202f().+/\u2010-\u2015\u2212-]"
+"""Dashes and no-break spaces of every kind are typed by Word and Excel."""
 CODES_IN_CELL: Final = r"[^\s,;]+"
 
 
@@ -22,8 +25,7 @@ def normalize(raw: pl.DataFrame) -> pl.DataFrame:
         _spelled("origin", orders.FLAGS),
         _spelled("termination", orders.FLAGS),
         _spelled("code_type", orders.CODE_TYPES),
-        _telephone("access_number"),
-        _telephone("btn"),
+        *map(_telephone, TELEPHONES),
     )
     return rows.with_columns(
         pl.when(issues).then(pl.coalesce("code_type", _inferred())).alias("code_type"),
@@ -38,7 +40,7 @@ def _spelled(name: str, spellings: dict[str, str]) -> pl.Expr:
 
 def _telephone(name: str) -> pl.Expr:
     """A telephone number without punctuation and the country code 1, which no NANP number begins with."""
-    return pl.col(name).str.replace_all(r"[ ().+-]", "").str.replace(r"^1([0-9]{10})$", "$1")
+    return pl.col(name).str.replace_all(TELEPHONE_PUNCTUATION, "").str.replace(r"^1([0-9]{10})$", "$1")
 
 
 def is_filled(name: str) -> pl.Expr:

@@ -6,6 +6,7 @@ from typing import Any
 
 from openpyxl import Workbook
 
+from tests import corpus
 from tests.conftest import row, xlsx_of
 
 HERE = Path(__file__).parent
@@ -50,6 +51,10 @@ def strange_cells() -> bytes:
     )
 
 
+ERROR = (
+    '<table:table-cell table:formula="of:=1/0" office:value-type="string" calcext:value-type="error">'
+    "<text:p>#DIV/0!</text:p></table:table-cell>"
+)
 INPUTS = {
     "good_workbook/orders.xlsx": good_workbook(),
     "strange_cells/orders.xlsx": strange_cells(),
@@ -57,6 +62,13 @@ INPUTS = {
     "file_damaged/orders.xlsx": good_workbook()[:3000],
     "file_encrypted/orders.xlsx": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504) + "EncryptedPackage".encode("utf-16-le"),
     "file_encoding/orders.csv": b"Customer Order ID,Comments\r\nONE,\x81 is nothing in Windows-1252\r\n",
+    # a column of 50,001 errors, as a document may repeat a row
+    "file_too_many_errors/orders.ods": corpus.ods(
+        corpus.ods_table(
+            corpus.ods_row("Customer Order ID", "Quantity"),
+            corpus.ods_row("ONE", ERROR, attributes=' table:number-rows-repeated="50001"'),
+        )
+    ),
     "file_too_large/orders.csv": ",".join(f"Column {number}" for number in range(257)).encode() + b"\r\n",
 }
 
