@@ -53,6 +53,8 @@ ACCESS_NUMBERS = pl.DataFrame(
     ["access_number", "account", "description"],
     orient="row",
 )
+BILLING_NUMBERS = pl.DataFrame({"btn": [3035550199], "account": ["20098765"]})
+"""Globex's own."""
 EXTERNAL = [73905162840999, 30355501430007]
 """Codes that the network has and nobody here issued."""
 
@@ -158,7 +160,7 @@ class Shop:
         for sender in ("acme", "globex"):
             (self.settings.inbox / sender).mkdir(parents=True)
         self.registry: Registry = open_registry(url)
-        self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
+        self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)
         self.registry.import_codes(pl.Series("code", EXTERNAL, pl.Int64))
         self.now = NOW
         self.runtime = Runtime(random_bytes=random.Random(seed).randbytes, now=lambda: self.now)

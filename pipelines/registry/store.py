@@ -40,13 +40,18 @@ class Registry(Database):
 
     # -- catalogue and existing codes ----------------------------------------------------------------------------------
 
-    def load_catalogue(self, accounts: pl.DataFrame, access_numbers: pl.DataFrame) -> None:
-        """Replace the catalogue."""
+    def load_catalogue(
+        self, accounts: pl.DataFrame, access_numbers: pl.DataFrame, billing_numbers: pl.DataFrame | None = None
+    ) -> None:
+        """Replace the catalogue. `billing_numbers`: `btn` (integer), `account`."""
         with translate_db_errors(), self.transaction():
             self.execute("DELETE FROM accounts")
             self.execute("DELETE FROM access_numbers")
             self.append("accounts", accounts)
             self.append("access_numbers", access_numbers)
+            self.execute("DELETE FROM billing_numbers")
+            if billing_numbers is not None:
+                self.append("billing_numbers", billing_numbers)
 
     def catalogue(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Accounts and access numbers."""
