@@ -8,11 +8,13 @@ import polars as pl
 import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
+from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import translate_db_errors
 from pipelines.registry.migrations import VERSION, prepare
 from pipelines.registry.records import IngestBatch
 from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES
 from pipelines.registry.store import Registry, open_registry
+from schemas.codes import STATES, CardState
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
 
 CODES = [int(code) for code in some_codes(6)]
@@ -65,7 +67,7 @@ def held(registry: Registry) -> list[int]:
 
 
 def counts(registry: Registry) -> dict[str, int]:
-    return {table: registry.query(f"SELECT count(*) FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
+    return {table: registry.query(f"SELECT count(*) AS n FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
 
 
 def test_a_code_is_entered_once_whatever_is_put_in(registry: Registry) -> None:
@@ -233,6 +235,31 @@ def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry)
     finally:
         registry.execute(f"UPDATE version SET version = {VERSION}")
     prepare(registry)
+
+
+def test_columns_of_a_query_are_found_by_name(registry: Registry) -> None:
+    registry.import_codes(pl.Series(CODES[:1]))
+    schema = {"state": pl.Int64, "code": pl.Int64}
+    assert registry.query("SELECT code, state FROM codes", schema).rows(named=True) == [{"state": 5, "code": CODES[0]}]
+    columns = {"State": text("'of ' || order_no"), "code": integer("codes.code"), **columns_of("codes", "event")}
+    assert registry.select(columns, "FROM codes").rows(named=True) == [{"State": "of 0", "code": CODES[0], "event": 0}]
+    given = pl.DataFrame({"code": CODES})
+    found = registry.select_with(given, columns, "FROM given JOIN codes ON codes.code = given.code")
+    assert found.schema == {"State": pl.String, "code": pl.Int64, "event": pl.Int64}
+    assert len(found) == 1
+    assert registry.select_with(given.clear(), columns, "").schema == found.schema
+
+
+@pytest.mark.parametrize(
+    "select", ["code, event", "code", "code, state, event", "code, state AS card_state", "code, state, state"]
+)
+def test_a_query_with_other_columns_than_declared_is_a_bug(select: str, registry: Registry) -> None:
+    with pytest.raises(ValueError, match="and not \\['code', 'state'\\]"):
+        registry.query(f"SELECT {select} FROM codes", {"code": pl.Int64, "state": pl.Int64})
+
+
+def test_states_have_the_numbers_of_their_words() -> None:
+    assert {state.word: state.value for state in CardState} == {word: number for number, word in enumerate(STATES)}
 
 
 @pytest.mark.parametrize(

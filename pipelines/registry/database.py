@@ -13,6 +13,7 @@ import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
 from pipelines.common.errors import CardsError, TransientError
+from pipelines.registry.columns import Columns, integer, schema_of, select_list
 from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
 
 _BUSY_MS: Final = 60_000
@@ -82,13 +83,13 @@ def _lock_sqlite(database: "Database") -> Iterator[bool]:
 @contextmanager
 def _lock_postgresql(database: "Database") -> Iterator[bool]:
     """Hold an advisory lock of the session; it is gone with the connection too."""
-    locked = database.query(f"SELECT CASE WHEN pg_try_advisory_lock({_LOCK + 1}) THEN 1 ELSE 0 END", {"locked": INT}).item()
+    locked = bool(database.select({"locked": integer(f"pg_try_advisory_lock({_LOCK + 1})::int")}, "").item())
     try:
-        yield bool(locked)
+        yield locked
     finally:
         if locked:
             with suppress(CardsError):
-                database.query(f"SELECT CASE WHEN pg_advisory_unlock({_LOCK + 1}) THEN 1 ELSE 0 END", {"unlocked": INT})
+                database.select({"unlocked": integer(f"pg_advisory_unlock({_LOCK + 1})::int")}, "")
 
 
 SQLITE: Final = Dialect(
@@ -102,7 +103,7 @@ SQLITE: Final = Dialect(
 )
 POSTGRESQL: Final = Dialect(
     _connect_postgresql, _lock_postgresql, "BIGINT", "", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
-    "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok'",
+    "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok' AS integrity_check",
 )  # fmt: skip
 
 
@@ -166,16 +167,26 @@ class Database:
             cursor.execute(sql, parameters or None)
 
     def query(self, sql: str, schema: Mapping[str, Any], *parameters: Any) -> pl.DataFrame:
-        """The rows of a query as a frame of the declared types (an empty column of SQLite has none of its own)."""
+        """The rows of a query as a frame with the columns of `schema`, found by name and cast (an empty column of SQLite has
+        no type of its own). Raises ValueError when the query has other columns.
+        """
         with translate_db_errors(), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
-            frame = pl.from_arrow(cursor.fetch_arrow_table().rename_columns(list(schema)))
+            table = cursor.fetch_arrow_table()
+        if sorted(table.column_names) != sorted(schema):
+            raise ValueError(f"The query has the columns {table.column_names} and not {list(schema)}.")
+        frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
-        return frame.cast(pl.Schema(schema))
+        return frame.select(*schema).cast(pl.Schema(schema))
+
+    def select(self, columns: Columns, rest: str, *parameters: Any) -> pl.DataFrame:
+        """The rows of `SELECT columns rest` as a frame with these columns."""
+        return self.query(f"SELECT {select_list(columns)} {rest.strip()}", schema_of(columns), *parameters)
 
     def check(self) -> list[str]:
         """What the database finds wrong with itself."""
-        return [text for text in self.query(self._dialect.check, {"text": TEXT})["text"] if text != "ok"]
+        findings = self.query(self._dialect.check, {"integrity_check": TEXT})["integrity_check"]
+        return [text for text in findings if text != "ok"]
 
     def append(self, table: str, frame: pl.DataFrame) -> None:
         """Append a frame to a table. An error of the database goes on as it is: it may be a row that was there before."""
@@ -197,12 +208,12 @@ class Database:
         finally:
             self.execute("DROP TABLE given")
 
-    def query_with(self, frame: pl.DataFrame, sql: str, schema: Mapping[str, Any]) -> pl.DataFrame:
-        """The rows of a query over `given`, the frame."""
+    def select_with(self, frame: pl.DataFrame, columns: Columns, rest: str, *parameters: Any) -> pl.DataFrame:
+        """The rows of a query over the temporary table `given`, which holds the frame."""
         if frame.is_empty():
-            return pl.DataFrame(schema=schema)
+            return pl.DataFrame(schema=schema_of(columns))
         with self.temp_table(frame):
-            return self.query(sql, schema)
+            return self.select(columns, rest, *parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -224,7 +235,7 @@ class Database:
 
     def has_table(self, name: str) -> bool:
         """Whether the database has this table."""
-        return bool(self.query(f"SELECT count(*) AS n FROM {self._dialect.tables} = '{name}'", {"n": INT}).item())
+        return bool(self.select({"tables": integer("count(*)")}, f"FROM {self._dialect.tables} = '{name}'").item())
 
     def create_table(self, name: str, columns: Mapping[str, Any], key: str = "") -> None:
         """Create a table. Inside a transaction. `key`: the columns of the primary key, as in KEYS."""
