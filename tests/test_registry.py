@@ -1,7 +1,9 @@
 """The registry's own promises, on both databases: unique codes, whole transactions, errors that tell no code."""
 
+import socket
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,7 +11,7 @@ import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
 from pipelines.registry.columns import columns_of, integer, text
-from pipelines.registry.database import translate_db_errors
+from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import VERSION, prepare
 from pipelines.registry.records import IngestBatch
 from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES
@@ -290,7 +292,71 @@ def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) 
     assert held(registry) == []
 
 
-def test_a_server_that_is_away_may_come_back() -> None:
-    with pytest.raises(TransientError, match="can't be opened") as error:
-        open_registry("postgresql://cards:s3cret@127.0.0.1:1/cards")
-    assert "s3cret" not in str(error.value)
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("cards:hush@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the connection is refused (is"),
+        ("cards:hush@[::1]:1/codes", "[::1], port 1, database codes, user cards: the connection is refused (is"),
+        ("cards:hush@no-such-host.invalid/codes", "no-such-host.invalid, port 5432, database codes, user cards: the host is"),
+        ("cards:hush@127.0.0.1:1,127.0.0.1:2", "127.0.0.1, port 1 or 127.0.0.1, port 2, user cards: the connection is refused"),
+        ("/codes?host=/no/socket&port=7&user=cards&password=hush", "/no/socket, port 7, database codes, user cards: there is"),
+        ("cards:hu%40hush@127.0.0.1:1", "127.0.0.1, port 1, user cards: the connection is refused"),
+        ("cards:hu@hush@127.0.0.1:1/codes", "the address in CARDS_REGISTRY: the host is unknown. It is tried again with"),
+        ("%6Eobody%0A@127.0.0.1:1", "127.0.0.1, port 1, user nobody: the connection is refused"),
+    ],
+)  # fmt: skip
+def test_a_server_that_is_away_is_named_with_the_cause_and_may_come_back(url: str, told: str) -> None:
+    with pytest.raises(TransientError) as error:
+        open_registry(f"postgresql://{url}")
+    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
+    assert "hush" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("cards:hush%zz@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
+        ("cards@127.0.0.1:1/codes?hush=1", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
+        (
+            "cards:hush/hush@127.0.0.1:1/codes",
+            "the address in CARDS_REGISTRY: the address is not valid. In CARDS_REGISTRY, wri",
+        ),
+        ("cards:12?hush@127.0.0.1:1/codes", "the address in CARDS_REGISTRY: "),
+    ],
+)
+def test_an_address_that_is_not_valid_is_told_without_its_password(url: str, told: str) -> None:
+    with pytest.raises(CardsError) as error:
+        open_registry(f"postgresql://{url}")
+    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
+    assert "hush" not in str(error.value)
+
+
+def test_how_a_password_is_written_is_told_with_an_ambiguous_address() -> None:
+    with pytest.raises(TransientError, match=r"write @ : / . # % in a password as %40 %3A %2F %3F %23 %25[.]$"):
+        open_registry("postgresql://cards:hu@hush@127.0.0.1:1/codes")
+
+
+def test_a_server_that_does_not_answer_is_told_as_a_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        with pytest.raises(TransientError, match=f"127.0.0.1, port {port}, user cards: there is no answer .timeout."):
+            open_registry(f"postgresql://cards:hush@127.0.0.1:{port}?connect_timeout=2")
+
+
+def test_a_file_that_can_not_be_a_registry_is_named_with_the_cause(tmp_path: Path) -> None:
+    (tmp_path / "noise.db").write_bytes(b"noise" * 1000)
+    for name, cause in (
+        ("absent/registry.db", "does not exist"),
+        ("", "Is a directory"),
+        ("noise.db", "file is not a database"),
+    ):
+        with pytest.raises(CardsError, match=f"{tmp_path}.* {cause}"):
+            open_registry(f"sqlite:///{tmp_path / name}")
+
+
+def test_an_error_in_the_middle_of_the_work_names_the_registry(url: str, registry: Registry) -> None:
+    with pytest.raises(CardsError) as error:
+        registry.execute("INSERT INTO no_such_table VALUES (1)")
+    where = url.removeprefix("sqlite:///") if url.startswith("sqlite") else "PostgreSQL at "
+    assert str(error.value).startswith(f"The registry ({where}")

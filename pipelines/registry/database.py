@@ -8,12 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-import adbc_driver_manager
 import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
-from pipelines.common.errors import CardsError, TransientError
+from pipelines.common.database_url import describe_url
+from pipelines.common.errors import CardsError
 from pipelines.registry.columns import Columns, integer, schema_of, select_list
+from pipelines.registry.db_errors import translate_connection_errors, translate_db_errors
 from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
 
 _BUSY_MS: Final = 60_000
@@ -35,15 +36,27 @@ class Dialect(NamedTuple):
     check: str
 
 
+@contextmanager
+def _closed_on_error(connection: adbc.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _connect_sqlite(url: str) -> adbc.Connection:
     import adbc_driver_sqlite.dbapi as driver
 
     path = Path(url.removeprefix("sqlite:///"))
     if not path.parent.is_dir():
-        raise CardsError(f"The folder {path.parent} of the registry does not exist. Make it, or set CARDS_REGISTRY.")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # side files take its permissions
+        raise CardsError(f"The folder {path.parent} of the registry does not exist. Create it, or set CARDS_REGISTRY.")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # side files take its permissions
+    except OSError as error:
+        raise CardsError(f"The registry can't be opened: {path}: {error.strerror}.") from None
     connection = driver.connect(str(path), autocommit=True)
-    with connection.cursor() as cursor:
+    with _closed_on_error(connection), connection.cursor() as cursor:
         for pragma in (f"busy_timeout = {_BUSY_MS}", "journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY",
                        "cache_size = -65536"):  # fmt: skip
             cursor.execute(f"PRAGMA {pragma}")
@@ -53,15 +66,15 @@ def _connect_sqlite(url: str) -> adbc.Connection:
 def _connect_postgresql(url: str) -> adbc.Connection:
     import adbc_driver_postgresql.dbapi as driver
 
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # a host that does not answer would take two minutes
     connection: adbc.Connection = driver.connect(url, autocommit=True)
-    with connection.cursor() as cursor:
+    with _closed_on_error(connection), connection.cursor() as cursor:
         cursor.execute("SELECT name FROM pg_settings WHERE setting = 'off' AND name IN ('fsync', 'synchronous_commit')")
         unsafe = [name for (name,) in cursor.fetchall()]
         for setting in (f"lock_timeout = {_BUSY_MS}", *_SOON_GONE):
             cursor.execute(f"SET {setting}")
-    if unsafe:
-        connection.close()
-        raise CardsError(f"PostgreSQL runs with {' and '.join(unsafe)} off and may forget codes. Set it to on.")
+        if unsafe:
+            raise CardsError(f"PostgreSQL runs with {' and '.join(unsafe)} off and may forget codes. Set it to on.")
     return connection
 
 
@@ -107,40 +120,14 @@ POSTGRESQL: Final = Dialect(
 )  # fmt: skip
 
 
-@contextmanager
-def translate_db_errors(busy: str = "The registry is busy or out of reach.") -> Iterator[None]:
-    """Database errors as errors of ours, without the statement, which may hold codes."""
-    try:
-        yield
-    except adbc.OperationalError as error:
-        raise TransientError(f"{busy} It is tried again with the next run. ({_cause(error)})") from None
-    except adbc.Error as error:
-        raise CardsError(f"The registry refuses: {_cause(error)}") from None
-
-
-def _cause(error: adbc.Error) -> str:
-    """What SQLite says where that is one of its own sentences, else the class of a database error and its state; the rest
-    of its text may hold a code.
-    """
-    if said := next((text for text in _SQLITE_MESSAGES if text in str(error)), ""):
-        return said
-    state = getattr(error, "sqlstate", None) or ""
-    code = getattr(error, "status_code", adbc_driver_manager.AdbcStatusCode.UNKNOWN)
-    return f"{type(error).__name__} {code.name} {state}".strip()
-
-
-_SQLITE_MESSAGES: Final = (
-    "database is locked", "database or disk is full", "disk I/O error", "database disk image is malformed",
-    "file is not a database", "attempt to write a readonly database", "unable to open database file",
-)  # fmt: skip
-
-
 class Database:
     """An open database. One connection, one thread."""
 
     def __init__(self, url: str, dialect: Dialect) -> None:
         self.path = url.removeprefix("sqlite:///")
-        self._connection = dialect.connect(url)
+        self._place = f"The registry ({describe_url(url)})"
+        with translate_connection_errors(url):
+            self._connection = dialect.connect(url)
         self._dialect = dialect
 
     def __enter__(self) -> Self:
@@ -156,21 +143,21 @@ class Database:
     @contextmanager
     def try_reconciliation_lock(self) -> Iterator[bool]:
         """Be the only one who reconciles, as long as the block lasts; False when another is at it."""
-        with translate_db_errors(), self._dialect.reconciliation_lock(self) as alone:
+        with translate_db_errors(self._place), self._dialect.reconciliation_lock(self) as alone:
             yield alone
 
     # -- the machinery -------------------------------------------------------------------------------------------------
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """Execute a statement."""
-        with translate_db_errors(), self._connection.cursor() as cursor:
+        with translate_db_errors(self._place), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
 
     def query(self, sql: str, schema: Mapping[str, Any], *parameters: Any) -> pl.DataFrame:
         """The rows of a query as a frame with the columns of `schema`, found by name and cast (an empty column of SQLite has
         no type of its own). Raises ValueError when the query has other columns.
         """
-        with translate_db_errors(), self._connection.cursor() as cursor:
+        with translate_db_errors(self._place), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
             table = cursor.fetch_arrow_table()
         if sorted(table.column_names) != sorted(schema):
@@ -201,7 +188,7 @@ class Database:
     @contextmanager
     def temp_table(self, frame: pl.DataFrame) -> Iterator[None]:
         """Have a frame as the temporary table `given`."""
-        with translate_db_errors(), self._connection.cursor() as cursor:
+        with translate_db_errors(self._place), self._connection.cursor() as cursor:
             cursor.adbc_ingest("given", frame.to_arrow(), mode="create", temporary=True)
         try:
             yield

@@ -15,7 +15,8 @@ import polars as pl
 
 from pipelines.common.errors import CardsError, ConflictError
 from pipelines.registry.columns import Columns, columns_of, integer, text
-from pipelines.registry.database import POSTGRESQL, SQLITE, Database, translate_db_errors
+from pipelines.registry.database import POSTGRESQL, SQLITE, Database
+from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import prepare
 from pipelines.registry.records import IngestBatch, SubmissionRecords
 from pipelines.registry.schema import INT, ORDER, TEXT
@@ -26,13 +27,12 @@ from schemas.codes import CardState
 def open_registry(url: str) -> "Registry":
     """Open a registry, making its tables where there are none. Raises TransientError when it is out of reach."""
     dialect = SQLITE if url.startswith("sqlite") else POSTGRESQL
-    with translate_db_errors("The registry can't be opened."):
-        registry = Registry(url, dialect)
-        try:
-            prepare(registry)
-        except BaseException:
-            registry.close()
-            raise
+    registry = Registry(url, dialect)
+    try:
+        prepare(registry)
+    except BaseException:
+        registry.close()
+        raise
     return registry
 
 
