@@ -20,12 +20,16 @@ from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
 _BUSY_MS: Final = 60_000
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
                      "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")  # fmt: skip
-"""A machine that lost its power or its network holds its locks no longer than this."""
+"""A machine that lost its power or its network loses its locks after these times."""
 _LOCK: Final = 4_153_094_672  # one number for this product's advisory lock in a PostgreSQL that others may share
 
 
 class Dialect(NamedTuple):
-    """Where the two databases differ."""
+    """Where the two databases differ.
+
+    `number_key` is the type of a primary key of one number; `other_key` ends the definition of a table with another
+    primary key; `begin` starts a transaction of the one writer; `tables` = 'name' finds a table.
+    """
 
     connect: Callable[[str], adbc.Connection]
     reconciliation_lock: Callable[["Database"], AbstractContextManager[bool]]
@@ -74,13 +78,15 @@ def _connect_postgresql(url: str) -> adbc.Connection:
         for setting in (f"lock_timeout = {_BUSY_MS}", *_SOON_GONE):
             cursor.execute(f"SET {setting}")
         if unsafe:
-            raise CardsError(f"PostgreSQL runs with {' and '.join(unsafe)} off and may forget codes. Set it to on.")
+            raise CardsError(
+                f"PostgreSQL runs with {' and '.join(unsafe)} off and could lose codes after a crash. Set it to on."
+            )
     return connection
 
 
 @contextmanager
 def _lock_sqlite(database: "Database") -> Iterator[bool]:
-    """Hold a lock on a file beside the registry; it is gone with the process too."""
+    """A lock on a file beside the registry; it ends with the process."""
     descriptor = os.open(f"{database.path}.night", os.O_RDWR | os.O_CREAT, 0o600)
     locked = True
     try:
@@ -95,7 +101,7 @@ def _lock_sqlite(database: "Database") -> Iterator[bool]:
 
 @contextmanager
 def _lock_postgresql(database: "Database") -> Iterator[bool]:
-    """Hold an advisory lock of the session; it is gone with the connection too."""
+    """An advisory lock of the session; it ends with the connection."""
     locked = bool(database.select({"locked": integer(f"pg_try_advisory_lock({_LOCK + 1})::int")}, "").item())
     try:
         yield locked
@@ -106,18 +112,23 @@ def _lock_postgresql(database: "Database") -> Iterator[bool]:
 
 
 SQLITE: Final = Dialect(
-    _connect_sqlite,
-    _lock_sqlite,
-    "INTEGER",
-    " WITHOUT ROWID",
-    ("BEGIN IMMEDIATE",),
-    "sqlite_schema WHERE name",
-    "PRAGMA integrity_check(20)",
+    connect=_connect_sqlite,
+    reconciliation_lock=_lock_sqlite,
+    number_key="INTEGER",
+    other_key=" WITHOUT ROWID",
+    begin=("BEGIN IMMEDIATE",),
+    tables="sqlite_schema WHERE name",
+    check="PRAGMA integrity_check(20)",
 )
 POSTGRESQL: Final = Dialect(
-    _connect_postgresql, _lock_postgresql, "BIGINT", "", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
-    "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok' AS integrity_check",
-)  # fmt: skip
+    connect=_connect_postgresql,
+    reconciliation_lock=_lock_postgresql,
+    number_key="BIGINT",
+    other_key="",
+    begin=("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
+    tables="pg_tables WHERE schemaname = current_schema() AND tablename",
+    check="SELECT 'ok' AS integrity_check",
+)
 
 
 class Database:
@@ -142,11 +153,9 @@ class Database:
 
     @contextmanager
     def try_reconciliation_lock(self) -> Iterator[bool]:
-        """Be the only one who reconciles, as long as the block lasts; False when another is at it."""
-        with translate_db_errors(self._place), self._dialect.reconciliation_lock(self) as alone:
-            yield alone
-
-    # -- the machinery -------------------------------------------------------------------------------------------------
+        """Hold the lock on reconciling while the block lasts; False when another process holds it."""
+        with translate_db_errors(self._place), self._dialect.reconciliation_lock(self) as locked:
+            yield locked
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """Execute a statement."""
@@ -176,7 +185,7 @@ class Database:
         return [text for text in findings if text != "ok"]
 
     def append(self, table: str, frame: pl.DataFrame) -> None:
-        """Append a frame to a table. An error of the database goes on as it is: it may be a row that was there before."""
+        """Append a frame to a table. A database error is raised as it is: the row may exist already."""
         if frame.is_empty():
             return
         rows = frame.lazy().select(*TABLES[table]).cast(TABLES[table]).cast({SMALL: pl.Int16})
@@ -187,7 +196,7 @@ class Database:
 
     @contextmanager
     def temp_table(self, frame: pl.DataFrame) -> Iterator[None]:
-        """Have a frame as the temporary table `given`."""
+        """Hold a frame as the temporary table `given`."""
         with translate_db_errors(self._place), self._connection.cursor() as cursor:
             cursor.adbc_ingest("given", frame.to_arrow(), mode="create", temporary=True)
         try:
@@ -204,7 +213,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One writer at a time; nothing stays when the block raises."""
+        """A transaction of the one writer; rolled back when the block raises."""
         for statement in self._dialect.begin:
             self.execute(statement)
         try:
