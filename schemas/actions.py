@@ -3,6 +3,7 @@
 A new action is one new row here. An action without `cards_in` issues new cards; one with it takes cards that exist.
 """
 
+from enum import IntEnum
 from typing import NamedTuple
 
 
@@ -39,3 +40,25 @@ def issuing() -> list[str]:
 def spellings() -> dict[str, str]:
     """Every lower-case spelling of an action, to its name."""
     return {word.lower(): action.name for action in ACTIONS.values() for word in (action.name, action.letter)}
+
+
+class Awaiting(IntEnum):
+    """What a placed order waits for, by the numbers under which the registry keeps it."""
+
+    NOTHING = 0
+    REPORT = 1
+    """A network report that names it."""
+    RECONCILIATION = 2
+    """The night that acts on the reports that name it."""
+
+
+class ActionOutcome(IntEnum):
+    """What became of a card in an order that takes cards, by the numbers under which the registry keeps it."""
+
+    NONE = -1
+    """The order does not take this card."""
+    AWAITED = 0
+    SHOWN = 1
+    """A report shows the card: it is done."""
+    NOT_SHOWN = 2
+    """Reports name the order and do not show the card: it is not done."""

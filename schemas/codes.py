@@ -4,6 +4,7 @@ Source: "The number rule" of the product specification. The first digit is not 0
 are equal, rise by one or fall by one (no wrap past 9).
 """
 
+from enum import IntEnum
 from typing import Final
 
 import pandera.polars as pa
@@ -63,3 +64,23 @@ CODES = pa.DataFrameSchema(
     }
 )
 """Codes as they were asked for, one a row: column `code`, text."""
+
+
+class CardState(IntEnum):
+    """The states of a card, by the numbers under which the registry keeps them; STATES has their words."""
+
+    PLACED = 0
+    READY = 1
+    REFUSED = 2
+    BLOCKED = 3
+    DISCONNECTED = 4
+    EXTERNAL = 5
+
+    @property
+    def word(self) -> str:
+        """The state as people and files have it."""
+        return self.name.lower()
+
+
+NO_STATE: Final = -1
+"""Stands where a card's state would, when there is none."""

@@ -577,7 +577,9 @@ def test_a_character_that_is_not_seen_is_strange_in_a_telephone_number_too() -> 
     raw = pl.DataFrame(
         {name: ["800\u200b8604444" if name == "btn" else None] for name in NAMES}, dict.fromkeys(NAMES, pl.String)
     )
-    assert character_findings(raw.with_row_index("source_row").with_columns(file=pl.lit(0, pl.UInt32)))["column"].to_list() == ["btn"]
+    assert character_findings(raw.with_row_index("source_row").with_columns(file=pl.lit(0, pl.UInt32)))["column"].to_list() == [
+        "btn"
+    ]
 
 
 # -- 12: other formats -----------------------------------------------------------------------------------------------------

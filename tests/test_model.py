@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from openpyxl import load_workbook
 
+from pipelines.registry.columns import columns_of
 from schemas.orders import BTN4, RANDOM, SPECIFIED
 from tests.conftest import EXTERNAL, NewRegistry, Shop, obeys, read_csv, row, some_codes
 
@@ -385,9 +386,9 @@ class Life(RuleBasedStateMachine):
 
     def _registry(self) -> list[Any]:
         tables = {"codes": "code, state", "orders": "order_no, awaiting", "touches": "code, done", "events": "event, night"}
-        schema = {"a": pl.Int64, "b": pl.Int64}
         return [
-            sorted(self.shop.registry.query(f"SELECT {names} FROM {table}", schema).rows()) for table, names in tables.items()
+            sorted(self.shop.registry.select(columns_of(table, *names.split(", ")), f"FROM {table}").rows())
+            for table, names in tables.items()
         ]
 
     @invariant()
@@ -396,7 +397,7 @@ class Life(RuleBasedStateMachine):
             assert self.shop.states() == self.state
             rows = self.shop.registry.query(
                 "SELECT o.order_id, t.code, t.done FROM touches t JOIN orders o ON o.order_no = t.order_no",
-                {"order": pl.String, "code": pl.Int64, "done": pl.Int64},
+                {"order_id": pl.String, "code": pl.Int64, "done": pl.Int64},
             ).rows()
             told = {(name, code): done for name, order in self.orders.items() for code, done in order.touches.items()}
             assert {(name, f"{code:014}"): done for name, code, done in rows} == told

@@ -427,7 +427,7 @@ def _end_state(shop: Shop) -> dict[str, Any]:
         "codes": len(codes),
         "unanswered": shop.registry.undelivered(),
         "orders": shop.registry.query(
-            "SELECT order_id, order_ref FROM orders ORDER BY 1", {"id": pl.String, "ref": pl.String}
+            "SELECT order_id, order_ref FROM orders ORDER BY 1", {"order_id": pl.String, "order_ref": pl.String}
         ).rows(),
     }
 

@@ -62,8 +62,8 @@ senders = st.sampled_from(["acme", "acme", "globex", "house"])
 def rows_of(shop: Shop, table: str) -> dict[str, int]:
     """How many rows of each submission went into `orders` (placed), or into `repeats` (placed before)."""
     sql = (
-        f"SELECT e.folder, CAST(coalesce(sum(t.rows), 0) AS BIGINT) FROM events e LEFT JOIN {table} t ON t.event = e.event "
-        "WHERE e.kind = 'orders' GROUP BY e.folder"
+        "SELECT e.folder, CAST(coalesce(sum(t.rows), 0) AS BIGINT) AS rows "
+        f"FROM events e LEFT JOIN {table} t ON t.event = e.event WHERE e.kind = 'orders' GROUP BY e.folder"
     )
     return dict(shop.registry.query(sql, {"folder": pl.String, "rows": pl.Int64}).iter_rows())
 

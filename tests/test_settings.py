@@ -65,12 +65,51 @@ def test_every_setting_is_tried_with_a_wrong_value() -> None:
     assert {name.lower() for name, _, _ in WRONG} == set(Settings.model_fields) - {"home"}  # any text is a path
 
 
-def test_a_password_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CARDS_REGISTRY", "postgres+ssl://cards:s3cr:et@host/database")
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("postgres+ssl://cards:hush:hush@host/database", "postgres+ssl://cards:…@host/database"),
+        ("POSTGRESQL://cards:hush@host:5432/database", "POSTGRESQL://cards:…@host:5432/database"),
+        ("mysql://cards:hush@[::1]:5432/database?sslmode=require&password=hush", "mysql://cards:…@[::1]:5432/database?…"),
+        ("mysql://cards@one:1,two:2/database", "mysql://cards@one:1,two:2/database"),
+        ("mysql://:hush@host", "mysql://:…@host"),
+        ("mysql:///database?user=cards&password=hush", "mysql:///database?…"),
+        ("sqlite://registry.db", "sqlite://registry.db"),
+        *((value, "…") for value in (
+            "mysql://cards:hu@hush@host/database",
+            "mysql://cards:@hush@host/database",
+            "mysql://cards:hush/hush@host/database",
+            "mysql://cards:12/hush@host/database",
+            "mysql://cards:12?hush@host/database",
+            "mysql://cards:12#hush@host/database",
+            "mysql://cards:hush hush@host/database",
+            "mysql://cards:hush\thush@host/database",
+            "mysql://cards:hush\nhush@host/database",
+            "mysql://host/database;password=hush",
+            "mysql://host/database?password=hu@hush",
+            "mysql://host/database?hush",
+            "mysql://host/database?password=12&hush",
+            "mysql://host/database#hush",
+            "mysql:/cards:hush@host/database",
+            "mysql:cards:hush@host",
+            "sqlite://cards:@hush/registry.db",
+            "jdbc:postgresql://cards:hush@host/database",
+            " postgresql://cards:hush@host/database",
+            "'postgresql://cards:hush@host/database'",
+            "//cards:hush@host/database",
+            "cards:hush@host/database",
+            "host=here user=cards password=hush",
+            "hush",
+        )),
+    ],
+)  # fmt: skip
+def test_a_password_is_not_told(value: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CARDS_REGISTRY", value)
     with pytest.raises(UsageError) as error:
         load_settings()
-    assert "s3cr" not in str(error.value)
-    assert "cards:…@host" in str(error.value)
+    assert "hush" not in str(error.value)
+    assert str(error.value).startswith(f"CARDS_REGISTRY={shown!r} can't be used: takes sqlite:///")
+    assert error.value.__suppress_context__
 
 
 def test_without_any_setting_all_is_in_the_current_folder() -> None:

@@ -1,12 +1,12 @@
 """Settings: environment variables that begin with `CARDS_`, or the same names in `.env`."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipelines.common.database_url import mask_url
 from pipelines.common.errors import UsageError
 
 
@@ -81,6 +81,8 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"CARDS_{first['loc'][0]}".upper()
-        given = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", str(first["input"]))  # a password is for no screen
+        given = str(first["input"])
+        if name == "CARDS_REGISTRY":
+            given = mask_url(given)
         text = f"{name}={given!r} can't be used: {first['msg'].removeprefix('Value error, ')}."
         raise UsageError(text) from None

@@ -8,22 +8,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
-import adbc_driver_manager
 import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
-from pipelines.common.errors import CardsError, TransientError
+from pipelines.common.database_url import describe_url
+from pipelines.common.errors import CardsError
+from pipelines.registry.columns import Columns, integer, schema_of, select_list
+from pipelines.registry.db_errors import translate_connection_errors, translate_db_errors
 from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
 
 _BUSY_MS: Final = 60_000
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
                      "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")  # fmt: skip
-"""A machine that lost its power or its network holds its locks no longer than this."""
+"""A machine that lost its power or its network loses its locks after these times."""
 _LOCK: Final = 4_153_094_672  # one number for this product's advisory lock in a PostgreSQL that others may share
 
 
 class Dialect(NamedTuple):
-    """Where the two databases differ."""
+    """Where the two databases differ.
+
+    `number_key` is the type of a primary key of one number; `other_key` ends the definition of a table with another
+    primary key; `begin` starts a transaction of the one writer; `tables` = 'name' finds a table.
+    """
 
     connect: Callable[[str], adbc.Connection]
     reconciliation_lock: Callable[["Database"], AbstractContextManager[bool]]
@@ -34,15 +40,27 @@ class Dialect(NamedTuple):
     check: str
 
 
+@contextmanager
+def _closed_on_error(connection: adbc.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 def _connect_sqlite(url: str) -> adbc.Connection:
     import adbc_driver_sqlite.dbapi as driver
 
     path = Path(url.removeprefix("sqlite:///"))
     if not path.parent.is_dir():
-        raise CardsError(f"The folder {path.parent} of the registry does not exist. Make it, or set CARDS_REGISTRY.")
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # side files take its permissions
+        raise CardsError(f"The folder {path.parent} of the registry does not exist. Create it, or set CARDS_REGISTRY.")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # side files take its permissions
+    except OSError as error:
+        raise CardsError(f"The registry can't be opened: {path}: {error.strerror}.") from None
     connection = driver.connect(str(path), autocommit=True)
-    with connection.cursor() as cursor:
+    with _closed_on_error(connection), connection.cursor() as cursor:
         for pragma in (f"busy_timeout = {_BUSY_MS}", "journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY",
                        "cache_size = -65536"):  # fmt: skip
             cursor.execute(f"PRAGMA {pragma}")
@@ -52,21 +70,23 @@ def _connect_sqlite(url: str) -> adbc.Connection:
 def _connect_postgresql(url: str) -> adbc.Connection:
     import adbc_driver_postgresql.dbapi as driver
 
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # a host that does not answer would take two minutes
     connection: adbc.Connection = driver.connect(url, autocommit=True)
-    with connection.cursor() as cursor:
+    with _closed_on_error(connection), connection.cursor() as cursor:
         cursor.execute("SELECT name FROM pg_settings WHERE setting = 'off' AND name IN ('fsync', 'synchronous_commit')")
         unsafe = [name for (name,) in cursor.fetchall()]
         for setting in (f"lock_timeout = {_BUSY_MS}", *_SOON_GONE):
             cursor.execute(f"SET {setting}")
-    if unsafe:
-        connection.close()
-        raise CardsError(f"PostgreSQL runs with {' and '.join(unsafe)} off and may forget codes. Set it to on.")
+        if unsafe:
+            raise CardsError(
+                f"PostgreSQL runs with {' and '.join(unsafe)} off and could lose codes after a crash. Set it to on."
+            )
     return connection
 
 
 @contextmanager
 def _lock_sqlite(database: "Database") -> Iterator[bool]:
-    """Hold a lock on a file beside the registry; it is gone with the process too."""
+    """A lock on a file beside the registry; it ends with the process."""
     descriptor = os.open(f"{database.path}.night", os.O_RDWR | os.O_CREAT, 0o600)
     locked = True
     try:
@@ -81,57 +101,34 @@ def _lock_sqlite(database: "Database") -> Iterator[bool]:
 
 @contextmanager
 def _lock_postgresql(database: "Database") -> Iterator[bool]:
-    """Hold an advisory lock of the session; it is gone with the connection too."""
-    locked = database.query(f"SELECT CASE WHEN pg_try_advisory_lock({_LOCK + 1}) THEN 1 ELSE 0 END", {"locked": INT}).item()
+    """An advisory lock of the session; it ends with the connection."""
+    locked = bool(database.select({"locked": integer(f"pg_try_advisory_lock({_LOCK + 1})::int")}, "").item())
     try:
-        yield bool(locked)
+        yield locked
     finally:
         if locked:
             with suppress(CardsError):
-                database.query(f"SELECT CASE WHEN pg_advisory_unlock({_LOCK + 1}) THEN 1 ELSE 0 END", {"unlocked": INT})
+                database.select({"unlocked": integer(f"pg_advisory_unlock({_LOCK + 1})::int")}, "")
 
 
 SQLITE: Final = Dialect(
-    _connect_sqlite,
-    _lock_sqlite,
-    "INTEGER",
-    " WITHOUT ROWID",
-    ("BEGIN IMMEDIATE",),
-    "sqlite_schema WHERE name",
-    "PRAGMA integrity_check(20)",
+    connect=_connect_sqlite,
+    reconciliation_lock=_lock_sqlite,
+    number_key="INTEGER",
+    other_key=" WITHOUT ROWID",
+    begin=("BEGIN IMMEDIATE",),
+    tables="sqlite_schema WHERE name",
+    check="PRAGMA integrity_check(20)",
 )
 POSTGRESQL: Final = Dialect(
-    _connect_postgresql, _lock_postgresql, "BIGINT", "", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
-    "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok'",
-)  # fmt: skip
-
-
-@contextmanager
-def translate_db_errors(busy: str = "The registry is busy or out of reach.") -> Iterator[None]:
-    """Database errors as errors of ours, without the statement, which may hold codes."""
-    try:
-        yield
-    except adbc.OperationalError as error:
-        raise TransientError(f"{busy} It is tried again with the next run. ({_cause(error)})") from None
-    except adbc.Error as error:
-        raise CardsError(f"The registry refuses: {_cause(error)}") from None
-
-
-def _cause(error: adbc.Error) -> str:
-    """What SQLite says where that is one of its own sentences, else the class of a database error and its state; the rest
-    of its text may hold a code.
-    """
-    if said := next((text for text in _SQLITE_MESSAGES if text in str(error)), ""):
-        return said
-    state = getattr(error, "sqlstate", None) or ""
-    code = getattr(error, "status_code", adbc_driver_manager.AdbcStatusCode.UNKNOWN)
-    return f"{type(error).__name__} {code.name} {state}".strip()
-
-
-_SQLITE_MESSAGES: Final = (
-    "database is locked", "database or disk is full", "disk I/O error", "database disk image is malformed",
-    "file is not a database", "attempt to write a readonly database", "unable to open database file",
-)  # fmt: skip
+    connect=_connect_postgresql,
+    reconciliation_lock=_lock_postgresql,
+    number_key="BIGINT",
+    other_key="",
+    begin=("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
+    tables="pg_tables WHERE schemaname = current_schema() AND tablename",
+    check="SELECT 'ok' AS integrity_check",
+)
 
 
 class Database:
@@ -139,7 +136,9 @@ class Database:
 
     def __init__(self, url: str, dialect: Dialect) -> None:
         self.path = url.removeprefix("sqlite:///")
-        self._connection = dialect.connect(url)
+        self._place = f"The registry ({describe_url(url)})"
+        with translate_connection_errors(url):
+            self._connection = dialect.connect(url)
         self._dialect = dialect
 
     def __enter__(self) -> Self:
@@ -154,31 +153,39 @@ class Database:
 
     @contextmanager
     def try_reconciliation_lock(self) -> Iterator[bool]:
-        """Be the only one who reconciles, as long as the block lasts; False when another is at it."""
-        with translate_db_errors(), self._dialect.reconciliation_lock(self) as alone:
-            yield alone
-
-    # -- the machinery -------------------------------------------------------------------------------------------------
+        """Hold the lock on reconciling while the block lasts; False when another process holds it."""
+        with translate_db_errors(self._place), self._dialect.reconciliation_lock(self) as locked:
+            yield locked
 
     def execute(self, sql: str, *parameters: Any) -> None:
         """Execute a statement."""
-        with translate_db_errors(), self._connection.cursor() as cursor:
+        with translate_db_errors(self._place), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
 
     def query(self, sql: str, schema: Mapping[str, Any], *parameters: Any) -> pl.DataFrame:
-        """The rows of a query as a frame of the declared types (an empty column of SQLite has none of its own)."""
-        with translate_db_errors(), self._connection.cursor() as cursor:
+        """The rows of a query as a frame with the columns of `schema`, found by name and cast (an empty column of SQLite has
+        no type of its own). Raises ValueError when the query has other columns.
+        """
+        with translate_db_errors(self._place), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
-            frame = pl.from_arrow(cursor.fetch_arrow_table().rename_columns(list(schema)))
+            table = cursor.fetch_arrow_table()
+        if sorted(table.column_names) != sorted(schema):
+            raise ValueError(f"The query has the columns {table.column_names} and not {list(schema)}.")
+        frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)
-        return frame.cast(pl.Schema(schema))
+        return frame.select(*schema).cast(pl.Schema(schema))
+
+    def select(self, columns: Columns, rest: str, *parameters: Any) -> pl.DataFrame:
+        """The rows of `SELECT columns rest` as a frame with these columns."""
+        return self.query(f"SELECT {select_list(columns)} {rest.strip()}", schema_of(columns), *parameters)
 
     def check(self) -> list[str]:
         """What the database finds wrong with itself."""
-        return [text for text in self.query(self._dialect.check, {"text": TEXT})["text"] if text != "ok"]
+        findings = self.query(self._dialect.check, {"integrity_check": TEXT})["integrity_check"]
+        return [text for text in findings if text != "ok"]
 
     def append(self, table: str, frame: pl.DataFrame) -> None:
-        """Append a frame to a table. An error of the database goes on as it is: it may be a row that was there before."""
+        """Append a frame to a table. A database error is raised as it is: the row may exist already."""
         if frame.is_empty():
             return
         rows = frame.lazy().select(*TABLES[table]).cast(TABLES[table]).cast({SMALL: pl.Int16})
@@ -189,24 +196,24 @@ class Database:
 
     @contextmanager
     def temp_table(self, frame: pl.DataFrame) -> Iterator[None]:
-        """Have a frame as the temporary table `given`."""
-        with translate_db_errors(), self._connection.cursor() as cursor:
+        """Hold a frame as the temporary table `given`."""
+        with translate_db_errors(self._place), self._connection.cursor() as cursor:
             cursor.adbc_ingest("given", frame.to_arrow(), mode="create", temporary=True)
         try:
             yield
         finally:
             self.execute("DROP TABLE given")
 
-    def query_with(self, frame: pl.DataFrame, sql: str, schema: Mapping[str, Any]) -> pl.DataFrame:
-        """The rows of a query over `given`, the frame."""
+    def select_with(self, frame: pl.DataFrame, columns: Columns, rest: str, *parameters: Any) -> pl.DataFrame:
+        """The rows of a query over the temporary table `given`, which holds the frame."""
         if frame.is_empty():
-            return pl.DataFrame(schema=schema)
+            return pl.DataFrame(schema=schema_of(columns))
         with self.temp_table(frame):
-            return self.query(sql, schema)
+            return self.select(columns, rest, *parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """One writer at a time; nothing stays when the block raises."""
+        """A transaction of the one writer; rolled back when the block raises."""
         for statement in self._dialect.begin:
             self.execute(statement)
         try:
@@ -224,7 +231,7 @@ class Database:
 
     def has_table(self, name: str) -> bool:
         """Whether the database has this table."""
-        return bool(self.query(f"SELECT count(*) AS n FROM {self._dialect.tables} = '{name}'", {"n": INT}).item())
+        return bool(self.select({"tables": integer("count(*)")}, f"FROM {self._dialect.tables} = '{name}'").item())
 
     def create_table(self, name: str, columns: Mapping[str, Any], key: str = "") -> None:
         """Create a table. Inside a transaction. `key`: the columns of the primary key, as in KEYS."""

@@ -5,6 +5,7 @@ from typing import Final
 import polars as pl
 
 from pipelines.common.errors import ConflictError
+from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import Database
 from pipelines.registry.schema import INT, TEXT, USAGE
 
@@ -23,12 +24,8 @@ def hold(registry: Database, reseller: str, at: str, reason: str = TOO_MANY_TAKE
 
 def holds_of(registry: Database, resellers: pl.Series) -> pl.DataFrame:
     """Those of the resellers that are on hold: `reseller`, `at`, `reason`."""
-    sql = (
-        "SELECT holds.reseller, holds.at, holds.reason FROM given JOIN holds ON holds.reseller = given.reseller "
-        "ORDER BY holds.reseller"
-    )
-    given = resellers.unique().to_frame("reseller")
-    return registry.query_with(given, sql, {"reseller": TEXT, "at": TEXT, "reason": TEXT})
+    rest = "FROM given JOIN holds ON holds.reseller = given.reseller ORDER BY holds.reseller"
+    return registry.select_with(resellers.unique().to_frame("reseller"), columns_of("holds"), rest)
 
 
 def is_on_hold(registry: Database, reseller: str) -> bool:
@@ -54,19 +51,27 @@ def add_usage(registry: Database, usage: pl.DataFrame) -> None:
     sums = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in _COUNTS)
     with registry.temp_table(totals):
         registry.execute(
-            f"INSERT INTO usage SELECT {', '.join(USAGE)} FROM given WHERE true ORDER BY reseller, day "
-            f"ON CONFLICT (reseller, day) DO UPDATE SET {sums}"
+            f"""
+            INSERT INTO usage SELECT {", ".join(USAGE)} FROM given WHERE true ORDER BY reseller, day
+            ON CONFLICT (reseller, day) DO UPDATE SET {sums}
+            """
         )
 
 
 def usage_of(registry: Database, resellers: pl.Series, day: str) -> pl.DataFrame:
     """What each of the resellers has used on a day (see USAGE; zeros where it has used nothing)."""
-    counts = ", ".join(f"coalesce(usage.{name}, 0) AS {name}" for name in _COUNTS)
-    sql = (
-        f"SELECT given.reseller, given.day, {counts} FROM given "
-        "LEFT JOIN usage ON usage.reseller = given.reseller AND usage.day = given.day ORDER BY given.reseller"
+    return registry.select_with(
+        resellers.unique().to_frame("reseller").with_columns(day=pl.lit(day)),
+        {
+            "reseller": text("given.reseller"),
+            "day": text("given.day"),
+            **{name: integer(f"coalesce(usage.{name}, 0)") for name in _COUNTS},
+        },
+        """
+        FROM given LEFT JOIN usage ON usage.reseller = given.reseller AND usage.day = given.day
+        ORDER BY given.reseller
+        """,
     )
-    return registry.query_with(resellers.unique().to_frame("reseller").with_columns(day=pl.lit(day)), sql, USAGE)
 
 
 # -- strikes -----------------------------------------------------------------------------------------------------------
@@ -77,20 +82,24 @@ def add_strike(registry: Database, reseller: str, digest: str, at: str, *, alone
     with others is a suspect, with 0 times. Inside a transaction.
     """
     registry.execute(
-        "INSERT INTO strikes VALUES ($1, $2, $3, $4) "
-        "ON CONFLICT (reseller, digest) DO UPDATE SET times = strikes.times + excluded.times, at = excluded.at",
-        reseller, digest, int(alone), at,
-    )  # fmt: skip
+        """
+        INSERT INTO strikes VALUES ($1, $2, $3, $4)
+        ON CONFLICT (reseller, digest) DO UPDATE SET times = strikes.times + excluded.times, at = excluded.at
+        """,
+        reseller,
+        digest,
+        int(alone),
+        at,
+    )
 
 
 def strikes_of(registry: Database, files: list[tuple[str, str]]) -> dict[tuple[str, str], int]:
     """Those of the files (reseller, digest) that were in hand when a run died, and how many times alone."""
-    sql = (
-        "SELECT strikes.reseller, strikes.digest, strikes.times FROM given "
-        "JOIN strikes ON strikes.reseller = given.reseller AND strikes.digest = given.digest"
+    found = registry.select_with(
+        pl.DataFrame(files, {"reseller": TEXT, "digest": TEXT}, orient="row").unique(),
+        columns_of("strikes", "reseller", "digest", "times"),
+        "FROM given JOIN strikes ON strikes.reseller = given.reseller AND strikes.digest = given.digest",
     )
-    given = pl.DataFrame(files, {"reseller": TEXT, "digest": TEXT}, orient="row").unique()
-    found = registry.query_with(given, sql, {"reseller": TEXT, "digest": TEXT, "times": INT})
     return {(reseller, digest): times for reseller, digest, times in found.iter_rows()}
 
 
@@ -102,12 +111,18 @@ def btn_owners(registry: Database, btns: pl.Series) -> pl.DataFrame:
 
     The catalogue decides; a BTN that it does not list belongs to the account that first had a PIN placed under it.
     """
-    sql = (
-        "SELECT given.btn, coalesce(billing_numbers.account, btn_owners.account) AS account FROM given "
-        "LEFT JOIN billing_numbers ON billing_numbers.btn = given.btn LEFT JOIN btn_owners ON btn_owners.btn = given.btn "
-        "WHERE coalesce(billing_numbers.account, btn_owners.account) IS NOT NULL ORDER BY given.btn"
+    owner = "coalesce(billing_numbers.account, btn_owners.account)"
+    return registry.select_with(
+        btns.unique().to_frame("btn"),
+        {"btn": integer("given.btn"), "account": text(owner)},
+        f"""
+        FROM given
+        LEFT JOIN billing_numbers ON billing_numbers.btn = given.btn
+        LEFT JOIN btn_owners ON btn_owners.btn = given.btn
+        WHERE {owner} IS NOT NULL
+        ORDER BY given.btn
+        """,
     )
-    return registry.query_with(btns.unique().to_frame("btn"), sql, {"btn": INT, "account": TEXT})
 
 
 def claim_btns(registry: Database, claims: pl.DataFrame) -> None:

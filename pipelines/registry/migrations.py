@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError
+from pipelines.registry.columns import integer, text
 from pipelines.registry.database import Database
 from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATION, SMALL, TABLES, TEXT
 
@@ -40,8 +41,8 @@ def cluster_tables(database: Database) -> None:
 
 
 def _has_unclustered_tables(database: Database) -> bool:
-    sql = "SELECT count(*) AS n FROM sqlite_schema WHERE name = 'moves' AND sql NOT LIKE '%WITHOUT ROWID'"
-    return bool(database.query(sql, {"n": INT}).item())
+    rest = "FROM sqlite_schema WHERE name = 'moves' AND sql NOT LIKE '%WITHOUT ROWID'"
+    return bool(database.select({"tables": integer("count(*)")}, rest).item())
 
 
 def add_limits(database: Database) -> None:
@@ -109,12 +110,14 @@ def prepare(
 
 def pending(database: Database, migrations: Mapping[str, Migration] = MIGRATIONS) -> list[str]:
     """The migrations that the registry lacks, in order."""
-    applied = database.query("SELECT name FROM migrations", {"name": TEXT})["name"] if database.has_table("migrations") else ()
-    return [name for name in migrations if name not in set(applied)]
+    if not database.has_table("migrations"):
+        return list(migrations)
+    applied = set(database.select({"name": text("name")}, "FROM migrations")["name"])
+    return [name for name in migrations if name not in applied]
 
 
 def _version(database: Database) -> int:
-    return int(database.query("SELECT max(version) AS version FROM version", {"version": INT}).item())
+    return int(database.select({"version": integer("max(version)")}, "FROM version").item())
 
 
 def _apply(database: Database, name: str, migration: Migration, at: str) -> None:

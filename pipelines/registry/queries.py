@@ -4,111 +4,164 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.registry.schema import EVENT, INT, TEXT
+from pipelines.registry.columns import columns_of, integer, schema_of, text
 from pipelines.registry.store import Registry
-from schemas.actions import ACTIONS
+from schemas.actions import ACTIONS, ActionOutcome
+from schemas.codes import NO_STATE
 
-CARD: Final = {
-    "code": INT, "state": INT, "order_id": TEXT, "reseller": TEXT, "account": TEXT, "order_ref": TEXT, "product": TEXT,
-    "access_number": TEXT, "origin": TEXT, "termination": TEXT, "placed": TEXT, "replaces": INT, "replaced_by": INT,
-}  # fmt: skip
-_CARDS: Final = (
-    "SELECT c.code, c.state, coalesce(o.order_id, ''), coalesce(p.sender, ''), coalesce(o.account, ''), "
-    "coalesce(o.order_ref, ''), coalesce(o.product, ''), coalesce(o.access_number, ''), coalesce(o.origin, ''), "
-    "coalesce(o.termination, ''), coalesce(e.at, ''), coalesce(old.replaced, 0), coalesce(new.code, 0) "
-    "FROM codes c LEFT JOIN orders o ON o.order_no = c.order_no AND c.order_no > 0 LEFT JOIN events p ON p.event = o.event "
-    "LEFT JOIN events e ON e.event = c.event AND c.order_no > 0 LEFT JOIN replacements old ON old.code = c.code "
-    "LEFT JOIN replacements new ON new.replaced = c.code "
-)
+_CARD: Final = {
+    "code": integer("codes.code"),
+    "state": integer("codes.state"),
+    "order_id": text("coalesce(orders.order_id, '')"),
+    "reseller": text("coalesce(submission.sender, '')"),
+    "account": text("coalesce(orders.account, '')"),
+    "order_ref": text("coalesce(orders.order_ref, '')"),
+    "product": text("coalesce(orders.product, '')"),
+    "access_number": text("coalesce(orders.access_number, '')"),
+    "origin": text("coalesce(orders.origin, '')"),
+    "termination": text("coalesce(orders.termination, '')"),
+    "placed": text("coalesce(origin.at, '')"),
+    "replaces": integer("coalesce(replaces.replaced, 0)"),
+    "replaced_by": integer("coalesce(replaced_by.code, 0)"),
+}
+CARD: Final = schema_of(_CARD)
+_FROM_CARDS: Final = """
+    FROM codes
+    LEFT JOIN orders ON orders.order_no = codes.order_no AND codes.order_no > 0
+    LEFT JOIN events AS submission ON submission.event = orders.event
+    LEFT JOIN events AS origin ON origin.event = codes.event AND codes.order_no > 0
+    LEFT JOIN replacements AS replaces ON replaces.code = codes.code
+    LEFT JOIN replacements AS replaced_by ON replaced_by.replaced = codes.code
+"""
 CHANGED: Final = ("product", "access_number", "origin", "termination")
 """What a change can set."""
 
 
+def _cards(registry: Registry, where: str, *parameters: Any) -> pl.DataFrame:
+    return registry.select(_CARD, f"{_FROM_CARDS} WHERE {where} ORDER BY codes.code", *parameters)
+
+
 def card(registry: Registry, code: int) -> pl.DataFrame:
     """The card with this code, if there is one (see CARD; the order's own values)."""
-    return registry.query(f"{_CARDS} WHERE c.code = {code}", CARD)
+    return _cards(registry, f"codes.code = {code}")
 
 
 def cards_of_btn(registry: Registry, btn: int) -> pl.DataFrame:
     """The cards under a BTN."""
-    return registry.query(f"{_CARDS} WHERE c.code BETWEEN {btn * 10_000} AND {btn * 10_000 + 9_999} ORDER BY c.code", CARD)
+    return _cards(registry, f"codes.code BETWEEN {btn * 10_000} AND {btn * 10_000 + 9_999}")
 
 
 def cards_of_order(registry: Registry, name: str) -> pl.DataFrame:
     """The cards of orders with this Order ID or Customer Order ID, those that they issued and those that they take."""
-    which = "SELECT order_no FROM orders WHERE order_id = $1 OR order_ref = $1"
-    sql = (
-        f"{_CARDS} WHERE c.code IN (SELECT code FROM codes WHERE order_no > 0 AND order_no IN ({which}) "
-        f"UNION SELECT code FROM touches WHERE order_no IN ({which})) ORDER BY c.code"
-    )
-    return registry.query(sql, CARD, name)
+    named = "(SELECT order_no FROM orders WHERE order_id = $1 OR order_ref = $1)"
+    where = f"""
+        codes.code IN (
+            SELECT code FROM codes WHERE order_no > 0 AND order_no IN {named}
+            UNION SELECT code FROM touches WHERE order_no IN {named}
+        )
+    """
+    return _cards(registry, where, name)
 
 
 def cards_of_access(registry: Registry, number: str) -> pl.DataFrame:
     """Cards that were placed with this access number, or ever changed to it."""
-    sql = (
-        f"{_CARDS} WHERE c.code IN (SELECT code FROM codes WHERE order_no > 0 AND order_no IN (SELECT order_no FROM orders "
-        "WHERE access_number = $1) UNION SELECT t.code FROM touches t JOIN orders x "
-        "ON x.order_no = t.order_no WHERE x.access_number = $1 AND t.done = 1) ORDER BY c.code"
-    )
-    return registry.query(sql, CARD, number)
-
-
-def _changing() -> str:
-    return ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
+    where = f"""
+        codes.code IN (
+            SELECT code FROM codes
+            WHERE order_no > 0 AND order_no IN (SELECT order_no FROM orders WHERE access_number = $1)
+            UNION SELECT touches.code FROM touches JOIN orders ON orders.order_no = touches.order_no
+            WHERE orders.access_number = $1 AND touches.done = {ActionOutcome.SHOWN}
+        )
+    """
+    return _cards(registry, where, number)
 
 
 def changes(registry: Registry, codes: pl.Series) -> pl.DataFrame:
     """Changes of cards that the network has carried out, earliest first: `code` and the values that each set."""
-    sql = (
-        "SELECT t.code, o.product, o.access_number, o.origin, o.termination FROM given g JOIN touches t ON t.code = g.code "
-        f"JOIN orders o ON o.order_no = t.order_no WHERE t.done = 1 AND o.action IN ({_changing()}) "
-        "ORDER BY t.settled, t.order_no"
+    changing = ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
+    return registry.select_with(
+        codes.unique().to_frame("code"),
+        {**columns_of("touches", "code"), **columns_of("orders", *CHANGED)},
+        f"""
+        FROM given
+        JOIN touches ON touches.code = given.code
+        JOIN orders ON orders.order_no = touches.order_no
+        WHERE touches.done = {ActionOutcome.SHOWN} AND orders.action IN ({changing})
+        ORDER BY touches.settled, touches.order_no
+        """,
     )
-    return registry.query_with(codes.unique().to_frame("code"), sql, {"code": INT, **dict.fromkeys(CHANGED, TEXT)})
+
+
+_ENTRY: Final = {
+    **columns_of("events", "at", "event"),
+    "state": integer(f"{NO_STATE}"),
+    **columns_of("orders", "action"),
+    "done": integer(f"{ActionOutcome.NONE}"),
+    "by": text("orders.order_id"),
+    **columns_of("events", "file"),
+}
 
 
 def history(registry: Registry, code: int) -> pl.DataFrame:
-    """What happened to a card: `at`, `event`, `what`, `by` (the order or file that did it)."""
-    schema = {"at": TEXT, "event": INT, "state": INT, "action": TEXT, "done": INT, "by": TEXT, "file": TEXT}
-    sql = (
-        "SELECT e.at, e.event, -1, o.action, -1, o.order_id, e.file FROM codes c JOIN events e ON e.event = c.event "
-        f"JOIN orders o ON o.order_no = c.order_no WHERE c.code = {code} AND c.order_no > 0 "
-        "UNION ALL SELECT e.at, e.event, -1, o.action, -1, o.order_id, e.file FROM touches t JOIN orders o "
-        f"ON o.order_no = t.order_no JOIN events e ON e.event = o.event WHERE t.code = {code} "
-        "UNION ALL SELECT e.at, e.event, -1, o.action, t.done, o.order_id, e.file FROM touches t JOIN orders o "
-        f"ON o.order_no = t.order_no JOIN events e ON e.event = t.settled WHERE t.code = {code} AND t.done > 0 "
-        "UNION ALL SELECT e.at, e.event, m.state, '', -1, '', e.file FROM moves m JOIN events e ON e.event = m.event "
-        f"WHERE m.code = {code} ORDER BY 2, 3"
+    """What happened to a card, earliest first: `at`, `event`, the `state` that it got (NO_STATE: none), the `action` that
+    was ordered (or empty), what came of it (`done`, see ActionOutcome), `by` (the Order ID) and `file`.
+    """
+    issued = registry.select(
+        _ENTRY,
+        f"""
+        FROM codes
+        JOIN orders ON orders.order_no = codes.order_no
+        JOIN events ON events.event = codes.event
+        WHERE codes.code = {code} AND codes.order_no > 0
+        """,
     )
-    return registry.query(sql, schema)
+    actions = "FROM touches JOIN orders ON orders.order_no = touches.order_no"
+    ordered = registry.select(_ENTRY, f"{actions} JOIN events ON events.event = orders.event WHERE touches.code = {code}")
+    answered = registry.select(
+        {**_ENTRY, "done": integer("touches.done")},
+        f"""
+        {actions} JOIN events ON events.event = touches.settled
+        WHERE touches.code = {code} AND touches.done <> {ActionOutcome.AWAITED}
+        """,
+    )
+    moved = registry.select(
+        {**_ENTRY, "state": integer("moves.state"), "action": text("''"), "by": text("''")},
+        f"FROM moves JOIN events ON events.event = moves.event WHERE moves.code = {code}",
+    )
+    return pl.concat([issued, ordered, answered, moved]).sort("event", "state", maintain_order=True)
 
 
 def order(registry: Registry, order_id: str) -> dict[str, Any] | None:
     """The order with this Order ID."""
-    schema = {
-        "order_no": INT, "order_id": TEXT, "reseller": TEXT, "account": TEXT, "order_ref": TEXT, "action": TEXT,
-        "code_type": TEXT, "product": TEXT, "access_number": TEXT, "origin": TEXT, "termination": TEXT, "comments": TEXT,
-        "cards": INT, "awaiting": INT, "since": TEXT, "placed_at": TEXT, "folder": TEXT,
-    }  # fmt: skip
-    fields = ", ".join("e.sender" if name == "reseller" else "e.at" if name == "placed_at" else
-                       "e.folder" if name == "folder" else f"o.{name}" for name in schema)  # fmt: skip
-    sql = f"SELECT {fields} FROM orders o JOIN events e ON e.event = o.event WHERE o.order_id = $1"
-    return next(registry.query(sql, schema, order_id).iter_rows(named=True), None)
+    fields = ("account", "order_ref", "action", "code_type", "product", "access_number", "origin", "termination", "comments",
+              "cards", "awaiting", "since")  # fmt: skip
+    columns = {
+        **columns_of("orders", "order_no", "order_id"),
+        "reseller": text("events.sender"),
+        **columns_of("orders", *fields),
+        "placed_at": text("events.at"),
+        "folder": text("events.folder"),
+    }
+    found = registry.select(
+        columns, "FROM orders JOIN events ON events.event = orders.event WHERE orders.order_id = $1", order_id
+    )
+    return next(found.iter_rows(named=True), None)
 
 
 def codes_of(registry: Registry, order_no: int) -> pl.DataFrame:
-    """The codes of an order: `code`, `state`, and `done` (-1 where the order issued the code, see TOUCH else)."""
-    sql = (
-        f"SELECT code, state, -1 FROM codes WHERE order_no = {order_no} AND order_no > 0 UNION ALL "
-        f"SELECT t.code, c.state, t.done FROM touches t JOIN codes c ON c.code = t.code WHERE t.order_no = {order_no} "
-        "ORDER BY 1"
+    """The cards that an order issued or takes: `code`, `state`, and `done`, what came of it (see ActionOutcome)."""
+    card = {"code": integer("codes.code"), "state": integer("codes.state")}
+    issued = registry.select(
+        {**card, "done": integer(f"{ActionOutcome.NONE}")}, f"FROM codes WHERE order_no = {order_no} AND order_no > 0"
     )
-    return registry.query(sql, {"code": INT, "state": INT, "done": INT})
+    acted_on = registry.select(
+        {**card, "done": integer("touches.done")},
+        f"FROM touches JOIN codes ON codes.code = touches.code WHERE touches.order_no = {order_no}",
+    )
+    return pl.concat([issued, acted_on]).sort("code")
 
 
 def submissions(registry: Registry, folder: str, reseller: str) -> pl.DataFrame:
     """The events with this folder, of one reseller, or of any where it is empty."""
-    columns = ", ".join(EVENT)
-    sql = f"SELECT {columns} FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR sender = $2)"
-    return registry.query(sql, EVENT, folder, reseller)
+    rest = "FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR sender = $2)"
+    return registry.select(columns_of("events"), rest, folder, reseller)

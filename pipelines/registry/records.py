@@ -1,4 +1,4 @@
-"""The frames that the registry takes and gives."""
+"""The frames that go into the registry and come out of it."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,12 @@ class ReportMatch(NamedTuple):
 
 
 class NightRecords(NamedTuple):
-    """All that the answers of a night say. `event` is its latest one; frames are as their queries below have them."""
+    """All that the reports of a night say. `event` is its latest one.
+
+    `orders` that the night changed; `counts` of state transitions an order; codes `refused`, `replaced` and ready after
+    they were refused (`late`); what came of the cards in orders that take cards (`undone`); `unexpected` codes; orders
+    still `awaited`; `btns` in use; and the `trend` of the last nights.
+    """
 
     event: dict[str, Any]
     orders: pl.DataFrame

@@ -1,4 +1,6 @@
-"""The tables of the registry, as the frames that go in and come back.
+"""The tables of the registry as frames: their columns, types, keys and indexes.
+
+Codes are never deleted from the registry, so none can be issued twice.
 
 No column is ever NULL: absent text is empty, an absent number 0, so that a column has one type on both databases.
 Times are local ISO 8601 text.
@@ -15,10 +17,10 @@ EVENT: Final = pl.Schema(
     {"event": INT, "kind": TEXT, "sender": TEXT, "digest": TEXT, "file": TEXT, "folder": TEXT, "at": TEXT,
      "rows": INT, "notes": TEXT, "readable": INT, "answers": INT, "answered": INT, "night": INT}
 )  # fmt: skip
-"""Something that came in or was done: a file of orders, a report of the network, or a night.
+"""An order file, a network report, a night, or what the operator did about a reseller.
 
-`answers` is the event whose answer this one gets (its own, unless the same bytes came before); `answered` is 1 once
-its folder is complete. `night` is the date (20261124) of the night that settled a report, and of a night itself.
+`answers` is the event whose answer this one gets: itself, unless the same bytes came before. `answered` is 1 once its
+folder is complete. `night` is the reconciliation date (20261124) of a night and of the reports that it acted on.
 """
 ORDER: Final = pl.Schema(
     {"order_no": INT, "event": INT, "order_id": TEXT, "account": TEXT, "number": INT, "order_ref": TEXT,
@@ -26,25 +28,24 @@ ORDER: Final = pl.Schema(
      "termination": TEXT, "comments": TEXT, "code_type": TEXT, "content": TEXT, "rows": INT, "cards": INT,
      "awaiting": INT, "since": TEXT}
 )  # fmt: skip
-"""A placed order. `awaiting` is 1 from `since` until a report names it, 2 until the night settles it, then 0."""
+"""A placed order. `awaiting`: what it waits for (see Awaiting), since when."""
 CODE: Final = pl.Schema({"code": INT, "order_no": INT, "event": INT, "state": SMALL})
-"""A number that is burnt: its order (0 for one that was not issued here), the event that burnt it, its state."""
+"""A code that is unavailable from now on: its order (0: not issued here), the event that entered it, its CardState."""
 CARD_ACTION: Final = pl.Schema({"order_no": INT, "code": INT, "done": INT, "settled": INT})
-"""A card that an order of another action than Add takes; `done` 0 awaited, 1 the network shows it, 2 it does not, as
-the event `settled` has it."""
+"""A card that an order other than Add takes; `done`: what came of it (see ActionOutcome), by the event `settled`."""
 STATE_TRANSITION: Final = pl.Schema({"event": INT, "code": INT, "order_no": INT, "was": SMALL, "state": SMALL})
-"""A card's state was changed by an event, a report of the network or a night."""
+"""A change of a card's state by an event: a network report or a night."""
 DUPLICATE_ORDER: Final = pl.Schema({"event": INT, "order_no": INT, "rows": INT})
 ROW_KEY: Final = pl.Schema({"order_no": INT, "wish": TEXT})
-"""What a placed row of an order asked for, where orders may be placed in part."""
+"""The idempotency key of a placed row, where orders may be placed in part."""
 TAKEN_CODE_ATTEMPT: Final = pl.Schema({"event": INT, "sender": TEXT, "day": TEXT, "codes": INT})
-"""How many taken codes a file asked for; -1 where the operator released the sender."""
+"""How many taken codes a file asked for; -1 where the operator lifted the hold on its sender."""
 REJECTED_ROW: Final = pl.Schema({"event": INT, "row": INT, **dict.fromkeys(NAMES, TEXT)})
 FINDING: Final = pl.Schema({"event": INT, "row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT})
 REPLACEMENT: Final = pl.Schema({"event": INT, "code": INT, "replaced": INT})
-"""A code that a night drew for a refused one, under the same order."""
+"""A code that a night drew to replace a refused one, under the same order."""
 UNEXPECTED: Final = pl.Schema({"event": INT, "order_id": TEXT, "code": INT, "held": TEXT})
-"""What a report shows and nobody placed; `held` says what the registry knows of it. `code` 0: just an Order ID."""
+"""What a report shows and nobody placed, with an explanation (`held`). `code` 0: only an Order ID."""
 ACCOUNT: Final = pl.Schema(dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT))
 ACCESS: Final = pl.Schema(dict.fromkeys(["access_number", "account", "description"], TEXT))
 BILLING_NUMBER: Final = pl.Schema({"btn": INT, "account": TEXT})

@@ -15,23 +15,25 @@ import polars as pl
 
 from pipelines.common.errors import CardsError, ConflictError
 from pipelines.registry import limits
-from pipelines.registry.database import POSTGRESQL, SQLITE, Database, translate_db_errors
+from pipelines.registry.columns import Columns, columns_of, integer, text
+from pipelines.registry.database import POSTGRESQL, SQLITE, Database
+from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import prepare
 from pipelines.registry.records import IngestBatch, SubmissionRecords
-from pipelines.registry.schema import ACCESS, ACCOUNT, EVENT, INT, ORDER, TABLES, TEXT
-from schemas.codes import STATES
+from pipelines.registry.schema import INT, ORDER, TEXT
+from schemas.actions import ActionOutcome, Awaiting
+from schemas.codes import CardState
 
 
 def open_registry(url: str) -> "Registry":
     """Open a registry, making its tables where there are none. Raises TransientError when it is out of reach."""
     dialect = SQLITE if url.startswith("sqlite") else POSTGRESQL
-    with translate_db_errors("The registry can't be opened."):
-        registry = Registry(url, dialect)
-        try:
-            prepare(registry)
-        except BaseException:
-            registry.close()
-            raise
+    registry = Registry(url, dialect)
+    try:
+        prepare(registry)
+    except BaseException:
+        registry.close()
+        raise
     return registry
 
 
@@ -55,7 +57,8 @@ class Registry(Database):
 
     def catalogue(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Accounts and access numbers."""
-        return self.query("SELECT * FROM accounts", ACCOUNT), self.query("SELECT * FROM access_numbers", ACCESS)
+        accounts = self.select(columns_of("accounts"), "FROM accounts")
+        return accounts, self.select(columns_of("access_numbers"), "FROM access_numbers")
 
     def import_codes(self, codes: pl.Series) -> int:
         """Enter codes that exist already as `external`; how many of them were new. Known ones stay as they are."""
@@ -63,10 +66,12 @@ class Registry(Database):
         if frame.is_empty():
             return 0
         with self.transaction(), self.temp_table(frame):
-            known = self.query("SELECT count(*) FROM given g JOIN codes c ON c.code = g.code", {"n": INT}).item()
+            known = self.select({"known": integer("count(*)")}, "FROM given JOIN codes ON codes.code = given.code").item()
             self.execute(
-                f"INSERT INTO codes SELECT g.code, 0, 0, {STATES.index('external')} FROM given g "
-                "WHERE true ORDER BY g.code ON CONFLICT DO NOTHING"
+                f"""
+                INSERT INTO codes SELECT given.code, 0, 0, {CardState.EXTERNAL} FROM given WHERE true ORDER BY given.code
+                ON CONFLICT DO NOTHING
+                """
             )
         return len(frame) - int(known)
 
@@ -75,73 +80,87 @@ class Registry(Database):
     def existing_codes(self, codes: pl.Series) -> pl.Series:
         """Those of the codes (integers) that were ever issued or entered."""
         given = codes.sort().to_frame("code")
-        return self.query_with(given, "SELECT c.code FROM given g JOIN codes c ON c.code = g.code", {"code": INT})["code"]
+        return self.select_with(given, columns_of("codes", "code"), "FROM given JOIN codes ON codes.code = given.code")["code"]
 
     def codes_under(self, btns: pl.Series) -> pl.DataFrame:
         """`btn` and every code burnt under it. `btns` are integers of ten digits."""
         given = (
             btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * 10_000, high=pl.col("btn") * 10_000 + 9_999)
         )
-        sql = "SELECT g.btn, c.code, c.state FROM given g JOIN codes c ON c.code BETWEEN g.low AND g.high"
-        return self.query_with(given, sql, {"btn": INT, "code": INT, "state": pl.UInt8})
+        columns = {"btn": integer("given.btn"), **columns_of("codes", "code", "state")}
+        return self.select_with(given, columns, "FROM given JOIN codes ON codes.code BETWEEN given.low AND given.high")
 
     def cards(self, named: pl.DataFrame) -> pl.DataFrame:
         """Those of the cards (`account`, `code`) that belong to that account: both, `state`, and `awaited`, whether an order
         that takes the card waits for the network.
         """
-        sql = (
-            "SELECT o.account, c.code, c.state, (SELECT count(*) FROM touches t WHERE t.code = c.code AND t.done = 0) "
-            "FROM given g JOIN codes c ON c.code = g.code JOIN orders o ON o.order_no = c.order_no AND o.account = g.account"
+        columns = {
+            **columns_of("orders", "account"),
+            **columns_of("codes", "code", "state"),
+            "awaited": integer(
+                f"(SELECT count(*) FROM touches WHERE touches.code = codes.code AND touches.done = {ActionOutcome.AWAITED})"
+            ),
+        }
+        found = self.select_with(
+            named.select("account", "code").unique().sort("code"),
+            columns,
+            """
+            FROM given JOIN codes ON codes.code = given.code
+            JOIN orders ON orders.order_no = codes.order_no AND orders.account = given.account
+            """,
         )
-        found = self.query_with(
-            named.select("account", "code").unique().sort("code"), sql,
-            {"account": TEXT, "code": INT, "state": pl.UInt8, "awaited": INT},
-        )  # fmt: skip
         return found.with_columns(pl.col("awaited") > 0)
 
     def cards_under(self, ids: pl.DataFrame) -> pl.DataFrame:
-        """The cards of orders given by `account` and `order_id` that are not burnt yet, or where none is left the
-        disconnected ones: those and `code`.
+        """The cards of orders given by `account` and `order_id` that are in use, or where none is left the disconnected
+        ones: those and `code`.
         """
-        refused, gone = STATES.index("refused"), STATES.index("disconnected")
-        sql = (
-            "SELECT g.account, g.order_id, c.code FROM given g JOIN orders o ON o.order_id = g.order_id "
-            "AND o.account = g.account JOIN codes c ON c.order_no = o.order_no AND c.order_no > 0 "
-            f"WHERE c.state <> {refused} AND (c.state <> {gone} OR NOT EXISTS "
-            "(SELECT 1 FROM codes l WHERE l.order_no = o.order_no AND l.order_no > 0 "
-            f"AND l.state NOT IN ({refused}, {gone})))"
+        found = self.select_with(
+            ids.drop_nulls().unique(),
+            {"account": text("given.account"), "order_id": text("given.order_id"), "code": integer("codes.code")},
+            f"""
+            FROM given
+            JOIN orders ON orders.order_id = given.order_id AND orders.account = given.account
+            JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0
+            WHERE codes.state <> {CardState.REFUSED} AND (
+                codes.state <> {CardState.DISCONNECTED}
+                OR NOT EXISTS (
+                    SELECT 1 FROM codes AS other WHERE other.order_no = orders.order_no AND other.order_no > 0
+                    AND other.state NOT IN ({CardState.REFUSED}, {CardState.DISCONNECTED})
+                )
+            )
+            """,
         )
-        # asked to sort them, SQLite would rather read all codes
-        return self.query_with(ids.drop_nulls().unique(), sql, {"account": TEXT, "order_id": TEXT, "code": INT}).sort("code")
+        return found.sort("code")  # asked to sort them, SQLite would rather read all codes
 
     def orders_of(self, keys: pl.DataFrame) -> pl.DataFrame:
         """Placed orders with one of the given `account` and `order_ref`."""
-        sql = (
-            "SELECT o.order_no, o.order_id, o.account, o.order_ref, o.content FROM given g "
-            "JOIN orders o ON o.account = g.account AND o.order_ref = g.order_ref"
+        return self.select_with(
+            keys.select("account", "order_ref").unique(),
+            columns_of("orders", "order_no", "order_id", "account", "order_ref", "content"),
+            "FROM given JOIN orders ON orders.account = given.account AND orders.order_ref = given.order_ref",
         )
-        schema = {"order_no": INT, "order_id": TEXT, "account": TEXT, "order_ref": TEXT, "content": TEXT}
-        return self.query_with(keys.select("account", "order_ref").unique(), sql, schema)
 
     def row_keys(self, order_nos: pl.Series) -> pl.DataFrame:
         """What the placed rows of these orders asked for: `order_no`, `wish`."""
-        sql = "SELECT w.order_no, w.wish FROM given g JOIN wishes w ON w.order_no = g.order_no"
-        return self.query_with(order_nos.unique().to_frame("order_no"), sql, {"order_no": INT, "wish": TEXT})
+        given = order_nos.unique().to_frame("order_no")
+        return self.select_with(given, columns_of("wishes"), "FROM given JOIN wishes ON wishes.order_no = given.order_no")
 
     def taken_code_attempts(self, sources: pl.Series, day: str) -> pl.DataFrame:
         """How many codes that were not free each source asked for on a day, since its last hold was lifted: `source`,
         `codes`.
         """
-        sql = (
-            "SELECT x.sender, CAST(sum(x.codes) AS BIGINT) FROM given g JOIN guesses x ON x.sender = g.sender "
-            "WHERE x.day = $1 AND x.codes > 0 AND x.event > coalesce((SELECT max(y.event) FROM guesses y "
-            "WHERE y.sender = x.sender AND y.codes < 0), 0) GROUP BY x.sender"
+        return self.select_with(
+            sources.unique().to_frame("sender").with_columns(day=pl.lit(day)),
+            {"source": text("guesses.sender"), "codes": integer("CAST(sum(guesses.codes) AS BIGINT)")},
+            """
+            FROM given JOIN guesses ON guesses.sender = given.sender
+            WHERE guesses.day = given.day AND guesses.codes > 0 AND guesses.event > coalesce(
+                (SELECT max(event) FROM guesses AS released WHERE released.sender = given.sender AND released.codes < 0), 0
+            )
+            GROUP BY guesses.sender
+            """,
         )
-        given = sources.unique().to_frame("sender")
-        if given.is_empty():
-            return pl.DataFrame(schema={"source": TEXT, "codes": INT})
-        with self.temp_table(given):
-            return self.query(sql, {"source": TEXT, "codes": INT}, day)
 
     def clear_hold(self, source: str, at: str) -> bool:
         """Lift the hold on a source; whether it was on hold. Its attempts of today are forgotten."""
@@ -156,12 +175,14 @@ class Registry(Database):
 
     def original_events(self, files: pl.DataFrame) -> pl.DataFrame:
         """Events that answered one of the given (`sender`, `digest`) before, the latest of each pair."""
-        columns = ", ".join(f"e.{name}" for name in EVENT)
-        sql = (
-            f"SELECT {columns} FROM given g JOIN events e ON e.sender = g.sender AND e.digest = g.digest "
-            "WHERE e.readable = 1 ORDER BY e.event"
+        found = self.select_with(
+            files.select("sender", "digest").unique(),
+            columns_of("events"),
+            """
+            FROM given JOIN events ON events.sender = given.sender AND events.digest = given.digest
+            WHERE events.readable = 1 ORDER BY events.event
+            """,
         )
-        found = self.query_with(files.select("sender", "digest").unique(), sql, dict(EVENT))
         return found.unique(["sender", "digest"], keep="last", maintain_order=True)
 
     # -- files of orders -----------------------------------------------------------------------------------------------
@@ -188,8 +209,15 @@ class Registry(Database):
 
     def _undelivered_files(self, files: pl.DataFrame) -> set[int]:
         """The files whose bytes were entered for their source, by an event whose folder may not be complete."""
-        sql = "SELECT g.file FROM given g JOIN events e ON e.sender = g.sender AND e.digest = g.digest WHERE e.answered = 0"
-        return set(self.query_with(files.select(pl.col("file").cast(INT), "sender", "digest"), sql, {"file": INT})["file"])
+        found = self.select_with(
+            files.select(pl.col("file").cast(INT), "sender", "digest"),
+            {"file": integer("given.file")},
+            """
+            FROM given JOIN events ON events.sender = given.sender AND events.digest = given.digest
+            WHERE events.answered = 0
+            """,
+        )
+        return set(found["file"])
 
     def _enter(self, batch: IngestBatch) -> dict[int, int]:
         entered = self._enter_events(batch.events.rename({"file": "number", "name": "file"}))
@@ -198,8 +226,8 @@ class Registry(Database):
         of = orders.select("order", "order_no", "event")
         day = pl.col("at").str.head(10)
         self.append("orders", orders)
-        self.append("codes", batch.codes.join(of, on="order").with_columns(state=STATES.index("placed")))
-        self.append("touches", batch.card_actions.join(of, on="order").with_columns(done=0, settled=0))
+        self.append("codes", batch.codes.join(of, on="order").with_columns(state=CardState.PLACED))
+        self.append("touches", batch.card_actions.join(of, on="order").with_columns(done=ActionOutcome.AWAITED, settled=0))
         self.append("wishes", batch.row_keys.join(of, on="order"))
         self.append("guesses", batch.taken_code_attempts.join(events, on="file").with_columns(day=day))
         self.append("repeats", batch.duplicate_orders.join(events, on="file"))
@@ -215,14 +243,14 @@ class Registry(Database):
     def _numbered(self, orders: pl.DataFrame) -> pl.DataFrame:
         """Orders with their number, their place in the account, and their Order ID."""
         first = self.next("orders", "order_no")
-        numbers = self.query_with(
+        numbers = self.select_with(
             orders.select("account").unique(),
-            "SELECT g.account, max(o.number) FROM given g JOIN orders o ON o.account = g.account GROUP BY g.account",
-            {"account": TEXT, "last": INT},
+            {"account": text("given.account"), "last": integer("max(orders.number)")},
+            "FROM given JOIN orders ON orders.account = given.account GROUP BY given.account",
         )
         number = pl.col("last").fill_null(0) + pl.col("order").cum_count().over("account")
         orders = orders.join(numbers, on="account", how="left", maintain_order="left").with_columns(
-            order_no=pl.int_range(pl.len(), dtype=INT) + first, number=number, awaiting=1, since="at"
+            order_no=pl.int_range(pl.len(), dtype=INT) + first, number=number, awaiting=Awaiting.REPORT, since="at"
         )
         return orders.with_columns(order_id=pl.format("{}-{}", "account", "number"))
 
@@ -272,10 +300,14 @@ class Registry(Database):
         named = named.with_columns(n=pl.int_range(1, pl.len() + 1).over("sender", "stem"))
         while True:
             named = named.with_columns(folder=pl.when(pl.col("n") > 1).then(pl.format("{}~{}", "stem", "n")).otherwise("stem"))
-            sql = (
-                "SELECT DISTINCT g.sender, g.stem, 1 FROM given g JOIN events e ON e.folder = g.folder AND e.sender = g.sender"
+            used = self.select_with(
+                named,
+                {"sender": text("given.sender"), "stem": text("given.stem"), "more": integer("1")},
+                """
+                FROM given JOIN events ON events.folder = given.folder AND events.sender = given.sender
+                GROUP BY given.sender, given.stem
+                """,
             )
-            used = self.query_with(named, sql, {"sender": TEXT, "stem": TEXT, "more": INT})
             if used.is_empty():
                 return named["folder"]
             named = named.join(used, on=["sender", "stem"], how="left", maintain_order="left")
@@ -283,12 +315,15 @@ class Registry(Database):
 
     def next(self, table: str, key: str) -> int:
         """The next number of a table's key; only inside a transaction, where writers take turns."""
-        return int(self.query(f"SELECT coalesce(max({key}), 0) + 1 FROM {table}", {"n": INT}).item())
+        return int(self.select({"next": integer(f"coalesce(max({key}), 0) + 1")}, f"FROM {table}").item())
 
     def pending_cards(self, codes: pl.Series) -> pl.Series:
         """Those of the codes that an order takes which the network has not confirmed."""
-        sql = "SELECT t.code FROM given g JOIN touches t ON t.code = g.code AND t.done = 0"
-        return self.query_with(codes.unique().sort().to_frame("code"), sql, {"code": INT})["code"]
+        return self.select_with(
+            codes.unique().sort().to_frame("code"),
+            columns_of("touches", "code"),
+            f"FROM given JOIN touches ON touches.code = given.code AND touches.done = {ActionOutcome.AWAITED}",
+        )["code"]
 
     def mark_delivered(self, events: list[int]) -> None:
         """Note that the folders of the events are complete."""
@@ -298,48 +333,59 @@ class Registry(Database):
 
     def undelivered(self) -> list[int]:
         """Events whose folder may not be complete."""
-        return self.query("SELECT event FROM events WHERE answered = 0 ORDER BY event", {"event": INT})["event"].to_list()
+        found = self.select(columns_of("events", "event"), "FROM events WHERE answered = 0 ORDER BY event")
+        return found["event"].to_list()
 
     # -- what the reports are written from -----------------------------------------------------------------------------
 
     def submission_records(self, events: list[int]) -> "SubmissionRecords":
         """All that the reports of these events' files say."""
         given = pl.DataFrame({"asked": events}, {"asked": INT})
-        order = {name: kind for name, kind in ORDER.items() if name not in ("event", "content", "awaiting", "since")}
+        event = {"event": integer("answered.event")}
+        order_fields = [name for name in ORDER if name not in ("event", "content", "awaiting", "since")]
+        order = {**event, **columns_of("orders", *order_fields), "at": text("placed.at")}
+        joined_orders = "JOIN orders ON orders.event = answered.answers"
+        placed = "JOIN events AS placed ON placed.event = orders.event"
 
-        def of_events(columns: dict[str, Any], joins: str, by: str, of: str = "t") -> pl.DataFrame:
-            wanted = ", ".join(f"{of}.{name}" if "." not in name else name for name in columns)
-            sql = f"SELECT e.event, {wanted} FROM given g JOIN events e ON e.event = g.asked {joins} ORDER BY {by}"
-            names = {name.rpartition(".")[2]: kind for name, kind in columns.items()}
-            return self.query_with(given, sql, {"event": INT, **names})
+        def of_events(columns: Columns, joins: str, order_by: str) -> pl.DataFrame:
+            rest = f"FROM given JOIN events AS answered ON answered.event = given.asked {joins} ORDER BY {order_by}"
+            return self.select_with(given, columns, rest)
 
-        def plain(table: str) -> dict[str, Any]:
-            return {name: kind for name, kind in TABLES[table].items() if name != "event"}
+        def of_table(table: str) -> pl.DataFrame:
+            own = {name: column for name, column in columns_of(table).items() if name != "event"}
+            return of_events({**event, **own}, f"JOIN {table} ON {table}.event = answered.answers", f"{table}.row")
 
-        # of a repeated file the event itself knows nothing: it was not read again
-        event = {f"f.{name}" if name in ("rows", "notes") else name: kind for name, kind in plain("events").items()}
-        orders = "JOIN orders o ON o.event = e.answers"
-        card = {"order_no": INT, "code": INT}
         return SubmissionRecords(
-            of_events(event, "JOIN events f ON f.event = e.answers", "e.event", "e"),
-            of_events({**order, "p.at": TEXT}, f"{orders} JOIN events p ON p.event = o.event", "o.order_no", "o"),
-            of_events(
-                card,
-                f"{orders} JOIN codes t ON t.order_no = o.order_no AND t.order_no > 0 AND t.event = o.event",
-                "t.order_no, t.code",
+            # of a file that was answered before, the event itself knows nothing: it was not read again
+            events=of_events(
+                {**columns_of("events", alias="answered"), **columns_of("events", "rows", "notes", alias="original")},
+                "JOIN events AS original ON original.event = answered.answers",
+                "answered.event",
             ),
-            of_events(card, f"{orders} JOIN touches t ON t.order_no = o.order_no", "t.order_no, t.code"),
-            of_events(
-                {**{name: kind for name, kind in order.items() if name != "rows"}, "r.rows": INT, "p.at": TEXT},
-                "JOIN repeats r ON r.event = e.answers JOIN orders o ON o.order_no = r.order_no "
-                "JOIN events p ON p.event = o.event",
-                "o.order_no",
-                "o",
+            orders=of_events(order, f"{joined_orders} {placed}", "orders.order_no"),
+            codes=of_events(
+                {**event, **columns_of("codes", "order_no", "code")},
+                f"""
+                {joined_orders}
+                JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0 AND codes.event = orders.event
+                """,
+                "codes.order_no, codes.code",
             ),
-            of_events(plain("rejected"), "JOIN rejected t ON t.event = e.answers", "t.row").rename({"row": "source_row"}),
-            of_events(plain("findings"), "JOIN findings t ON t.event = e.answers", "t.row").rename(
-                {"row": "source_row", "column_name": "column"}
+            card_actions=of_events(
+                {**event, **columns_of("touches", "order_no", "code")},
+                f"{joined_orders} JOIN touches ON touches.order_no = orders.order_no",
+                "touches.order_no, touches.code",
             ),
+            duplicate_orders=of_events(
+                {**order, "rows": integer("repeats.rows")},
+                f"""
+                JOIN repeats ON repeats.event = answered.answers
+                JOIN orders ON orders.order_no = repeats.order_no {placed}
+                """,
+                "orders.order_no",
+            ),
+            rejected=of_table("rejected").rename({"row": "source_row"}),
+            findings=of_table("findings").rename({"row": "source_row", "column_name": "column"}),
         )
 
 

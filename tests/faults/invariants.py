@@ -11,6 +11,7 @@ import polars as pl
 
 from pipelines.admin.audit import verify
 from pipelines.common.settings import Settings
+from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.store import Registry
 from tests.conftest import EXTERNAL, Shop, read_csv
 
@@ -44,7 +45,7 @@ def dropped(shop: Shop) -> list[tuple[str, str]]:
 def soundness(settings: Settings, registry: Registry, files: Iterable[tuple[str, str]] = ()) -> Soundness:
     """All that must be true when nothing is at work. `files`: sender and digest of every file that was dropped."""
     files = list(files)
-    codes = registry.query("SELECT count(*) FROM codes WHERE order_no > 0", {"n": INT}).item()
+    codes = registry.query("SELECT count(*) AS n FROM codes WHERE order_no > 0", {"n": INT}).item()
     return Soundness(
         len(files),
         codes,
@@ -78,9 +79,9 @@ def _rows(registry: Registry) -> list[str]:
     """Rows in = placed + already placed + rejected, for every file that was answered for the first time."""
     sql = (
         "SELECT e.event, e.rows, "
-        "CAST((SELECT coalesce(sum(o.rows), 0) FROM orders o WHERE o.event = e.event) AS BIGINT), "
-        "CAST((SELECT coalesce(sum(r.rows), 0) FROM repeats r WHERE r.event = e.event) AS BIGINT), "
-        "(SELECT count(*) FROM rejected j WHERE j.event = e.event) "
+        "CAST((SELECT coalesce(sum(o.rows), 0) FROM orders o WHERE o.event = e.event) AS BIGINT) AS placed, "
+        "CAST((SELECT coalesce(sum(r.rows), 0) FROM repeats r WHERE r.event = e.event) AS BIGINT) AS already, "
+        "(SELECT count(*) FROM rejected j WHERE j.event = e.event) AS rejected "
         "FROM events e WHERE e.kind = 'orders' AND e.answers = e.event"
     )
     frame = registry.query(sql, dict.fromkeys(["event", "rows", "placed", "already", "rejected"], INT))
@@ -112,8 +113,12 @@ def _issued_once(settings: Settings) -> list[str]:
 
 
 def _burnt_once(registry: Registry) -> list[str]:
-    sql = "SELECT count(*), count(DISTINCT code), sum(CASE WHEN code < 10000000000000 THEN 1 ELSE 0 END) FROM codes"
-    every, different, short = registry.query(sql, dict.fromkeys("abc", INT)).row(0)
+    columns = {
+        "codes": integer("count(*)"),
+        "different": integer("count(DISTINCT code)"),
+        "short": integer("sum(CASE WHEN code < 10000000000000 THEN 1 ELSE 0 END)"),
+    }
+    every, different, short = registry.select(columns, "FROM codes").row(0)
     return [] if (every, short) == (different, 0) else [f"{every} codes, {different} different, {short} short ones"]
 
 
@@ -172,10 +177,12 @@ def end_state(shop: Shop, chosen: Iterable[str]) -> dict[str, Any]:
         for name, content in written(shop.settings).items()
     }
     tables = {
-        "orders": "SELECT order_id, order_ref, content, CAST(awaiting AS TEXT) FROM orders",
-        "events": "SELECT kind, file, digest, CAST(answered AS TEXT) FROM events WHERE kind <> 'night'",
-        "codes": "SELECT coalesce(o.order_id, ''), CAST(c.state AS TEXT), '', '' FROM codes c "
-        "LEFT JOIN orders o ON o.order_no = c.order_no",
+        "orders": (columns_of("orders", "order_id", "order_ref", "content", "awaiting"), "FROM orders"),
+        "events": (columns_of("events", "kind", "file", "digest", "answered"), "FROM events WHERE kind <> 'night'"),
+        "codes": (
+            {"order_id": text("coalesce(orders.order_id, '')"), "state": integer("codes.state")},
+            "FROM codes LEFT JOIN orders ON orders.order_no = codes.order_no",
+        ),
     }
-    rows = {name: sorted(shop.registry.query(sql, dict.fromkeys("abcd", pl.String)).rows()) for name, sql in tables.items()}
+    rows = {name: sorted(shop.registry.select(*query).rows()) for name, query in tables.items()}
     return {"files": files, "waiting": shop.waiting(), **rows}

@@ -2,10 +2,12 @@
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
+import adbc_driver_postgresql.dbapi as pg_driver
 import adbc_driver_sqlite.dbapi as driver
 import polars as pl
 import pytest
@@ -66,13 +68,14 @@ def test_a_registry_that_is_none_or_damaged_is_told_in_one_line(sqlite_shop: Sho
     with Worker(tmp_path / "worker") as worker:
         path.write_bytes(b"this is no registry at all" * 400)
         ended = worker.run("run", environment=environment(shop))
-        assert (ended.code, ended.out, ended.err) == (1, "", "cards: The registry refuses: file is not a database\n")
+        told = f"cards: The registry can't be opened: {path}: file is not a database.\n"
+        assert (ended.code, ended.out, ended.err) == (1, "", told)
         page = 4096
         path.write_bytes(sound[:page] + bytes([255]) * (len(sound) - page))
         for command in ("run", "verify"):
             ended = worker.run(command, environment=environment(shop))
             assert (ended.code, ended.out) == (1, "")
-            assert re.fullmatch(r"cards: .*database disk image is malformed\)?\n", ended.err)
+            assert re.fullmatch(r"cards: .*database disk image is malformed[.)]*\n", ended.err)
         assert len(shop.waiting()) == 1
         path.write_bytes(sound)
         assert worker.run("run", environment=environment(shop)).code == 0
@@ -104,7 +107,7 @@ def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_agai
         with _cut_off(shop, Wire(url, number, before=before)):
             shop.run()
         assert len(shop.run()) == len(files)
-        events = shop.registry.query("SELECT sender, file FROM events", dict.fromkeys("ab", pl.String)).rows()
+        events = shop.registry.query("SELECT sender, file FROM events", dict.fromkeys(["sender", "file"], pl.String)).rows()
         assert len(events) == len(set(events)) == len(files)
         assert_sound(shop, files)
         shop.registry.close()
@@ -132,6 +135,44 @@ def test_a_night_whose_commit_is_not_answered_is_finished_by_the_next(
 def own_server() -> Iterator[Server]:
     with server() as made:
         yield made
+
+
+@pytest.fixture
+def admitting(own_server: Server) -> Iterator[Callable[..., str]]:
+    """The address of the server's registry for a user of its own, whom the server admits by one of its methods."""
+    rules = own_server.data / "pg_hba.conf"
+    before = rules.read_text()
+    with pg_driver.connect(own_server.url, autocommit=True) as connection, connection.cursor() as cursor:
+
+        def admit(method: str, user: str = "guest:hush", path: str = "/postgres") -> str:
+            rules.write_text(f"local all guest {method}\n{before}")
+            cursor.execute("SELECT pg_reload_conf()")
+            return urlsplit(own_server.url)._replace(netloc=f"{user}@", path=path).geturl()
+
+        cursor.execute("CREATE ROLE guest LOGIN PASSWORD 'other'")
+        yield admit
+        rules.write_text(before)
+        cursor.execute("DROP ROLE guest")
+        cursor.execute("SELECT pg_reload_conf()")
+
+
+def test_a_server_that_does_not_let_us_in_is_told_with_the_cause(admitting: Callable[..., str]) -> None:
+    for (method, how), told in (
+        (("trust", {"path": "/absent"}), "database absent, user guest: the database does not exist."),
+        (("trust", {"user": "nobody:hush"}), "user nobody: the user does not exist."),
+        (("reject", {}), "user guest: the server does not admit this user from here"),
+        (("scram-sha-256", {"user": "guest"}), "user guest: the server asks for a password and none is set."),
+        (("scram-sha-256", {}), "user guest: the password is wrong, or the user does not exist."),
+    ):
+        url = admitting(method, **how)
+        limit, text = time.monotonic() + 20, ""
+        while told not in text and time.monotonic() < limit:  # the server reads its rules again in a moment
+            with pytest.raises(TransientError) as error, open_registry(url):
+                raise TransientError  # it still lets us in
+            text = str(error.value)
+            assert "hush" not in text
+        assert f"PostgreSQL at {parse_qs(urlsplit(url).query)['host'][0]}, port 5432" in text
+        assert told in text
 
 
 _MORE = [pytest.param(step, marks=pytest.mark.long) for step in ("read", "decided", "report entered")]

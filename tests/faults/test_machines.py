@@ -191,7 +191,9 @@ def test_three_workers_that_divide_the_resellers_answer_each_file_once(
     figures.tell("three Prefect workers, resellers divided, postgresql", len(machines), [found], seconds)
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []
-    events = shop.registry.query("SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys("ab", str)).rows()
+    events = shop.registry.query(
+        "SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys(["sender", "file"], str)
+    ).rows()
     names = {(sender, f"{number:03}.csv") for number, (sender, _, _) in enumerate(files)}
     assert len(events) == FILES
     assert set(events) == names == {(line["reseller"], line["file"]) for line in told}
