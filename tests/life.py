@@ -59,7 +59,7 @@ def tried(run: Any, job: Any, name: str, at: str) -> None:
 
 
 def main() -> None:
-    demo.lay(HOME)
+    demo.lay_out(HOME)
     with open_registry(load_settings().registry_url) as registry:
         load_catalogue(HOME / "catalogue.xlsx", registry)
     with prefect_test_harness():

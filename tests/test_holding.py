@@ -159,7 +159,7 @@ def test_without_a_catalogue_nothing_is_rejected_and_the_files_wait(shop: Shop) 
     accounts, numbers = shop.registry.catalogue()
     shop.registry.load_catalogue(accounts.clear(), numbers.clear())
     shop.drop("orders.csv", csv_of(row("ONE", quantity="1")))
-    with pytest.raises(CardsError, match="cards catalog load FILE"):
+    with pytest.raises(CardsError, match="cards catalogue load FILE"):
         shop.run()
     assert [path.name for path in shop.waiting()] == ["orders.csv"]
     shop.registry.load_catalogue(accounts, numbers)

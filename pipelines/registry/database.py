@@ -12,20 +12,21 @@ import adbc_driver_manager
 import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
-from pipelines.common.errors import CardsError, TransientError
+from pipelines.common.errors import CardsError, NotSetUpError, TransientError
 from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATIONS, TABLES, TEXT, VERSION
 
 _BUSY_MS: Final = 60_000
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
                      "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")  # fmt: skip
 """A machine that lost its power or its network holds its locks no longer than this."""
+_SET_UP: Final = "Set up this home first: cards init. Or set CARDS_HOME to the folder that you mean."
 _LOCK: Final = 4_153_094_672  # one number for this product's advisory lock in a PostgreSQL that others may share
 
 
 class Dialect(NamedTuple):
     """Where the two databases differ."""
 
-    connect: Callable[[str], adbc.Connection]
+    connect: Callable[[str, bool], adbc.Connection]
     reconciliation_lock: Callable[["Database"], AbstractContextManager[bool]]
     number_key: str
     many_key: str
@@ -34,12 +35,14 @@ class Dialect(NamedTuple):
     check: str
 
 
-def _connect_sqlite(url: str) -> adbc.Connection:
+def _connect_sqlite(url: str, create: bool) -> adbc.Connection:
     import adbc_driver_sqlite.dbapi as driver
 
     path = Path(url.removeprefix("sqlite:///"))
     if not path.parent.is_dir():
         raise CardsError(f"The folder {path.parent} of the registry does not exist. Make it, or set CARDS_REGISTRY.")
+    if not create and not path.exists():
+        raise NotSetUpError(f"There is no registry at {path}. {_SET_UP}")
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # side files take its permissions
     connection = driver.connect(str(path), autocommit=True)
     with connection.cursor() as cursor:
@@ -49,7 +52,7 @@ def _connect_sqlite(url: str) -> adbc.Connection:
     return connection
 
 
-def _connect_postgresql(url: str) -> adbc.Connection:
+def _connect_postgresql(url: str, _: bool) -> adbc.Connection:
     import adbc_driver_postgresql.dbapi as driver
 
     connection: adbc.Connection = driver.connect(url, autocommit=True)
@@ -137,9 +140,9 @@ _SQLITE_MESSAGES: Final = (
 class Database:
     """An open database. One connection, one thread."""
 
-    def __init__(self, url: str, dialect: Dialect) -> None:
+    def __init__(self, url: str, dialect: Dialect, *, create: bool = True) -> None:
         self.path = url.removeprefix("sqlite:///")
-        self._connection = dialect.connect(url)
+        self._connection = dialect.connect(url, create)
         self._dialect = dialect
 
     def __enter__(self) -> Self:
@@ -217,9 +220,14 @@ class Database:
                 self.execute("ROLLBACK")
             raise
 
-    def prepare(self) -> None:
-        """Make the tables of a new registry, bring an older one up to date, refuse a newer one."""
+    def prepare(self, *, create: bool = True) -> None:
+        """Make the tables of a new registry, bring an older one up to date, refuse a newer one.
+
+        Raises NotSetUpError for a database without tables, unless they are to be made.
+        """
         if not self._exists("version"):
+            if not create:
+                raise NotSetUpError(f"The database of CARDS_REGISTRY holds no registry. {_SET_UP}")
             with self.transaction():
                 if not self._exists("version"):
                     self._create()

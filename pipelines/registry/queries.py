@@ -112,3 +112,31 @@ def submissions(registry: Registry, folder: str, reseller: str) -> pl.DataFrame:
     columns = ", ".join(EVENT)
     sql = f"SELECT {columns} FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR sender = $2)"
     return registry.query(sql, EVENT, folder, reseller)
+
+
+def serials(registry: Registry, codes: pl.Series) -> pl.DataFrame:
+    """The names of cards that were issued here: `code`, `serial`.
+
+    A serial is `<Order ID>/<n>`: the card's place among all cards that its order issued, counted from 1, those that were
+    placed earlier first and by code within one placement. Codes are never deleted, so no serial ever changes.
+    """
+    sql = (
+        "SELECT g.code, o.order_id, s.n FROM (SELECT code, order_no, row_number() OVER (PARTITION BY order_no "
+        "ORDER BY event, code) AS n FROM codes WHERE order_no > 0 AND order_no IN (SELECT c.order_no FROM given x "
+        "JOIN codes c ON c.code = x.code WHERE c.order_no > 0)) s JOIN given g ON g.code = s.code "
+        "JOIN orders o ON o.order_no = s.order_no"
+    )
+    found = registry.query_with(codes.unique().to_frame("code"), sql, {"code": INT, "order_id": TEXT, "n": INT})
+    return found.select("code", serial=pl.format("{}/{}", "order_id", "n"))
+
+
+_NEWEST: Final = 100_000
+
+
+def order_ids(registry: Registry, prefix: str, most: int) -> list[str]:
+    """Order IDs that begin with a text (digits and `-`), the newest first, of the newest 100,000 orders."""
+    sql = (
+        f"SELECT order_id FROM (SELECT order_no, order_id FROM orders ORDER BY order_no DESC LIMIT {_NEWEST}) o "
+        f"WHERE order_id LIKE $1 ORDER BY order_no DESC LIMIT {most}"
+    )
+    return registry.query(sql, {"order_id": TEXT}, f"{prefix}%")["order_id"].to_list()

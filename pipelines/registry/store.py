@@ -20,13 +20,16 @@ from pipelines.registry.schema import ACCESS, ACCOUNT, EVENT, INT, ORDER, TABLES
 from schemas.codes import STATES
 
 
-def open_registry(url: str) -> "Registry":
-    """Open a registry, making its tables where there are none. Raises TransientError when it is out of reach."""
+def open_registry(url: str, *, create: bool = True) -> "Registry":
+    """Open a registry. Where there is none its tables are made, or with `create=False` NotSetUpError is raised.
+
+    Raises TransientError when the database is unreachable.
+    """
     dialect = SQLITE if url.startswith("sqlite") else POSTGRESQL
     with translate_db_errors("The registry can't be opened."):
-        registry = Registry(url, dialect)
+        registry = Registry(url, dialect, create=create)
         try:
-            registry.prepare()
+            registry.prepare(create=create)
         except BaseException:
             registry.close()
             raise
