@@ -45,7 +45,7 @@ _UNREACHABLE: Final = "Prefect is unreachable ({}); trying again in a minute"
 
 FLOWS: Final[dict[str, Flow[..., Any]]] = {"orders": process_inbox, "night": nightly_reconciliation}
 """The flow of each deployment of prefect.yaml."""
-PREFECT_YAML: Final = Path(__file__).parents[1] / "prefect.yaml"
+PREFECT_YAML: Final = Path(__file__).parents[2] / "prefect.yaml"
 
 
 class FlowRunner:
@@ -90,9 +90,9 @@ def serve(stop: Event) -> None:
             contextlib.closing(FlowRunner(nightly_reconciliation)) as night,
         ):
             runners = {_deploy(name): {"orders": orders, "night": night}[name] for name in FLOWS}
-            print_event(f"drop order files into {settings.inbox.absolute()}; Prefect's page is {_page()}; Ctrl-C stops")
             if server:
                 print_event(f"Prefect's page asks for a password; it is in {server.password_file}")
+            print_event(f"drop order files into {settings.inbox.absolute()}; Prefect's page is {_page()}; Ctrl-C stops")
             orders.start()
             _loop(stop, settings, client, runners, orders, server)
         for worker in (APILogWorker, EventsWorker):
