@@ -1,4 +1,4 @@
-"""Output of the command line: tables, key-value lists, JSON documents and progress bars."""
+"""Output of the command line: lines, tables, key-value lists, JSON documents and progress bars, with codes masked."""
 
 import json
 import sys
@@ -7,24 +7,35 @@ from contextlib import contextmanager
 from typing import Any
 
 from pipelines.common.context import Runtime
+from pipelines.common.masking import mask_codes, mask_document
+
+
+def print_line(text: str) -> None:
+    """A line on standard output."""
+    print(mask_codes(text))
+
+
+def print_warning(text: str) -> None:
+    """A line on standard error about something that needs the operator's attention; the work goes on."""
+    print(f"cards: warning: {mask_codes(text)}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """One JSON document on standard output, as it is: `mask_document` masks the codes of those that are shown."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
 
 
-def print_table(title: str, rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as a table; as tab-separated text where the output is no terminal."""
-    rows = list(rows)
-    if not rows:
+def print_table(title: str, rows: Iterable[dict[str, Any]], *, show_codes: bool = False) -> None:
+    """Rows as a table; as tab-separated text where the output is not a terminal."""
+    shown: list[dict[str, Any]] = mask_document(list(rows), shown=show_codes)
+    if not shown:
         print(f"{title}: none")
     elif sys.stdout.isatty():
-        _print_rich(title, rows)
+        _print_rich(title, shown)
     else:
         print(title)
-        for line in (list(rows[0]), *(row.values() for row in rows)):
-            print("\t".join(_text(value) for value in line))
+        for cells in (list(shown[0]), *(row.values() for row in shown)):
+            print("\t".join(_text(cell) for cell in cells))
 
 
 def _text(value: Any) -> str:
@@ -37,22 +48,23 @@ def format_reasons(reasons: dict[str, int]) -> str:
 
 
 def print_key_values(values: dict[str, Any]) -> None:
-    """Names and values, one a line."""
+    """Names and values, one in each line."""
     width = max(map(len, values), default=0)
-    for name, value in values.items():
+    for name, value in mask_document(values).items():
         print(f"{name.replace('_', ' '):<{width}}  {value}")
 
 
 def _print_rich(title: str, rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold")
     for name, value in rows[0].items():
-        shown.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
+        table.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(_text(value) for value in row.values()))
-    Console().print(shown)
+        table.add_row(*(Text(_text(value)) for value in row.values()))  # a cell is never markup
+    Console().print(table)
 
 
 @contextmanager

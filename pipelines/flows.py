@@ -24,11 +24,13 @@ from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, TransientError, to_cards_error
 from pipelines.common.masking import mask_codes, mask_document
 from pipelines.common.settings import load_settings
+from pipelines.common.words import count
 from pipelines.console import format_reasons
 from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult
 from pipelines.intake import inbox
 from pipelines.reconcile_network import NightResult
 from pipelines.run import Run, open_run
+from schemas.sources import NETWORK
 
 _PROGRESS_SECONDS: Final = 2
 
@@ -37,17 +39,17 @@ _SUMS: Final = ("orders_placed", "orders_rejected", "codes_placed")
 
 
 def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
-    """Only what may succeed in a moment is tried again."""
+    """Whether to try again: only what may succeed in a moment."""
     return isinstance(state.data, TransientError) or isinstance(state.result(raise_on_failure=False), TransientError)
 
 
-# the next minute tries again anyway, and `cards serve` waits for a sweep before it stops
+# the next minute tries again anyway, and `cards serve` waits for this before it stops
 @task(name="sweep", task_run_name="sweep", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 5],
       retry_condition_fn=_transient)  # fmt: skip
 def sweep(resellers: list[str] | None) -> Delivery[SubmissionResult]:
     """Answer every ready order file of the resellers (of all when None)."""
     with _run() as run:
-        return process_orders.process_inbox(run, _asked(resellers))
+        return process_orders.process_inbox(run, _sources(resellers))
 
 
 @task(name="night", task_run_name="night", cache_policy=NO_CACHE, persist_result=False, retries=4,
@@ -68,8 +70,8 @@ def _run() -> Iterator[Run]:
         raise to_cards_error(error) from None
 
 
-def _asked(resellers: list[str] | None) -> Callable[[str], bool]:
-    return lambda sender: sender != inbox.NETWORK and (resellers is None or sender in resellers)
+def _sources(resellers: list[str] | None) -> Callable[[str], bool]:
+    return lambda source: source != NETWORK and (resellers is None or source in resellers)
 
 
 def _progress_artifact() -> Callable[[str, int, int], None]:
@@ -82,8 +84,8 @@ def _progress_artifact() -> Callable[[str, int, int], None]:
         if time.monotonic() - last < _PROGRESS_SECONDS and not (made and done == total):
             return
         last = time.monotonic()
-        percent, words = 100 * done / (total or 1), f"{step}: {done} of {total} files"
-        with contextlib.suppress(Exception):  # what is shown never stops what is done
+        percent, words = 100 * done / (total or 1), f"{step}: {done:,} of {count(total, 'file')}"
+        with contextlib.suppress(Exception):  # progress that can't be shown stops no work
             if made:
                 update_progress_artifact(made[0], percent, words)
             else:
@@ -96,16 +98,12 @@ def _orders_run() -> str:
     """The name of a run: how many files it finds, and from whom."""
     try:
         settings = load_settings()
-        drops = inbox.stable_files(settings.inbox, settings.settle_seconds, _asked(this_run.parameters.get("resellers")))
+        files = inbox.stable_files(settings.inbox, settings.settle_seconds, _sources(this_run.parameters.get("resellers")))
     except Exception:
         return "orders"
-    senders = sorted({drop.source for drop in drops})
-    named = mask_codes(", ".join(senders[:5])) + (" …" if len(senders) > 5 else "")
-    return f"orders: {_count(len(drops))} from {named}" if drops else "orders: no files"
-
-
-def _count(files: int) -> str:
-    return f"{files} file{'' if files == 1 else 's'}"
+    sources = sorted({file.source for file in files})
+    named = mask_codes(", ".join(sources[:5])) + (" …" if len(sources) > 5 else "")
+    return f"orders: {count(len(files), 'file')} from {named}" if files else "orders: no files"
 
 
 @flow(name="process-inbox", flow_run_name=_orders_run, persist_result=False, log_prints=False)
@@ -116,10 +114,10 @@ def process_inbox(resellers: list[str] | None = None) -> State[int]:
     except CardsError as error:
         return Failed(message=mask_codes(str(error)), data=error)
     results = done.results
-    message = f"{_count(len(results))} answered"
+    message = f"{count(len(results), 'file')} answered"
     if results:
         placed, rejected, codes = (sum(getattr(one, name) for one in results) for name in _SUMS)
-        message += f": {placed} orders placed with {codes} codes, {rejected} rejected"
+        message += f": {count(placed, 'order')} placed with {count(codes, 'code')}, {rejected} rejected"
         _table("submissions", results, message)
     return _state(message, done.failures, len(results))
 
@@ -127,7 +125,10 @@ def process_inbox(resellers: list[str] | None = None) -> State[int]:
 def _state(message: str, failures: list[CardsError], data: Any) -> State[Any]:
     """The state of a run that did its work; failed when something could not be written."""
     if failures:
-        return Failed(message=mask_codes(f"{message}; {len(failures)} could not be written: {failures[0]}"), data=failures[0])
+        return Failed(
+            message=mask_codes(f"{message}; {count(len(failures), 'answer')} could not be written: {failures[0]}"),
+            data=failures[0],
+        )
     get_run_logger().info(message)
     return Completed(message=message, data=data)
 
@@ -150,9 +151,8 @@ def nightly_reconciliation() -> State[str]:
         _table("reports", done.reports, "The network's reports")
     figures = [{"figure": name.replace("_", " "), "value": value} for name, value in asdict(done.figures).items()]
     create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done.night}")
-    message = (
-        f"{done.figures.codes_ready} codes are ready, {done.figures.codes_refused} were refused; see {done.figures.workbook}"
-    )
+    ready, refused = count(done.figures.codes_ready, "code is", "codes are"), done.figures.codes_refused
+    message = f"{ready} ready, {refused:,} {'was' if refused == 1 else 'were'} refused; see {done.figures.workbook}"
     return _state(message, done.failures, done.figures.workbook)
 
 
@@ -164,8 +164,9 @@ _COLUMNS: Final = {
 
 
 def _table(key: str, files: Sequence[SubmissionResult | ReportResult], words: str) -> None:
-    """An artifact with a row a file; a file may be named after a code, so names are masked."""
-    more = f"; {len(files) - _ROWS} more files are not shown" if len(files) > _ROWS else ""
-    rows = [{**asdict(one), "reasons": format_reasons(one.reasons)} for one in files[:_ROWS]]
-    table = [{title: one[name] for name, title in _COLUMNS.items() if name in one} for one in rows]
+    """An artifact with a row for each file; a file may be named after a code, so names are masked."""
+    hidden = len(files) - _ROWS
+    more = f"; {count(hidden, 'more file is', 'more files are')} not shown" if hidden > 0 else ""
+    rows = [{**asdict(file), "reasons": format_reasons(file.reasons)} for file in files[:_ROWS]]
+    table = [{title: row[name] for name, title in _COLUMNS.items() if name in row} for row in rows]
     create_table_artifact(key=key, table=mask_document(table), description=words + more)

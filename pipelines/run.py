@@ -18,10 +18,11 @@ class Run(NamedTuple):
 
 
 @contextmanager
-def open_run(settings: Settings, runtime: Runtime = Runtime()) -> Iterator[Run]:
+def open_run(settings: Settings, runtime: Runtime = Runtime(), *, create: bool = False) -> Iterator[Run]:
     """Open the registry of the settings for one run, and close it afterwards.
 
-    Raises TransientError when the registry is out of reach.
+    A registry is made only with `create`: a home that was never set up raises NotSetUpError, so that a run in a wrong
+    folder does not leave an empty registry there. Raises TransientError when the registry is unreachable.
     """
-    with open_registry(settings.registry_url) as registry:
+    with open_registry(settings.registry_url, create=create) as registry:
         yield Run(settings, registry, runtime)

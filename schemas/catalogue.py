@@ -5,12 +5,12 @@ from typing import Final
 import pandera.polars as pa
 import polars as pl
 
+from schemas import sources, telephone
 from schemas.headers import Column
 from schemas.rules import check, present
 
 ACCEPTANCES: Final = ("whole", "partial")
-RESERVED: Final = ("network", "reconciliation", "house")
-"""Names of folders of ours, which no reseller can have."""
+RESERVED: Final = sources.RESERVED
 
 ACCOUNTS: Final = (
     Column("reseller", "Reseller", (), "name of the reseller's folder: small letters, digits, -, _"),
@@ -20,9 +20,13 @@ ACCOUNTS: Final = (
     Column("acceptance", "Acceptance", (), "`whole` (also when empty) or `partial`; the same for all of a reseller"),
 )
 ACCESS_NUMBERS: Final = (
-    Column("access_number", "Access Number", (), "10 digits"),
+    Column("access_number", "Access Number", (), "10 digits, the first and the fourth 2–9; any punctuation"),
     Column("account", "Customer Account Number", ("Customer Account", "CAN"), "8 digits, or empty for everyone"),
     Column("description", "Description", (), "free text"),
+)
+BILLING_NUMBERS: Final = (
+    Column("btn", "BTN", ("Billing Telephone Number", "Billing Number"), "10-digit billing telephone number"),
+    Column("account", "Customer Account Number", ("Customer Account", "CAN"), "8 digits: the account that it belongs to"),
 )
 
 _account = check(lambda account: account.str.contains(r"^[0-9]{8}$"), "not 8 digits")
@@ -33,9 +37,7 @@ ACCOUNTS_SCHEMA = pa.DataFrameSchema(
             pl.String,
             [
                 present("empty"),
-                check(
-                    lambda reseller: reseller.str.contains(r"^[a-z0-9][a-z0-9_-]{0,63}$"), "not small letters, digits, - or _"
-                ),
+                check(lambda reseller: reseller.str.contains(sources.RESELLER), "not small letters, digits, - or _"),
                 check(lambda reseller: ~reseller.is_in(RESERVED), "a reserved name"),
             ],
             nullable=True,
@@ -57,7 +59,7 @@ ACCESS_NUMBERS_SCHEMA = pa.DataFrameSchema(
             pl.String,
             [
                 present("empty"),
-                check(lambda access_number: access_number.str.contains(r"^[2-9][0-9]{9}$"), "not 10 digits"),
+                *(check(rule, wrong) for wrong, rule in telephone.RULES.items()),
             ],
             nullable=True,
         ),

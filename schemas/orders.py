@@ -8,7 +8,7 @@ from typing import Final
 import pandera.polars as pa
 import polars as pl
 
-from schemas import actions
+from schemas import actions, telephone
 from schemas.codes import has_forbidden_sequence
 from schemas.headers import Column, by_header
 from schemas.rules import check, present
@@ -66,8 +66,7 @@ CODE_TYPES: Final = {
 }
 
 ACCOUNT: Final = r"^[0-9]{8}$"
-TELEPHONE: Final = r"^[2-9][0-9]{2}[2-9][0-9]{6}$"
-"""A number of the North American Numbering Plan: area code and exchange begin with 2–9."""
+TELEPHONE: Final = telephone.NUMBER
 
 
 def rows_schema(max_quantity: int) -> pa.DataFrameSchema:

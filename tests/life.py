@@ -49,7 +49,7 @@ def failing(at: str) -> Runtime:
 def tried(run: Any, job: Any, name: str, at: str) -> None:
     """Run a flow while a step of its job fails."""
     right = getattr(job, name)
-    setattr(job, name, lambda settings, registry, **more: right(settings, registry, failing(at), **more))
+    setattr(job, name, lambda run, *more: right(run._replace(runtime=failing(at)), *more))
     try:
         run()
     except Exception as error:
@@ -59,7 +59,7 @@ def tried(run: Any, job: Any, name: str, at: str) -> None:
 
 
 def main() -> None:
-    demo.lay(HOME)
+    demo.lay_out(HOME)
     with open_registry(load_settings().registry_url) as registry:
         load_catalogue(HOME / "catalogue.xlsx", registry)
     with prefect_test_harness():

@@ -67,22 +67,22 @@ def test_a_change_is_placed_awaited_and_done(by: str, ready: Shop) -> None:
     expected = [("10023456-3", "Change", "10023456", "7002", "8884027755", code, "Yes", "No") for code in sorted([ONE, TWO])]
     assert files(ready, "Change") == expected
     told = queries.order("10023456-3", ready.registry)
-    assert (told["state"], {code["outcome"] for code in told["codes"]}) == ("awaited", {"awaited"})
+    assert (told.state, {card.outcome for card in told.codes}) == ("awaited", {"awaited"})
     assert ready.states()[ONE] == "ready"
     confirm(answer, ready)
-    assert {code["outcome"] for code in queries.order("10023456-3", ready.registry)["codes"]} == {"done"}
-    (card,) = queries.status(ONE, ready.registry)["cards"]
-    assert [card[name] for name in ("access_number", "product_account", "origin", "termination", "state")] == [
+    assert {card.outcome for card in queries.order("10023456-3", ready.registry).codes} == {"done"}
+    (card,) = queries.status(ONE, ready.registry).cards
+    assert [getattr(card, name) for name in ("access_number", "product_account", "origin", "termination", "state")] == [
         "8884027755", "7002", "Yes", "No", "ready",
     ]  # fmt: skip
-    assert queries.status(THREE, ready.registry)["cards"][0]["access_number"] == "8008604444"
+    assert queries.status(THREE, ready.registry).cards[0].access_number == "8008604444"
 
 
 def test_a_change_leaves_what_it_does_not_name(ready: Shop) -> None:
     confirm(ready.send(take("Change", "FLAG", code=ONE, access_number="", termination="Yes"), name="1.csv"), ready, name="3")
     confirm(ready.send(take("Change", "PRODUCT", code=ONE, access_number="", product="7002"), name="2.csv"), ready, name="4")
-    (card,) = queries.status(ONE, ready.registry)["cards"]
-    assert [card[name] for name in ("access_number", "product_account", "origin", "termination")] == [
+    (card,) = queries.status(ONE, ready.registry).cards
+    assert [getattr(card, name) for name in ("access_number", "product_account", "origin", "termination")] == [
         "8008604444", "7002", "No", "Yes",
     ]  # fmt: skip
 
@@ -126,7 +126,7 @@ def test_what_the_network_does_not_show_is_not_done_and_the_reseller_is_told(act
         str(cell.value) for line in load_workbook(answer.folder / f"refused-{order}.xlsx")["Summary"] for cell in line
     )
     assert "Never print" not in words
-    outcomes = {code["code"]: code["outcome"] for code in queries.order(order, ready.registry)["codes"]}
+    outcomes = {card.code: card.outcome for card in queries.order(order, ready.registry).codes}
     assert outcomes == {ONE: "done", TWO: "not done"}
     again = ready.send(take(action, "AGAIN", code=TWO), name="again.csv")
     assert again.reasons == {}
@@ -152,8 +152,8 @@ def test_the_columns_that_an_action_does_not_set_change_nothing(ready: Shop) -> 
     answer = ready.send(row("BL", action="Block", code=ONE, access_number="8884027755", product="7002"), name="take.csv")
     assert answer.reasons == {}
     confirm(answer, ready)
-    (card,) = queries.status(ONE, ready.registry)["cards"]
-    assert (card["access_number"], card["product_account"], card["state"]) == ("8008604444", "7001", "blocked")
+    (card,) = queries.status(ONE, ready.registry).cards
+    assert (card.access_number, card.product_account, card.state) == ("8008604444", "7001", "blocked")
 
 
 @pytest.mark.parametrize("action", TAKING)
@@ -270,5 +270,5 @@ def test_a_new_action_is_one_row_in_the_table(ready: Shop, monkeypatch: pytest.M
     assert (answer.folder / "refused-10023456-3.csv").exists()
     assert ready.send(take("Recolour", "EMPTY", code=ONE), name="0.csv").reasons == {2: ["NOTHING_TO_CHANGE"]}
     confirm(ready.send(take("R", "R", code=ONE, origin="Y"), name="recolour.csv"), ready, name="3")
-    (card,) = queries.status(ONE, ready.registry)["cards"]
-    assert (card["origin"], card["state"]) == ("Yes", "blocked")
+    (card,) = queries.status(ONE, ready.registry).cards
+    assert (card.origin, card.state) == ("Yes", "blocked")

@@ -24,6 +24,7 @@ class Prefect(NamedTuple):
     """The modules, imported once their home was set; the file of the database, and a client."""
 
     flows: Any
+    loop: Any
     database: Path
     client: Any
 
@@ -68,9 +69,10 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         from prefect.testing.utilities import prefect_test_harness
 
         from pipelines import flows
+        from pipelines.serving import loop
 
         with prefect_test_harness(server_startup_timeout=90), get_client(sync_client=True) as client:
-            yield Prefect(flows, Path(str(ADDRESS.value()).partition("///")[2]), client)
+            yield Prefect(flows, loop, Path(str(ADDRESS.value()).partition("///")[2]), client)
 
 
 class House(NamedTuple):
@@ -151,7 +153,7 @@ def test_names_that_are_codes_are_masked(prefect: Prefect, house: House) -> None
     assert end(prefect.flows.process_inbox).result() == 2
     written = prefect.written()
     assert [code for code in CODES[1:3] if code.encode() in written] == []
-    assert f"{CODES[1][:4]}••••••{CODES[1][-4:]}" in str(prefect.artifacts(prefect.runs()[0]))
+    assert f"{CODES[1][:6]}••••••••" in str(prefect.artifacts(prefect.runs()[0]))
 
 
 def test_an_answer_that_can_not_be_written_fails_the_run_in_one_line_without_codes(prefect: Prefect, house: House) -> None:
@@ -188,7 +190,7 @@ def test_a_night_runs_and_says_what_it_found(prefect: Prefect, house: House) -> 
     assert [code for code in [*seen, *refused] if code.encode() in written] == []
 
 
-def test_what_will_not_heal_is_tried_once_and_told_in_one_line(
+def test_what_will_not_heal_is_tried_once_and_reported_in_one_line(
     prefect: Prefect, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value, words in (
@@ -246,7 +248,7 @@ def test_no_task_is_cached_nor_its_result_kept(prefect: Prefect) -> None:
     for task in (prefect.flows.sweep, prefect.flows.night):
         assert task.cache_policy == NO_CACHE
         assert task.persist_result is False
-    for flow in prefect.flows.FLOWS.values():
+    for flow in prefect.loop.FLOWS.values():
         assert flow.persist_result is False
         assert flow.log_prints is False
 
@@ -256,18 +258,18 @@ def test_prefect_yaml_names_flows_that_exist(prefect: Prefect) -> None:
     from prefect.flows import load_flow_from_entrypoint
 
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))["deployments"]
-    assert {one["name"] for one in deployments} == set(prefect.flows.FLOWS)
+    assert {one["name"] for one in deployments} == set(prefect.loop.FLOWS)
     for one in deployments:
         path, _, name = one["entrypoint"].partition(":")
         assert isinstance(getattr(prefect.flows, name), Flow)
-        assert getattr(prefect.flows, name) is prefect.flows.FLOWS[one["name"]]
-        assert load_flow_from_entrypoint(f"{ROOT / path}:{name}").name == prefect.flows.FLOWS[one["name"]].name
+        assert getattr(prefect.flows, name) is prefect.loop.FLOWS[one["name"]]
+        assert load_flow_from_entrypoint(f"{ROOT / path}:{name}").name == prefect.loop.FLOWS[one["name"]].name
         assert one["description"]
         assert one["schedules"]
         assert one["concurrency_limit"]["limit"] == 1
 
 
-def test_only_one_module_knows_prefect() -> None:
+def test_only_flows_and_serving_know_prefect() -> None:
     knowing = {path.name for path in (ROOT / "pipelines").rglob("*.py") if "import prefect" in path.read_text("utf-8")
                or "from prefect" in path.read_text("utf-8")}  # fmt: skip
-    assert knowing == {"flows.py"}
+    assert knowing == {"flows.py", "loop.py"}

@@ -21,7 +21,7 @@ def lay(path: Path, mtime: float = LONG_AGO, content: bytes = b"x") -> Path:
 
 def names(folder: Path, settle_seconds: float = 0, now: float | None = None) -> list[str]:
     """Who sent what, in the order in which it is taken."""
-    return [f"{drop.sender}/{drop.path.name}" for drop in stable_files(folder, settle_seconds, lambda _: True, now)]
+    return [f"{drop.source}/{drop.path.name}" for drop in stable_files(folder, settle_seconds, lambda _: True, now)]
 
 
 def only(folder: Path) -> InboxFile:
@@ -38,7 +38,7 @@ def test_the_sender_is_the_folder_and_the_house_for_the_inbox_itself(tmp_path: P
 def test_only_senders_that_are_asked_for_are_taken(tmp_path: Path) -> None:
     lay(tmp_path / "acme/b.csv")
     lay(tmp_path / "network/c.csv")
-    assert [drop.sender for drop in stable_files(tmp_path, 0, lambda sender: sender != inbox.NETWORK)] == ["acme"]
+    assert [drop.source for drop in stable_files(tmp_path, 0, lambda sender: sender != inbox.NETWORK)] == ["acme"]
 
 
 def test_folders_with_names_of_ours_are_no_senders(tmp_path: Path) -> None:

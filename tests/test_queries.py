@@ -1,6 +1,7 @@
 """What people ask: orders, cards with their history, what BTNs have left, and every report once more."""
 
 import json
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipelines.cli import app
 from pipelines.common.errors import CardsError, UsageError
 from pipelines.delivery import recovery
 from pipelines.registry.store import open_registry
-from tests.conftest import Answer, Shop, obeys, row, some_codes
+from tests.conftest import EXTERNAL, Answer, Shop, obeys, row, some_codes
 
 pytestmark = pytest.mark.usefixtures("one_parser")
 ONE, TWO, THREE, STRANGE = some_codes(4, seed=41)
@@ -45,41 +46,75 @@ def codes_of(answer: Answer, order_ref: str) -> list[str]:
     return answer.confirmation.filter(pl.col("Customer Order ID") == order_ref)["Authorization Code"].to_list()
 
 
-def found(shop: Shop, asked: str) -> set[str]:
-    return {card["code"] for card in queries.status(asked, shop.registry)["cards"]}
+def found(shop: Shop, query: str) -> set[str]:
+    return {card.code for card in queries.status(query, shop.registry).cards}
 
 
 def of_order(shop: Shop, order_id: str) -> set[str]:
-    return {code["code"] for code in queries.order(order_id, shop.registry)["codes"]}
+    return {card.code for card in queries.order(order_id, shop.registry).codes}
 
 
-def test_the_order_id_report_tells_the_order_and_the_state_of_each_code(life: Shop) -> None:
-    told = queries.order("10023456-1", life.registry)
+def test_the_order_id_report_shows_the_order_and_the_state_of_each_card(life: Shop) -> None:
+    report = asdict(queries.order("10023456-1", life.registry))
     expected = {
-        "order_id": "10023456-1", "reseller": "acme", "account": "10023456", "order_ref": "A", "action": "Add",
-        "code_type": "Specified", "product": "7001", "access_number": "8008604444", "cards": 2, "state": "settled",
+        "order_id": "10023456-1", "reseller": "acme", "customer_account": "10023456", "customer_order_id": "A", "action": "Add",
+        "code_type": "Specified", "product_account": "7001", "access_number": "8008604444", "cards": 2, "state": "settled",
     }  # fmt: skip
-    assert {name: told[name] for name in expected} == expected
-    assert told["counts"] == {"ready": 1, "refused": 1}
+    assert {name: report[name] for name in expected} == expected
+    assert report["counts"] == {"ready": 1, "refused": 1}
     states = {ONE: "ready", TWO: "refused"}
-    assert told["codes"] == [{"code": code, "state": states[code], "outcome": ""} for code in sorted(states)]
+    assert report["codes"] == [
+        {"serial": f"10023456-1/{n}", "code": code, "state": states[code], "outcome": ""}
+        for n, code in enumerate(sorted(states), 1)
+    ]
     replaced = queries.order(" 10023456-2 ", life.registry)
-    assert (replaced["state"], replaced["counts"]) == ("awaited", {"placed": 1, "ready": 1, "refused": 1})
-    assert queries.order("10023456-4", life.registry)["codes"] == [{"code": ONE, "state": "ready", "outcome": "done"}]
-    assert queries.order("10023456-5", life.registry)["codes"] == [{"code": ONE, "state": "ready", "outcome": "awaited"}]
+    assert (replaced.state, replaced.counts) == ("awaited", {"placed": 1, "ready": 1, "refused": 1})
+    serial = serial_of(life, ONE)  # its own, also in the orders that take it
+    assert queries.order("10023456-4", life.registry).codes == [queries.OrderCard(serial, ONE, "ready", "done")]
+    assert queries.order("10023456-5", life.registry).codes == [queries.OrderCard(serial, ONE, "ready", "awaited")]
     with pytest.raises(CardsError, match="no order"):
         queries.order("10023456-77", life.registry)
 
 
-def test_a_code_is_told_with_its_history(life: Shop) -> None:
-    told = queries.status(f" {ONE} ", life.registry)
-    (card,) = told["cards"]
+def serial_of(shop: Shop, code: str) -> str:
+    (card,) = queries.status(code, shop.registry).cards
+    return card.serial
+
+
+def test_a_serial_is_the_place_in_the_order_and_never_changes(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="6"), row("B", code=f"{ONE} {TWO} {THREE}"))
+    expected = {
+        code: f"10023456-{number}/{n}"
+        for number, order_ref in ((1, "A"), (2, "B"))
+        for n, code in enumerate(sorted(codes_of(answer, order_ref)), 1)
+    }
+    assert {code: serial_of(shop, code) for code in answer.codes} == expected
+    first = sorted(codes_of(answer, "A"))
+    for night in range(3):  # each refuses some, and replacements are drawn that may come earlier by code
+        shop.later(days=1)
+        placed = sorted(
+            code for code, state in shop.states().items() if state == "placed" and code in of_order(shop, "10023456-1")
+        )
+        shop.report(*(("10023456-1", code) for code in placed[1:] or placed), name=f"{night}.csv")
+        shop.night()
+    assert {code: serial_of(shop, code) for code in answer.codes} == expected
+    cards = queries.order("10023456-1", shop.registry).codes
+    assert len(cards) > 6
+    assert sorted(int(card.serial.partition("/")[2]) for card in cards) == list(range(1, len(cards) + 1))
+    assert {int(card.serial.partition("/")[2]) for card in cards if card.code not in first} == set(range(7, len(cards) + 1))
+    assert [card.serial for card in queries.status("10023456-1", shop.registry).cards] == [card.serial for card in cards]
+    assert serial_of(shop, f"{EXTERNAL[0]}") == ""
+
+
+def test_a_code_is_shown_with_its_history(life: Shop) -> None:
+    found = asdict(queries.status(f" {ONE} ", life.registry))
+    (card,) = found["cards"]
     expected = {
         "code": ONE, "state": "ready", "order_id": "10023456-1", "reseller": "acme", "customer_account": "10023456",
         "customer_order_id": "A", "product_account": "7001", "access_number": "8884027755", "origin": "Yes",
     }  # fmt: skip
     assert {name: card[name] for name in expected} == expected
-    steps = [(step["at"][:16], step["what"], step["order"], step["file"]) for step in told["history"]]
+    steps = [(step["at"][:16], step["what"], step["order_id"], step["file"]) for step in found["history"]]
     assert steps == [
         ("2026-10-05T09:30", "Add placed", "10023456-1", "orders.csv"),
         ("2026-10-06T09:30", "ready", "", "report.csv"),
@@ -89,15 +124,26 @@ def test_a_code_is_told_with_its_history(life: Shop) -> None:
     ]
 
 
+def test_order_and_status_name_the_same_thing_alike(life: Shop) -> None:
+    order, card = queries.order("10023456-1", life.registry), queries.status(TWO, life.registry).cards[0]
+    alike = {field.name for field in fields(order)} & {field.name for field in fields(card)}
+    assert {"order_id", "reseller", "customer_account", "customer_order_id", "product_account", "access_number", "placed_at",
+            "origin", "termination"} <= alike  # fmt: skip
+    assert {name: getattr(order, name) for name in alike - {"state"}} == {
+        name: getattr(card, name) for name in alike - {"state"}
+    }
+
+
 def test_a_replaced_code_and_its_replacement_name_each_other(life: Shop) -> None:
-    cards = {card["state"]: card for card in queries.status("10023456-2", life.registry)["cards"]}
-    assert cards["refused"]["replaced_by"] == cards["placed"]["code"]
-    assert cards["placed"]["replaces"] == cards["refused"]["code"]
-    assert (cards["ready"]["replaces"], cards["ready"]["replaced_by"]) == (None, None)
-    history = queries.status(cards["placed"]["code"], life.registry)["history"]
-    assert [(step["at"][:16], step["what"]) for step in history] == [("2026-10-06T09:30", "Add placed")]
-    history = queries.status(cards["refused"]["code"], life.registry)["history"]
-    assert [step["what"] for step in history] == ["Add placed", "refused"]
+    cards = {card.state: card for card in queries.status("10023456-2", life.registry).cards}
+    assert cards["refused"].replaced_by == cards["placed"].code
+    assert cards["placed"].replaces == cards["refused"].code
+    assert (cards["ready"].replaces, cards["ready"].replaced_by) == (None, None)
+    history = queries.status(cards["placed"].code, life.registry).history
+    assert [(step.at[:16], step.what) for step in history] == [("2026-10-06T09:30", "Add placed")]
+    history = queries.status(cards["refused"].code, life.registry).history
+    assert [step.what for step in history] == ["Add placed", "refused"]
+    assert queries.status("10023456-2", life.registry).history == []
 
 
 def test_cards_are_found_by_order_id_customer_order_id_btn_and_access_number(life: Shop) -> None:
@@ -107,11 +153,19 @@ def test_cards_are_found_by_order_id_customer_order_id_btn_and_access_number(lif
     assert found(life, "888-402-7755") == {ONE}
     others = {code for number in (1, 2, 3) for code in of_order(life, f"10023456-{number}")} - {ONE}
     assert found(life, "8008604444") == others
-    (external,) = queries.status(STRANGE, life.registry)["cards"]
-    assert (external["state"], external["order_id"]) == ("external", "")
+    (external,) = queries.status(STRANGE, life.registry).cards
+    assert (external.state, external.order_id, external.serial) == ("external", "", "")
     for nothing in ("77777777777777", "NONE", "2125551212", ""):
         with pytest.raises(CardsError, match="no card"):
             queries.status(nothing, life.registry)
+
+
+@pytest.mark.parametrize("written", ["{}-{}-{}", "({}) {}-{}", "1-{}-{}-{}", "+1 {} {} {}", "1{}{}{}", "+1 ({}) {}.{}"])
+def test_a_telephone_number_may_have_punctuation_and_the_country_code(written: str, life: Shop) -> None:
+    access, btn = written.format("800", "860", "4444"), written.format("303", "555", "0142")
+    assert found(life, access) == found(life, "8008604444") != set()
+    assert found(life, btn) == found(life, BTN) != set()
+    assert queries.capacity([btn], life.registry) == queries.capacity([BTN], life.registry)
 
 
 def test_ids_that_look_like_a_telephone_number_or_a_code_are_found(shop: Shop) -> None:
@@ -120,7 +174,7 @@ def test_ids_that_look_like_a_telephone_number_or_a_code_are_found(shop: Shop) -
         shop.send(row(ref, account="20098765", product="8001", quantity="1"), name=f"{number}.csv", sender="globex")
     for number in range(4, 11):
         shop.send(row(f"N{number}", account="20098765", product="8001", quantity="1"), name=f"{number}.csv", sender="globex")
-    every = {card["code"] for number in range(1, 11) for card in queries.status(f"20098765-{number}", shop.registry)["cards"]}
+    every = {card.code for number in range(1, 11) for card in queries.status(f"20098765-{number}", shop.registry).cards}
     assert len(every) == 10
     assert found(shop, "20098765-10") == of_order(shop, "20098765-10")  # its digits alone look like a telephone number
     assert found(shop, refs[1]) == of_order(shop, "20098765-2")
@@ -128,41 +182,44 @@ def test_ids_that_look_like_a_telephone_number_or_a_code_are_found(shop: Shop) -
     assert found(shop, refs[2]) == of_order(shop, "20098765-3")
 
 
-def test_the_pins_of_a_btn_are_free_in_use_burnt_or_impossible(life: Shop) -> None:
+def test_the_pins_of_a_btn_are_free_in_use_unavailable_or_impossible(life: Shop) -> None:
     valid = [code for pin in range(10_000) if obeys(code := f"{BTN}{pin:04}")]
     broken = next(code for pin in range(10_000) if not obeys(code := f"{BTN}{pin:04}"))
     outside = next(code for code in valid if code not in of_order(life, "10023456-3"))
     life.registry.import_codes(pl.Series("code", [int(broken), int(outside)]))
-    (told,) = queries.capacity(["(303) 555-0142"], life.registry)
-    assert told == {"btn": BTN, "free": len(valid) - 4, "in_use": 3, "burnt": 1, "impossible": 10_000 - len(valid)}
+    (before,) = queries.capacity(["(303) 555-0142"], life.registry)
+    assert before == queries.BtnCapacity(BTN, free=len(valid) - 4, in_use=3, unavailable=1, impossible=10_000 - len(valid))
     (code, *_) = of_order(life, "10023456-3")
     life.send(row("D", action="D", product="", access_number="", code=code), name="d.csv")
     life.report(("10023456-6", code), name="3.csv")
     life.night()
     (after,) = queries.capacity([BTN], life.registry)
-    assert after == {**told, "in_use": 2, "burnt": 2}
+    assert after == replace(before, in_use=2, unavailable=2)
 
 
 def test_capacity_of_any_btn_makes_ten_thousand(life: Shop) -> None:
     asked = ["8005555555", BTN, "3035550555", "2125551212", "9999999999"]
-    told = queries.capacity(asked, life.registry)
-    assert {line["btn"] for line in told} == set(asked)
-    for line in told:
-        assert sum(line[name] for name in ("free", "in_use", "burnt", "impossible")) == 10_000
-    impossible = {line["btn"]: line["impossible"] for line in told}
+    pins = queries.capacity(asked, life.registry)
+    assert {one.btn for one in pins} == set(asked)
+    for one in pins:
+        assert one.free + one.in_use + one.unavailable + one.impossible == 10_000
+    impossible = {one.btn: one.impossible for one in pins}
     for btn in asked:
         assert impossible[btn] == sum(not obeys(f"{btn}{pin:04}") for pin in range(10_000))
-    with pytest.raises(UsageError, match="'12'"):
-        queries.capacity([BTN, "12"], life.registry)
+    for wrong in ("12", "8001234567", "1234567890"):  # an exchange, an area code that begin with 1
+        with pytest.raises(UsageError, match=f"'{wrong}' is not a BTN: write 10 digits, of which the first and the fourth"):
+            queries.capacity([BTN, wrong], life.registry)
 
 
 def test_btns_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "btns.txt"
     path.write_text("\ufeff303-555-0142\n\n 2125551212 \n", "utf-8")
-    assert queries.btns_of(path) == ["303-555-0142", "2125551212"]
+    assert queries.read_btns(path) == ["303-555-0142", "2125551212"]
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError):
-        queries.btns_of(path)
+        queries.read_btns(path)
+    with pytest.raises(UsageError, match="file not found"):
+        queries.read_btns(tmp_path / "none.txt")
 
 
 def test_every_report_is_written_again_byte_for_byte(life: Shop) -> None:
@@ -178,7 +235,7 @@ def test_every_report_is_written_again_byte_for_byte(life: Shop) -> None:
         if path.name not in originals and (path.parent in answers or path.name.startswith("placement-acme-")):
             path.unlink()
     for folder in answers:
-        event = queries.submission(str(folder), life.registry)["event"]
+        event = queries.submission(str(folder), life.registry).event
         assert recovery.rewrite_submission(life.as_run, event) == folder
     assert {path: path.read_bytes() for path in csvs} == csvs
     assert set(_csvs(life)) == set(csvs)
@@ -194,7 +251,7 @@ def test_a_submission_is_named_by_its_folder_alone_where_that_is_clear(shop: Sho
     assert answer.folder.name == theirs.folder.name
     with pytest.raises(CardsError, match="more than one"):
         queries.submission(answer.folder.name, shop.registry)
-    assert queries.submission(f"globex/{theirs.folder.name}/", shop.registry)["sender"] == "globex"
+    assert queries.submission(f"globex/{theirs.folder.name}/", shop.registry).reseller == "globex"
     for nothing in ("acme/none", "", "/"):
         with pytest.raises(CardsError, match="no submission"):
             queries.submission(nothing, shop.registry)
@@ -213,7 +270,7 @@ def cards(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 def test_codes_are_masked_on_the_screen_unless_they_are_asked_for(
     life: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    masked = f"{ONE[:4]}••••••{ONE[-4:]}"
+    masked = f"{ONE[:6]}••••••••"
     for words in (["status", ONE, "--json"], ["status", "10023456-1", "--json"], ["order", "10023456-1", "--json"]):
         told = cards(life, monkeypatch, capsys, *words)
         text = json.dumps(told, ensure_ascii=False)
@@ -229,7 +286,7 @@ def test_codes_are_masked_on_the_screen_unless_they_are_asked_for(
     assert ONE not in text
 
 
-def test_orders_capacity_and_reports_are_told_by_the_command_line(
+def test_orders_capacity_and_reports_are_shown_by_the_command_line(
     life: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     told = cards(life, monkeypatch, capsys, "order", "10023456-2", "--json")
@@ -242,16 +299,14 @@ def test_orders_capacity_and_reports_are_told_by_the_command_line(
     (folder / "release-10023456-1.csv").unlink()
     (folder / "confirmation.csv").unlink()
     told = cards(life, monkeypatch, capsys, "report", f"outbox/acme/{folder.name}", "--json")
-    assert {"release-10023456-1.csv", "confirmation.csv"} < set(told["files"])
+    assert {"release-10023456-1.csv", "confirmation.csv"} < set(told["submissions"][0]["files"])
     assert _csvs(life) == csvs
 
 
-def test_a_night_is_told_as_one_document(
-    life: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_night_is_one_document(life: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     life.report(("10023456-5", ONE), name="3.csv")
     told = cards(life, monkeypatch, capsys, "reconcile", "--json")
     assert (told["cards_changed"], [report["file"] for report in told["reports"]]) == (1, ["3.csv"])
     assert (life.settings.home / told["workbook"]).exists()
     with open_registry(life.settings.registry) as registry:
-        assert queries.status(ONE, registry)["cards"][0]["state"] == "blocked"
+        assert queries.status(ONE, registry).cards[0].state == "blocked"

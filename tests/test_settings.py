@@ -1,4 +1,4 @@
-"""Settings of the environment: what they take, and how a wrong one is told."""
+"""Settings of the environment: what they take, and how a wrong one is reported."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ WRONG = [
     ("SETTLE_SECONDS", "soon", "number"),
     ("SETTLE_SECONDS", "-1", "greater than or equal to 0"),
     ("SETTLE_SECONDS", "inf", "finite"),
+    ("SHARE", "everybody", "'private' or 'group'"),
     ("MAX_QUANTITY", "0", "greater than or equal to 1"),
     ("MAX_QUANTITY", "10000001", "less than or equal to 10000000"),
     ("MAX_QUANTITY", "1.5", "integer"),
@@ -45,7 +46,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("name", "value", "takes"), WRONG)
-def test_a_wrong_setting_is_told_by_its_name_and_what_it_takes(
+def test_a_wrong_setting_is_reported_by_its_name_and_what_it_takes(
     name: str, value: str, takes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(f"CARDS_{name}", value)
@@ -55,7 +56,8 @@ def test_a_wrong_setting_is_told_by_its_name_and_what_it_takes(
     assert end.value.code == 2
     out, error = capsys.readouterr()
     assert out == ""
-    assert error.startswith(f"cards: CARDS_{name}={value!r} can't be used: ")
+    shown = "" if name == "REGISTRY" else f"={value!r}"
+    assert error.startswith(f"cards: CARDS_{name}{shown} can't be used: ")
     assert takes in error
     assert error.count("\n") == 1
     assert list(Path().iterdir()) == []
@@ -112,6 +114,42 @@ def test_a_password_is_not_told(value: str, shown: str, monkeypatch: pytest.Monk
     assert error.value.__suppress_context__
 
 
+SECRET = "s3cr:et"
+
+
+@pytest.mark.parametrize("name", ["REGISTRY", "MAX_ROWS"])
+@pytest.mark.parametrize(
+    "value",
+    [f"postgres+ssl://cards:{SECRET}@host/database", f"mysql://cards:a@{SECRET}@host/database", f"cards:{SECRET}@host/database",
+     f"mysql://host/database?user=cards&password={SECRET}", f"host=db password={SECRET}", f"postgresql:/cards:{SECRET}@host"],
+)  # fmt: skip
+def test_a_password_is_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CARDS_{name}", value)
+    with pytest.raises(UsageError, match=f"^CARDS_{name} can't be used: ") as error:
+        load_settings()
+    assert "s3cr" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("CARDS_SETTEL_SECONDS", "CARDS_SETTLE_SECONDS"), ("CARDS_HOM", "CARDS_HOME"), ("cards_max_row", "CARDS_MAX_ROWS"),
+     ("CARDS_REGISTRY_URL", "CARDS_REGISTRY"), ("CARDS_", "CARDS_HOME")],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_misspelled_setting_is_reported_with_the_closest_one(
+    place: str, name: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if place == "file":
+        (tmp_path / ".env").write_text(f"OTHER=1\nCARDS_MAX_ROWS=7\n{name}=1\n")
+    else:
+        monkeypatch.setenv(name, "1")
+    with pytest.raises(UsageError) as error:
+        load_settings()
+    expected = f"{name.upper()} is not a setting. Did you mean "
+    assert str(error.value).startswith(expected)
+    assert name == "CARDS_" or str(error.value) == f"{expected}{meant}?"
+
+
 def test_without_any_setting_all_is_in_the_current_folder() -> None:
     settings = load_settings()
     assert settings.registry_url == f"sqlite:///{Path.cwd()}/registry.db"
@@ -119,14 +157,14 @@ def test_without_any_setting_all_is_in_the_current_folder() -> None:
 
 
 def test_settings_come_from_a_file_and_the_environment_goes_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".env").write_text("CARDS_HOME=/somewhere\nCARDS_MAX_ROWS=7\nOTHER=1\nCARDS_UNKNOWN=2\n")
+    (tmp_path / ".env").write_text("CARDS_HOME=/somewhere\nCARDS_MAX_ROWS=7\nOTHER=1\n")
     monkeypatch.setenv("CARDS_MAX_ROWS", "8")
     settings = load_settings()
     assert (settings.home, settings.max_rows) == (Path("/somewhere"), 8)
     assert settings.registry_url == "sqlite:////somewhere/registry.db"
 
 
-def test_a_wrong_setting_of_the_file_is_told_too(tmp_path: Path) -> None:
+def test_a_wrong_setting_of_the_file_is_reported_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("CARDS_MAX_ROWS=many\n")
     with pytest.raises(UsageError, match="CARDS_MAX_ROWS='many'"):
         load_settings()

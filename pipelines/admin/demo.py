@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines import console
+from pipelines.admin import samples
 from pipelines.admin.imports import load_catalogue
 from pipelines.common.durable_files import ensure_private_dir
 from pipelines.common.errors import UsageError
@@ -17,18 +18,6 @@ from pipelines.process_orders import process_inbox
 from pipelines.reconcile_network import reconcile
 from pipelines.run import open_run
 
-_ACCOUNTS: Final[list[tuple[str, ...]]] = [
-    ("Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"),
-    ("acme", "10023456", "7001", "Prepaid card, domestic", "whole"),
-    ("acme", "10023456", "7002", "Prepaid card, international", "whole"),
-    ("globex", "20098765", "8001", "Employee card", "partial"),
-]
-_ACCESS: Final[list[tuple[str, ...]]] = [
-    ("Access Number", "Customer Account Number", "Description"),
-    ("800-860-4444", "", "for everyone"),
-    ("800-866-3691", "", "for everyone"),
-    ("888-402-7755", "10023456", "Acme's own"),
-]
 _HEADER: Final = (
     "Action", "Customer Account Number", "Product Account Number", "Access Number", "International Origin",
     "International Termination", "Customer Order ID", "Comments", "Code Type", "Code", "Quantity", "BTN",
@@ -58,29 +47,33 @@ _GLOBEX: Final = [
 
 
 def play(home: Path | None) -> None:
-    """Play the demo in a folder that is new or empty, and tell what happened and where the files lie."""
+    """Play the demo in a folder that is new or empty, and show what happened and where the files are."""
     if home and home.exists() and any(home.iterdir()):
         raise UsageError(f"{home} is not empty. Name a new folder for the demo.")
     home = home or Path(tempfile.mkdtemp(prefix="cards-demo-"))
     settings = load_settings(home=home, registry="", settle_seconds=0)
-    lay(home)
-    with open_run(settings) as run:
+    lay_out(home)
+    with open_run(settings, create=True) as run:
         load_catalogue(home / "catalogue.xlsx", run.registry)
         with console.progress_runtime() as runtime:
             done = process_inbox(run._replace(runtime=runtime))
-        console.print_table("1. Order files were dropped into the inbox, and answered", [_line(one) for one in done.results])
+        console.print_table(
+            "1. Order files were dropped into the inbox, and answered", [_row(result) for result in done.results]
+        )
         answer_as_network(home)
         with console.progress_runtime() as runtime:
             night = reconcile(run._replace(runtime=runtime))
-    print("\n2. The network loaded outbox/network/placement-*.csv and answered; it lacks every fifth code and one whole order")
-    print("\n3. The night compared")
+    print(
+        "\n2. The network loaded outbox/network/placement-*.csv and reported; it does not have every fifth code and one order"
+    )
+    print("\n3. The nightly reconciliation compared both")
     console.print_key_values({"night": night.night, **asdict(night.figures)} if night.figures else {})
     released = sorted(path.relative_to(home) for path in (home / "outbox").rglob("release-*.xlsx"))
     console.print_table("\n4. Codes that are safe to print", [{"release file": path} for path in released])
     print(f"\nAll files are in {home}. Open the workbooks in its outbox: confirmation, rejections, release, reconciliation.")
 
 
-def _line(result: SubmissionResult) -> dict[str, Any]:
+def _row(result: SubmissionResult) -> dict[str, Any]:
     return {
         "reseller": result.reseller, "file": result.file, "orders placed": result.orders_placed,
         "orders rejected": result.orders_rejected, "codes": result.codes_placed, "rows rejected": result.rows_rejected,
@@ -96,28 +89,12 @@ def answer_as_network(home: Path) -> None:
     seen.drop("line").write_csv(home / "inbox/network/order-id-report.csv")
 
 
-def lay(home: Path) -> None:
-    """Lay a catalogue, codes that exist already, and a workbook and a CSV file of orders into a home."""
-    for folder in ("inbox/acme", "inbox/globex", "inbox/network"):
+def lay_out(home: Path) -> None:
+    """Put a catalogue, codes that already exist, and a workbook and a CSV file of orders into a home."""
+    for folder in ("", "inbox", "inbox/acme", "inbox/globex", "inbox/network", "outbox"):
         ensure_private_dir(home / folder)
-    _workbook(home / "catalogue.xlsx", {"Accounts": _ACCOUNTS, "Access Numbers": _ACCESS})
-    _workbook(home / "inbox/acme/october.xlsx", {"Orders": [_HEADER, *_ACME]})
+    samples.write_catalogue(home / "catalogue.xlsx")
+    samples.write_workbook(home / "inbox/acme/october.xlsx", {"Orders": [_HEADER, *_ACME]})
     (home / "existing-codes.csv").write_text("Code\n29017365829401\n29017365829402\n", "utf-8")
     lines = [",".join(f'"{cell}"' if "," in cell else cell for cell in row) for row in (_HEADER, *_GLOBEX)]
     (home / "inbox/globex/cards.csv").write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _workbook(path: Path, sheets: dict[str, list[tuple[str, ...]]]) -> None:
-    from openpyxl import Workbook
-    from openpyxl.styles import Font
-
-    book = Workbook()
-    book.remove(book.worksheets[0])
-    for title, rows in sheets.items():
-        sheet = book.create_sheet(title)
-        for row in rows:
-            sheet.append(row)
-        for cell in sheet[1]:
-            cell.font = Font(bold=True)
-            sheet.column_dimensions[cell.column_letter].width = len(str(cell.value)) + 6
-    book.save(path)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import polars as pl
 
-from pipelines.common.errors import UsageError
+from pipelines.common.errors import UsageError, require_file
 from pipelines.common.masking import mask_codes
 from pipelines.registry.schema import ACCESS, ACCOUNT
 from pipelines.registry.store import Registry
-from schemas import catalogue
+from schemas import catalogue, telephone
 from schemas.findings import split
 from schemas.headers import Column, by_header, header_key
 from schemas.orders import BY_HEADER
@@ -19,22 +19,43 @@ _BATCH: Final = 2_000_000
 _LISTED: Final = 10
 
 
-def load_catalogue(path: Path, registry: Registry) -> tuple[int, int]:
-    """Replace the registry's catalogue by that of a workbook; how many accounts and access numbers it has.
+class CatalogueCounts(NamedTuple):
+    """How many rows of a catalogue were loaded."""
+
+    accounts: int
+    access_numbers: int
+
+
+class ImportCounts(NamedTuple):
+    """How many lines a file of existing codes has, how many codes were new, and how many lines do not hold 14 digits."""
+
+    lines: int
+    new: int
+    invalid: int
+
+    @property
+    def known(self) -> int:
+        """Lines with a code that the registry had already."""
+        return self.lines - self.new - self.invalid
+
+
+def load_catalogue(path: Path, registry: Registry) -> CatalogueCounts:
+    """Replace the registry's catalogue by that of a workbook.
 
     Raises UsageError, and loads nothing, with every cell that is wrong.
     """
+    require_file(path)
     accounts = _sheet(path, "Accounts", catalogue.ACCOUNTS)
     access = _sheet(path, "Access Numbers", catalogue.ACCESS_NUMBERS)
     accounts = accounts.with_columns(
         pl.col("reseller").str.to_lowercase(), pl.col("acceptance").str.to_lowercase().fill_null("whole")
     )
-    access = access.with_columns(pl.col("access_number").str.replace_all(r"[ ().+-]", "").str.replace(r"^1([0-9]{10})$", "$1"))
+    access = access.with_columns(telephone.normalized(pl.col("access_number")))
     wrong = [
         *_wrong("Accounts", split(accounts, catalogue.ACCOUNTS_SCHEMA)[1]),
         *_wrong("Access Numbers", split(access, catalogue.ACCESS_NUMBERS_SCHEMA)[1]),
-        *_torn(accounts, "account", "reseller", "belongs to two resellers"),
-        *_torn(accounts, "reseller", "acceptance", "has two kinds of acceptance"),
+        *_contradictions(accounts, "account", "reseller", "belongs to two resellers"),
+        *_contradictions(accounts, "reseller", "acceptance", "has two kinds of acceptance"),
     ]
     if wrong:
         raise UsageError(f"{path.name} was not loaded. " + "; ".join(wrong[:_LISTED]) + (" …" if len(wrong) > _LISTED else ""))
@@ -43,7 +64,7 @@ def load_catalogue(path: Path, registry: Registry) -> tuple[int, int]:
         accounts.with_columns(filled).unique(["account", "product"], maintain_order=True).select(*ACCOUNT),
         access.with_columns(filled).unique(["access_number", "account"], maintain_order=True).select(*ACCESS),
     )
-    return len(accounts), len(access)
+    return CatalogueCounts(len(accounts), len(access))
 
 
 def _sheet(path: Path, title: str, columns: tuple[Column, ...]) -> pl.DataFrame:
@@ -65,8 +86,8 @@ def _sheet(path: Path, title: str, columns: tuple[Column, ...]) -> pl.DataFrame:
     }
     places = [(known[key], place) for place, key in titles.items() if key in known]
     names = [name for name, _ in places]
-    if lacking := [column.header for column in columns[:2] if column.name not in names]:
-        raise UsageError(f"Sheet {title} of {path.name} has no column {' and no column '.join(lacking)}.")
+    if missing := [column.header for column in columns[:2] if column.name not in names]:
+        raise UsageError(f"Sheet {title} of {path.name} has no column {' and no column '.join(missing)}.")
     if twice := [column.header for column in columns if names.count(column.name) > 1]:
         raise UsageError(f"Sheet {title} of {path.name} has more than one column {' and '.join(twice)}.")
     cells = [pl.col(place).str.strip_chars().replace("", None).alias(name) for name, place in places]
@@ -80,31 +101,31 @@ def _wrong(title: str, found: pl.DataFrame) -> Iterator[str]:
         yield f"{title} row {line}, {column.replace('_', ' ')} “{value or ''}”: {reason}"
 
 
-def _torn(accounts: pl.DataFrame, key: str, value: str, words: str) -> list[str]:
+def _contradictions(accounts: pl.DataFrame, key: str, value: str, words: str) -> list[str]:
     other_than_first = pl.col(value) != pl.col(value).drop_nulls().first().over(key)
-    torn = accounts.drop_nulls(key).filter(other_than_first).unique(key, keep="first", maintain_order=True)
+    wrong = accounts.drop_nulls(key).filter(other_than_first).unique(key, keep="first", maintain_order=True)
     return [f"Accounts row {line}, {value} “{other}”: {key} {name} {words}"
-            for line, other, name in torn.select("source_row", value, key).iter_rows()]  # fmt: skip
+            for line, other, name in wrong.select("source_row", value, key).iter_rows()]  # fmt: skip
 
 
-def import_codes(path: Path, registry: Registry, progress: Callable[[int], None] = lambda _: None) -> tuple[int, int, int]:
-    """Enter the codes of a CSV or Parquet file as `external`: how many lines it has, how many codes were new, and how
-    many lines hold no 14 digits and were left out.
+def import_codes(path: Path, registry: Registry, progress: Callable[[int], None] = lambda _: None) -> ImportCounts:
+    """Enter the codes of a CSV or Parquet file as `external`; lines without 14 digits are left out.
 
-    The file is read in portions and each is a transaction, so that memory stays bounded and a broken import can
-    be run again.
+    The file is read in portions, each one a transaction, so that memory stays bounded and an interrupted import can
+    be run again. Raises UsageError when the file can't be used.
     """
-    lines = new = wrong = 0
+    require_file(path)
+    lines = new = invalid = 0
     for batch in _portions(path):
         codes = batch.filter(batch.str.contains(r"^[0-9]{14}$").fill_null(value=False))
         new += registry.import_codes(codes.cast(pl.Int64))
-        lines, wrong = lines + len(batch), wrong + len(batch) - len(codes)
+        lines, invalid = lines + len(batch), invalid + len(batch) - len(codes)
         progress(lines)
-    return lines, new, wrong
+    return ImportCounts(lines, new, invalid)
 
 
 def _portions(path: Path) -> Iterator[pl.Series]:
-    """The codes of a file as text, so many at a time."""
+    """The codes of a file as text, in portions of a bounded size."""
     try:
         frame = pl.scan_parquet(path) if path.suffix.lower() == ".parquet" else pl.scan_csv(path, infer_schema=False)
         names = frame.collect_schema().names()

@@ -1,41 +1,140 @@
-"""Answer questions about cards, orders and the PINs of a BTN."""
+"""Answer questions about cards, orders, submissions and the PINs of a BTN."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pipelines.codes.capacity import PINS, free_pins
-from pipelines.common.errors import CardsError, UsageError
+from pipelines.common.errors import CardsError, UsageError, require_file
 from pipelines.registry import queries
 from pipelines.registry.store import Registry
+from schemas import telephone
 from schemas.codes import STATES, code_text, has_forbidden_sequence
 
-_TELEPHONE = r"[2-9][0-9]{9}"
 
+@dataclass(frozen=True)
+class Card:
+    """A card with its values as the network has them.
 
-def status(asked: str, registry: Registry) -> dict[str, Any]:
-    """Cards by code, Order ID, Customer Order ID, BTN or access number: `asked` and `cards`, each with its state and
-    its values as the network has them; of a single code its `history` too.
-
-    Raises CardsError when there are none.
+    `serial` is how people name a card: `<Order ID>/<n>`, where n is its place in the order that issued it, counted
+    from 1, by code; replacements are counted after the cards that were placed with the order, so that no serial ever
+    changes. An external code has none. `replaces` and `replaced_by` are codes.
     """
-    text = asked.strip()
-    number = re.sub(r"[ ().+-]", "", text)
-    of_code = queries.card(registry, int(number)) if re.fullmatch(r"[0-9]{14}", number) else pl.DataFrame(schema=queries.CARD)
-    found = [queries.cards_of_order(registry, text), of_code]  # IDs may look like codes and telephone numbers
-    if re.fullmatch(_TELEPHONE, number):
+
+    serial: str
+    code: str
+    state: str
+    order_id: str
+    reseller: str
+    customer_account: str
+    customer_order_id: str
+    product_account: str
+    access_number: str
+    origin: str
+    termination: str
+    placed_at: str
+    replaces: str | None
+    replaced_by: str | None
+
+
+@dataclass(frozen=True)
+class HistoryStep:
+    """Something that happened to a card: when, what, and the order and the file that did it."""
+
+    at: str
+    what: str
+    order_id: str
+    file: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """The cards that a query finds; `history` only when it named a single code."""
+
+    query: str
+    cards: list[Card]
+    history: list[HistoryStep]
+
+
+@dataclass(frozen=True)
+class OrderCard:
+    """A card of an order. `outcome`: whether a Change, Disconnect, Block or Unblock was done; empty for an Add."""
+
+    serial: str
+    code: str
+    state: str
+    outcome: str
+
+
+@dataclass(frozen=True)
+class OrderReport:
+    """The order-ID report: an order, how many of its cards are in each state, and its cards (`codes`).
+
+    `state` is `awaited` until the network has reported on the order, then `settled`; `cards` is their number when it
+    was placed.
+    """
+
+    order_id: str
+    reseller: str
+    customer_account: str
+    customer_order_id: str
+    action: str
+    code_type: str
+    product_account: str
+    access_number: str
+    origin: str
+    termination: str
+    comments: str
+    cards: int
+    since: str
+    placed_at: str
+    folder: str
+    state: str
+    counts: dict[str, int]
+    codes: list[OrderCard]
+
+
+@dataclass(frozen=True)
+class BtnCapacity:
+    """The 10,000 PINs of a BTN: free, in use, unavailable (refused, disconnected or external), or impossible by the
+    number rule.
+    """
+
+    btn: str
+    free: int
+    in_use: int
+    unavailable: int
+    impossible: int
+
+
+@dataclass(frozen=True)
+class Submission:
+    """An order file that was answered: the registry's event, whose it is, and its folder in the outbox."""
+
+    event: int
+    reseller: str
+    file: str
+    folder: str
+
+
+def status(query: str, registry: Registry) -> Status:
+    """Cards by code, Order ID, Customer Order ID, BTN or access number. Raises CardsError when there are none."""
+    text = query.strip()
+    digits = re.sub(r"[ ().+-]", "", text)
+    number = telephone.normalized_text(text)
+    by_code = queries.card(registry, int(digits)) if re.fullmatch(r"[0-9]{14}", digits) else pl.DataFrame(schema=queries.CARD)
+    found = [queries.cards_of_order(registry, text), by_code]  # IDs may look like codes and telephone numbers
+    if telephone.is_valid_text(number):
         with_access = _current(queries.cards_of_access(registry, number), registry)
         with_access = with_access.filter(pl.col("access_number") == number)
         found += [queries.cards_of_btn(registry, int(number)), with_access]
     cards = _current(pl.concat(found).unique("code").sort("code"), registry)
     if cards.is_empty():
         raise CardsError("There is no card with this code, Order ID, Customer Order ID, BTN or access number.")
-    told: dict[str, Any] = {"asked": asked, "cards": _shown(cards)}
-    if len(of_code):
-        told["history"] = _history(int(number), registry)
-    return told
+    return Status(query, _cards(cards, registry), _history(int(digits), registry) if len(by_code) else [])
 
 
 def _current(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
@@ -48,22 +147,28 @@ def _current(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
     return both.with_columns(pl.coalesce(f"new_{name}", name).alias(name) for name in queries.CHANGED).select(cards.columns)
 
 
-def _shown(cards: pl.DataFrame) -> list[dict[str, Any]]:
-    burnt_for = [pl.when(pl.col(name) > 0).then(code_text(pl.col(name))).alias(name) for name in ("replaces", "replaced_by")]
+def _cards(cards: pl.DataFrame, registry: Registry) -> list[Card]:
+    linked = [pl.when(pl.col(name) > 0).then(code_text(pl.col(name))).alias(name) for name in ("replaces", "replaced_by")]
     names = {
         "placed": "placed_at",
         "account": "customer_account",
         "order_ref": "customer_order_id",
         "product": "product_account",
     }
-    return cards.with_columns(code_text(pl.col("code")), _state(), *burnt_for).rename(names).to_dicts()
+    cards = _with_serial(cards, registry).with_columns(code_text(pl.col("code")), _state(), *linked).rename(names)
+    return [Card(**card) for card in cards.iter_rows(named=True)]
+
+
+def _with_serial(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
+    serials = queries.serials(registry, cards["code"])
+    return cards.join(serials, on="code", how="left", maintain_order="left").with_columns(pl.col("serial").fill_null(""))
 
 
 def _state() -> pl.Expr:
     return pl.col("state").replace_strict(dict(enumerate(STATES)), default="", return_dtype=pl.String)
 
 
-def _history(code: int, registry: Registry) -> list[dict[str, str]]:
+def _history(code: int, registry: Registry) -> list[HistoryStep]:
     rows = queries.history(registry, code)
     outcome = pl.when(pl.col("done") == 1).then(pl.lit("done")).otherwise(pl.lit("not done"))
     what = (
@@ -71,55 +176,79 @@ def _history(code: int, registry: Registry) -> list[dict[str, str]]:
         .when(pl.col("done") > 0).then(pl.format("{} {}", pl.col("action"), outcome))
         .otherwise(pl.format("{} placed", pl.col("action")))
     )  # fmt: skip
-    return rows.select("at", what.alias("what"), pl.col("by").alias("order"), "file").to_dicts()
+    steps = rows.select("at", what.alias("what"), pl.col("by").alias("order_id"), "file")
+    return [HistoryStep(**step) for step in steps.iter_rows(named=True)]
 
 
-def order(order_id: str, registry: Registry) -> dict[str, Any]:
-    """The order-ID report: the order's fields and its `codes`, each with its state. Raises CardsError for no order."""
+def order(order_id: str, registry: Registry) -> OrderReport:
+    """The order with this Order ID. Raises CardsError when there is none."""
     found = queries.order(registry, order_id.strip())
     if found is None:
         raise CardsError(f"There is no order with the Order ID {order_id}.")
-    codes = queries.codes_of(registry, found.pop("order_no"))
+    codes = queries.codes_of(registry, found["order_no"])
+    return OrderReport(
+        order_id=found["order_id"],
+        reseller=found["reseller"],
+        customer_account=found["account"],
+        customer_order_id=found["order_ref"],
+        action=found["action"],
+        code_type=found["code_type"],
+        product_account=found["product"],
+        access_number=found["access_number"],
+        origin=found["origin"],
+        termination=found["termination"],
+        comments=found["comments"],
+        cards=found["cards"],
+        since=found["since"],
+        placed_at=found["placed_at"],
+        folder=found["folder"],
+        state="awaited" if found["awaiting"] else "settled",
+        counts=dict(codes.select(_state()).group_by("state").len().sort("state").iter_rows()),
+        codes=_order_cards(codes, registry),
+    )
+
+
+def _order_cards(codes: pl.DataFrame, registry: Registry) -> list[OrderCard]:
     outcome = pl.col("done").replace_strict({-1: "", 0: "awaited", 1: "done", 2: "not done"}, return_dtype=pl.String)
-    counts = dict(codes.select(_state()).group_by("state").len().sort("state").iter_rows())
-    state = "awaited" if found.pop("awaiting") else "settled"
-    return {**found, "state": state, "counts": counts,
-            "codes": codes.select(code_text(pl.col("code")), _state(), outcome.alias("outcome")).to_dicts()}  # fmt: skip
+    cards = _with_serial(codes, registry).select("serial", code_text(pl.col("code")), _state(), outcome.alias("outcome"))
+    return [OrderCard(**card) for card in cards.iter_rows(named=True)]
 
 
-def capacity(btns: list[str], registry: Registry) -> list[dict[str, Any]]:
-    """PINs of each BTN: `free`, `in_use`, `burnt` (refused, disconnected or external) and `impossible` (by the number
-    rule); the four make 10,000. Raises UsageError for a text that is no telephone number.
-    """
-    numbers = [re.sub(r"[ ().+-]", "", text) for text in btns]
-    if wrong := [text for text, number in zip(btns, numbers, strict=True) if not re.fullmatch(_TELEPHONE, number)]:
-        raise UsageError(f"{wrong[0]!r} is no BTN: write a telephone number of 10 digits.")
+def capacity(btns: list[str], registry: Registry) -> list[BtnCapacity]:
+    """The PINs of each BTN. Raises UsageError for a text that is not a telephone number."""
+    numbers = [telephone.normalized_text(text) for text in btns]
+    if wrong := [text for text, number in zip(btns, numbers, strict=True) if not telephone.is_valid_text(number)]:
+        raise UsageError(f"{wrong[0]!r} is not a BTN: write 10 digits, of which the first and the fourth are 2 to 9.")
     asked = pl.Series("btn", [int(number) for number in numbers], pl.Int64)
-    taken = registry.codes_under(asked).filter(~has_forbidden_sequence(pl.col("code").cast(pl.String)))
+    existing = registry.codes_under(asked).filter(~has_forbidden_sequence(pl.col("code").cast(pl.String)))
     used = pl.col("state").is_in([STATES.index(state) for state in ("placed", "ready", "blocked")])
-    counts = taken.group_by("btn").agg(in_use=used.sum().cast(pl.Int64), burnt=(~used).sum().cast(pl.Int64))
-    free = free_pins(asked, taken["code"])
-    both = free.join(counts, on="btn", how="left", maintain_order="left").with_columns(pl.col("in_use", "burnt").fill_null(0))
-    impossible = PINS - pl.col("free") - pl.col("in_use") - pl.col("burnt")
-    return both.select(pl.col("btn").cast(pl.String), "free", "in_use", "burnt", impossible=impossible).to_dicts()
+    counts = existing.group_by("btn").agg(in_use=used.sum().cast(pl.Int64), unavailable=(~used).sum().cast(pl.Int64))
+    free = free_pins(asked, existing["code"])
+    both = free.join(counts, on="btn", how="left", maintain_order="left")
+    both = both.with_columns(pl.col("in_use", "unavailable").fill_null(0))
+    impossible = PINS - pl.col("free") - pl.col("in_use") - pl.col("unavailable")
+    pins = both.select(pl.col("btn").cast(pl.String), "free", "in_use", "unavailable", impossible=impossible)
+    return [BtnCapacity(**btn) for btn in pins.iter_rows(named=True)]
 
 
-def btns_of(path: Path) -> list[str]:
-    """The BTNs of a text file, one a line."""
+def read_btns(path: Path) -> list[str]:
+    """The BTNs of a text file, one in each line. Raises UsageError when there is no such file or it is not text."""
+    require_file(path)
     try:
         return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} can't be read as text, one BTN a line ({type(error).__name__}).") from None
+        raise UsageError(f"{path} can't be read as text with a BTN in each line ({type(error).__name__}).") from None
 
 
-def submission(asked: str, registry: Registry) -> dict[str, Any]:
-    """The event of a submission, named by its folder, with or without the reseller's before it.
+def submission(folder: str, registry: Registry) -> Submission:
+    """The submission with this folder, given with or without the reseller's before it.
 
     Raises CardsError when there is none, or more than one.
     """
-    parts = Path(asked).parts
+    parts = Path(folder).parts
     found = queries.submissions(registry, parts[-1] if parts else "", parts[-2] if len(parts) > 1 else "")
     if len(found) != 1:
         what = "no submission" if found.is_empty() else "more than one submission"
-        raise CardsError(f"There is {what} {asked}. Name its folder as outbox/RESELLER/SUBMISSION.")
-    return found.row(0, named=True)
+        raise CardsError(f"There is {what} {folder}. Name its folder as outbox/RESELLER/SUBMISSION.")
+    event: dict[str, Any] = found.row(0, named=True)
+    return Submission(event["event"], event["sender"], event["file"], event["folder"])

@@ -1,33 +1,45 @@
-"""Exceptions. A mistake of a reseller is never an exception; it is a finding with a reason."""
+"""Exceptions. A reseller's mistake is never an exception; it is a finding with a reason."""
 
 import os
 import re
 import traceback
 from pathlib import Path
 
+from pipelines.common.masking import mask_codes
+
 
 class CardsError(Exception):
-    """Work could not be done; the text says in one line what to do. Ends the program with exit code 1."""
+    """The work could not be done; the text says in one line what to do. Ends the program with exit code 1."""
 
 
 class UsageError(CardsError):
     """A setting or an argument is wrong; the text names it and what it takes. Ends the program with exit code 2."""
 
 
+class NotSetUpError(CardsError):
+    """There is no registry: this home was never set up. The text says how to do that."""
+
+
 class TransientError(CardsError):
-    """The registry is out of reach or busy for now; the same work may succeed in a moment."""
+    """The registry is unreachable or busy for now; the same work may succeed in a moment."""
 
 
 class ConflictError(Exception):
-    """Another worker issued a code, used an order ID or answered a file first: decide these files (numbers) anew."""
+    """Another worker issued a code, used an order ID or answered a file first: decide these files (numbers) again."""
 
     def __init__(self, files: set[int]) -> None:
         super().__init__(files)
         self.files = files
 
 
+def require_file(path: Path) -> None:
+    """Raise UsageError when there is no such file."""
+    if not path.is_file():
+        raise UsageError(f"{path}: file not found.")
+
+
 def _system_message(error: Exception) -> str:
-    """What the operating system says of an error, also where a library wraps it, or one in Rust hands on just its number."""
+    """What the operating system says about an error, even if a library wraps it or passes on nothing but its number."""
     for one in (error, *error.args):
         if isinstance(one, OSError) and one.strerror:
             return one.strerror
@@ -36,14 +48,12 @@ def _system_message(error: Exception) -> str:
 
 
 def to_cards_error(error: Exception) -> CardsError:
-    """An error that was not foreseen, as one of ours: its kind and place, without its text, which may hold a code."""
+    """An unforeseen error as one of ours: its kind and place, without its text, which may hold a code."""
     if isinstance(error, CardsError):
         return error
-    if said := _system_message(error):
-        from pipelines.common.masking import mask_codes  # not above: it takes Polars with it
-
+    if message := _system_message(error):
         file = mask_codes(str(getattr(error, "filename", None) or "A file"))
-        return CardsError(f"{file}: {said}. Mend this and run again; nothing is lost.")
+        return CardsError(f"{file}: {message}. Fix this and run again; nothing is lost.")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "pipelines" in frame.filename]
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-4:]))
     return CardsError(f"This should not happen; please report it: {type(error).__name__} at {places or 'an unknown place'}.")

@@ -1,13 +1,18 @@
 """Settings: environment variables that begin with `CARDS_`, or the same names in `.env`."""
 
+import difflib
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 
 from pipelines.common.database_url import mask_url
 from pipelines.common.errors import UsageError
+
+_PREFIX: Final = "CARDS_"
 
 
 def _registry_url(value: str) -> str:
@@ -17,13 +22,17 @@ def _registry_url(value: str) -> str:
 
 
 class Settings(BaseSettings):
-    """Every setting, its default and its bounds; the README's table is checked against the descriptions."""
+    """Every setting, its default and its bounds; the tables of the documentation are made from the descriptions."""
 
-    model_config = SettingsConfigDict(env_prefix="CARDS_", env_file=".env", extra="ignore", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_file=".env", extra="ignore", frozen=True, allow_inf_nan=False)
 
     home: Path = Field(Path(), description="the folder that holds inbox, outbox and registry")
     registry: Annotated[str, AfterValidator(_registry_url)] = Field(
         "", description="`sqlite:///…` or `postgresql://…`; empty: `registry.db` in the home"
+    )
+    share: Literal["private", "group"] = Field(
+        "private",
+        description="who may read answers: the service's user (`private`), or also the group of a reseller's folder (`group`)",
     )
     settle_seconds: float = Field(2.0, ge=0, le=86_400, description="how long a file must stand still before it is taken")
     max_quantity: int = Field(1_000_000, ge=1, le=10_000_000, description="codes that one file may ask to be drawn")
@@ -75,14 +84,34 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of the environment. Raises UsageError with the name of the first wrong one and what it takes."""
+    """The settings of the environment.
+
+    Raises UsageError with the name of the first wrong one and what it takes, or of a variable that is not a setting.
+    """
+    if (unknown := next(_unknown_variables(**overrides), None)) is not None:
+        closest = difflib.get_close_matches(unknown.lower(), Settings.model_fields, n=1, cutoff=0)[0]
+        raise UsageError(f"{_PREFIX}{unknown} is not a setting. Did you mean {_PREFIX}{closest.upper()}?")
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = f"CARDS_{first['loc'][0]}".upper()
-        given = str(first["input"])
-        if name == "CARDS_REGISTRY":
-            given = mask_url(given)
-        text = f"{name}={given!r} can't be used: {first['msg'].removeprefix('Value error, ')}."
-        raise UsageError(text) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{_PREFIX}{str(first['loc'][0]).upper()}{_shown(first)} can't be used: {message}.") from None
+
+
+def _unknown_variables(**overrides: object) -> Iterator[str]:
+    """Variables of the environment, then of the file, that begin like a setting and are not one: what follows `CARDS_`."""
+    file: Any = overrides.get("_env_file", Settings.model_config["env_file"])
+    for source in (EnvSettingsSource(Settings), DotEnvSettingsSource(Settings, env_file=file)):
+        for name in source.env_vars:
+            prefix, setting = name[: len(_PREFIX)].upper(), name[len(_PREFIX) :]
+            if prefix == _PREFIX and setting.lower() not in Settings.model_fields:
+                yield setting.upper()
+
+
+def _shown(error: Any) -> str:
+    """A wrong value, unless it may be secret: an address may hold a password, in whichever setting it stands."""
+    value = str(error["input"])
+    if error["loc"][0] == "registry":
+        return f"={mask_url(value)!r}"
+    return f"={value!r}" if re.fullmatch(r"[\w .,+-]{0,40}", value) else ""

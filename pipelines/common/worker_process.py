@@ -1,13 +1,25 @@
 """A child process that handles untrusted bytes. It may crash or hang; the next request starts a new one."""
 
 import json
+import os
 import subprocess
 import sys
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
+
+_INHERITED: Final = frozenset({"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"})
+_INHERITED_PREFIXES: Final = ("LC_", "PYTHON")
+
+
+def child_environment(*prefixes: str) -> dict[str, str]:
+    """The environment of a child process: what Python needs, and variables with the given prefixes; no secret of ours."""
+    return {
+        name: value for name, value in os.environ.items()
+        if name in _INHERITED or name.startswith((*_INHERITED_PREFIXES, *prefixes))
+    }  # fmt: skip
 
 
 class WorkerProcess:
@@ -53,10 +65,11 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [*self._command, str(theirs.fileno()), self._limits],
                 pass_fds=[theirs.fileno()],
+                env=child_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # a crash report could hold a cell
-                start_new_session=True,  # Ctrl-C is for us: a file whose child it ends would look unreadable
+                start_new_session=True,  # Ctrl-C must not end it: the file that it parses would look unreadable
             )
         self._connection = ours
         return ours

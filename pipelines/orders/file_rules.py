@@ -4,8 +4,8 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.orders.normalize import TELEPHONE_PUNCTUATION, TELEPHONES, is_filled
-from schemas import actions, orders
+from pipelines.orders.normalize import TELEPHONES, is_filled
+from schemas import actions, orders, telephone
 from schemas.findings import split, violations
 from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
 
@@ -22,7 +22,7 @@ def character_findings(raw: pl.DataFrame) -> pl.DataFrame:
 
 def _text_of(name: str) -> pl.Expr:
     """A cell's text; of a telephone number, without its punctuation, which may be of any kind."""
-    return pl.col(name).str.replace_all(TELEPHONE_PUNCTUATION, "") if name in TELEPHONES else pl.col(name)
+    return pl.col(name).str.replace_all(telephone.PUNCTUATION, "") if name in TELEPHONES else pl.col(name)
 
 
 def _escaped(text: str) -> str:

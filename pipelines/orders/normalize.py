@@ -5,14 +5,12 @@ from typing import Final
 
 import polars as pl
 
-from schemas import actions, orders
+from schemas import actions, orders, telephone
 from schemas.codes import CODES, is_code
 from schemas.findings import split
 from schemas.orders import BTN4, ORDER_FIELDS, RANDOM, SPECIFIED
 
 TELEPHONES: Final = ("access_number", "btn")
-TELEPHONE_PUNCTUATION: Final = r"[\s\u00a0\u2007\u202f().+/\u2010-\u2015\u2212-]"
-"""Dashes and no-break spaces of every kind are typed by Word and Excel."""
 CODES_IN_CELL: Final = r"[^\s,;]+"
 
 
@@ -25,7 +23,7 @@ def normalize(raw: pl.DataFrame) -> pl.DataFrame:
         _spelled("origin", orders.FLAGS),
         _spelled("termination", orders.FLAGS),
         _spelled("code_type", orders.CODE_TYPES),
-        *map(_telephone, TELEPHONES),
+        *(telephone.normalized(pl.col(name)) for name in TELEPHONES),
     )
     return rows.with_columns(
         pl.when(issues).then(pl.coalesce("code_type", _inferred())).alias("code_type"),
@@ -36,11 +34,6 @@ def normalize(raw: pl.DataFrame) -> pl.DataFrame:
 
 def _spelled(name: str, spellings: dict[str, str]) -> pl.Expr:
     return pl.col(name).str.to_lowercase().replace_strict(spellings, default=pl.col(name), return_dtype=pl.String)
-
-
-def _telephone(name: str) -> pl.Expr:
-    """A telephone number without punctuation and the country code 1, which no NANP number begins with."""
-    return pl.col(name).str.replace_all(TELEPHONE_PUNCTUATION, "").str.replace(r"^1([0-9]{10})$", "$1")
 
 
 def is_filled(name: str) -> pl.Expr:

@@ -12,7 +12,7 @@ import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
 from pipelines.common.database_url import describe_url
-from pipelines.common.errors import CardsError
+from pipelines.common.errors import CardsError, NotSetUpError
 from pipelines.registry.columns import Columns, integer, schema_of, select_list
 from pipelines.registry.db_errors import translate_connection_errors, translate_db_errors
 from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
@@ -21,6 +21,7 @@ _BUSY_MS: Final = 60_000
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
                      "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")  # fmt: skip
 """A machine that lost its power or its network loses its locks after these times."""
+SET_UP: Final = "Set up this home first: cards init. Or set CARDS_HOME to the folder that you mean."
 _LOCK: Final = 4_153_094_672  # one number for this product's advisory lock in a PostgreSQL that others may share
 
 
@@ -31,7 +32,7 @@ class Dialect(NamedTuple):
     primary key; `begin` starts a transaction of the one writer; `tables` = 'name' finds a table.
     """
 
-    connect: Callable[[str], adbc.Connection]
+    connect: Callable[[str, bool], adbc.Connection]
     reconciliation_lock: Callable[["Database"], AbstractContextManager[bool]]
     number_key: str
     other_key: str
@@ -49,12 +50,14 @@ def _closed_on_error(connection: adbc.Connection) -> Iterator[None]:
         raise
 
 
-def _connect_sqlite(url: str) -> adbc.Connection:
+def _connect_sqlite(url: str, create: bool) -> adbc.Connection:
     import adbc_driver_sqlite.dbapi as driver
 
     path = Path(url.removeprefix("sqlite:///"))
     if not path.parent.is_dir():
         raise CardsError(f"The folder {path.parent} of the registry does not exist. Create it, or set CARDS_REGISTRY.")
+    if not create and not path.exists():
+        raise NotSetUpError(f"There is no registry at {path}. {SET_UP}")
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # side files take its permissions
     except OSError as error:
@@ -67,7 +70,7 @@ def _connect_sqlite(url: str) -> adbc.Connection:
     return connection
 
 
-def _connect_postgresql(url: str) -> adbc.Connection:
+def _connect_postgresql(url: str, _: bool) -> adbc.Connection:
     import adbc_driver_postgresql.dbapi as driver
 
     os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # a host that does not answer would take two minutes
@@ -134,11 +137,11 @@ POSTGRESQL: Final = Dialect(
 class Database:
     """An open database. One connection, one thread."""
 
-    def __init__(self, url: str, dialect: Dialect) -> None:
+    def __init__(self, url: str, dialect: Dialect, *, create: bool = True) -> None:
         self.path = url.removeprefix("sqlite:///")
         self._place = f"The registry ({describe_url(url)})"
         with translate_connection_errors(url):
-            self._connection = dialect.connect(url)
+            self._connection = dialect.connect(url, create)
         self._dialect = dialect
 
     def __enter__(self) -> Self:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pipelines.common.context import Runtime
-from pipelines.common.errors import CardsError
+from pipelines.common.errors import CardsError, NotSetUpError
 from pipelines.registry.columns import integer, text
-from pipelines.registry.database import Database
+from pipelines.registry.database import SET_UP, Database
 from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATION, SMALL, TABLES, TEXT
 
 Migration = Callable[[Database], None]
@@ -92,10 +92,19 @@ VERSION: Final = 1 + len(MIGRATIONS)
 
 
 def prepare(
-    database: Database, migrations: Mapping[str, Migration] = MIGRATIONS, timestamp: Callable[[], str] = Runtime().timestamp
+    database: Database,
+    migrations: Mapping[str, Migration] = MIGRATIONS,
+    timestamp: Callable[[], str] = Runtime().timestamp,
+    *,
+    create: bool = True,
 ) -> None:
-    """Create the tables of a new registry, migrate an earlier one, refuse one of a newer program."""
+    """Create the tables of a new registry, migrate an earlier one, refuse one of a newer program.
+
+    Raises NotSetUpError for a database without tables, unless they are to be created.
+    """
     if not database.has_table("version"):
+        if not create:
+            raise NotSetUpError(f"The database of CARDS_REGISTRY holds no registry. {SET_UP}")
         with database.transaction():
             if not database.has_table("version"):
                 _create(database, migrations, timestamp())

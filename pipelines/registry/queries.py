@@ -165,3 +165,44 @@ def submissions(registry: Registry, folder: str, reseller: str) -> pl.DataFrame:
     """The events with this folder, of one reseller, or of any where it is empty."""
     rest = "FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR sender = $2)"
     return registry.select(columns_of("events"), rest, folder, reseller)
+
+
+def serials(registry: Registry, codes: pl.Series) -> pl.DataFrame:
+    """The names of cards that were issued here: `code`, `serial`.
+
+    A serial is `<Order ID>/<n>`: the card's place among all cards that its order issued, counted from 1, those that were
+    placed earlier first and by code within one placement. Codes are never deleted, so no serial ever changes.
+    """
+    found = registry.select_with(
+        codes.unique().to_frame("code"),
+        {"code": integer("given.code"), "order_id": text("orders.order_id"), "n": integer("numbered.n")},
+        """
+        FROM (
+            SELECT code, order_no, row_number() OVER (PARTITION BY order_no ORDER BY event, code) AS n
+            FROM codes
+            WHERE order_no > 0 AND order_no IN (
+                SELECT asked.order_no FROM given AS named JOIN codes AS asked ON asked.code = named.code
+                WHERE asked.order_no > 0
+            )
+        ) AS numbered
+        JOIN given ON given.code = numbered.code
+        JOIN orders ON orders.order_no = numbered.order_no
+        """,
+    )
+    return found.select("code", serial=pl.format("{}/{}", "order_id", "n"))
+
+
+_NEWEST: Final = 100_000
+
+
+def order_ids(registry: Registry, prefix: str, most: int) -> list[str]:
+    """Order IDs that begin with a text (digits and `-`), the newest first, of the newest 100,000 orders."""
+    found = registry.select(
+        {"order_id": text("newest.order_id")},
+        f"""
+        FROM (SELECT order_no, order_id FROM orders ORDER BY order_no DESC LIMIT {_NEWEST}) AS newest
+        WHERE newest.order_id LIKE $1 ORDER BY newest.order_no DESC LIMIT {most}
+        """,
+        f"{prefix}%",
+    )
+    return found["order_id"].to_list()

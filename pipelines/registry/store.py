@@ -25,12 +25,15 @@ from schemas.actions import ActionOutcome, Awaiting
 from schemas.codes import CardState
 
 
-def open_registry(url: str) -> "Registry":
-    """Open a registry, making its tables where there are none. Raises TransientError when it is out of reach."""
+def open_registry(url: str, *, create: bool = True) -> "Registry":
+    """Open a registry. Where there is none its tables are made, or with `create=False` NotSetUpError is raised.
+
+    Raises TransientError when the database is unreachable.
+    """
     dialect = SQLITE if url.startswith("sqlite") else POSTGRESQL
-    registry = Registry(url, dialect)
+    registry = Registry(url, dialect, create=create)
     try:
-        prepare(registry)
+        prepare(registry, create=create)
     except BaseException:
         registry.close()
         raise

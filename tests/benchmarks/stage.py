@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines.admin.demo import lay
+from pipelines.admin.demo import lay_out
 from pipelines.admin.imports import load_catalogue
 from pipelines.registry.store import open_registry
 from tests.benchmarks import jobs
@@ -81,7 +81,7 @@ class Stage:
     def home(self, database: str = SQLITE, base: str = "") -> Iterator[Home]:
         """A home of its own; its registry is a copy of `base` where that is given."""
         path = Path(tempfile.mkdtemp(dir=self.folder))
-        lay(path)
+        lay_out(path)
         for file in (path / "inbox").rglob("*.*"):
             file.unlink()
         with self.registry(database, path, base) as url:

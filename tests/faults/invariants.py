@@ -150,7 +150,7 @@ def _remains(settings: Settings, registry: Registry) -> list[str]:
 
 
 def _audit(settings: Settings, registry: Registry) -> list[str]:
-    return [f"cards verify: {finding['what']} ({finding['where']})" for finding in verify(settings, registry)]
+    return [f"cards verify: {finding.what} ({finding.where})" for finding in verify(settings, registry).findings]
 
 
 _TIME = re.compile(r"20\d{6}-\d{6}-|20\d\d-\d\d-\d\d")

@@ -32,8 +32,8 @@ def test_a_registry_of_every_released_version_opens_and_knows_its_orders(path: P
             "SELECT order_id, order_ref FROM orders", dict.fromkeys(["order_id", "order_ref"], pl.String)
         ).rows()
         assert {("10023456-1", "A"), ("10023456-2", "B"), ("10023456-3", "C"), ("20098765-1", "G")} <= set(orders)
-        told = queries.order("10023456-2", registry)
-        assert {(one["code"], one["state"]) for one in told["codes"]} == {(CODES[0], "ready"), (CODES[1], "refused")}
+        cards = queries.order("10023456-2", registry).codes
+        assert {(card.code, card.state) for card in cards} == {(CODES[0], "ready"), (CODES[1], "refused")}
         assert len(registry.catalogue()[0]) == 4
         assert audit.integrity(registry) == []
         assert audit.disagreements(registry) == {}
@@ -76,8 +76,8 @@ def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from
         for words, path in commands:
             assert worker.run(*words.split(), path, environment=environment(shop)).code == 0
         assert issued <= set(shop.burnt())
-        left = verify(shop.settings, shop.registry)
-        assert {finding["what"] for finding in left} == {"the registry does not know a submission"}
+        left = verify(shop.settings, shop.registry).findings
+        assert {finding.what for finding in left} == {"the registry does not know a submission"}
         shop.drop("new.csv", csv_of(row("NEW", code=CODES[0])))
         (answer,) = shop.run()
         assert answer.reasons == {2: ["CODE_TAKEN"]}
@@ -100,12 +100,12 @@ def test_a_dump_of_postgresql_made_during_a_sweep_can_be_restored(tmp_path: Path
             known = set(_codes(registry))
             assert set(EXTERNAL) <= known < set(shop.burnt())
             assert audit.disagreements(registry) == {}
-            assert {finding["what"] for finding in verify(shop.settings, registry)} >= {
+            assert {finding.what for finding in verify(shop.settings, registry).findings} >= {
                 "the registry does not know a submission"
             }
         with open_registry(_restored(_dumped(url, tmp_path / "last.sql"), late)) as registry:
             assert _codes(registry) == shop.burnt()
-            assert verify(shop.settings, registry) == []
+            assert verify(shop.settings, registry).findings == []
         shop.registry.close()
 
 

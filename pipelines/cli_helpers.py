@@ -1,0 +1,102 @@
+"""What the commands share: options, an open run, JSON or tables, and errors as one line and an exit code.
+
+Heavy libraries are imported inside the functions, so that `cards --help` starts at once.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.common import errors
+from pipelines.common.masking import mask_codes, mask_document
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
+ShowCodes = Annotated[bool, typer.Option("--show-codes", help="Show codes in full instead of 303555••••••••.")]
+
+
+@contextmanager
+def open_cli_run(*, quiet: bool = True, create: bool = False) -> Iterator[Any]:
+    """A run with the settings of the environment, which shows its progress unless it is quiet.
+
+    `create`: make the registry where there is none; without it NotSetUpError is raised.
+    """
+    from pipelines import console
+    from pipelines.common.settings import load_settings
+    from pipelines.run import open_run
+
+    with open_run(load_settings(), create=create) as run, console.progress_runtime(quiet=quiet) as runtime:
+        yield run._replace(runtime=runtime)
+
+
+def document(value: Any, *, show_codes: bool = False) -> Any:
+    """A result as a JSON document, with codes masked unless they are to be shown."""
+    return mask_document(asdict(value), shown=show_codes)
+
+
+def submission_row(result: Any) -> dict[str, Any]:
+    """A row of the table of submissions."""
+    from pipelines import console
+
+    return {
+        "reseller": result.reseller, "file": result.file, "placed": result.orders_placed,
+        "already placed": result.orders_already_placed, "rejected": result.orders_rejected, "codes": result.codes_placed,
+        "reasons (rows)": console.format_reasons(result.reasons), "folder": result.folder,
+    }  # fmt: skip
+
+
+def report_row(result: Any) -> dict[str, Any]:
+    """A row of the table of the network's reports."""
+    from pipelines import console
+
+    return {**asdict(result), "reasons": console.format_reasons(result.reasons)}
+
+
+def print_warnings(run: Any) -> None:
+    """Warn about files in the inbox that no run answers."""
+    from pipelines import console
+    from pipelines.admin import setup
+
+    for line in setup.warnings(run):
+        console.print_warning(line)
+
+
+def failure_lines(failures: Sequence[Exception]) -> list[str]:
+    """Errors of what could not be written, as text without codes."""
+    return [mask_codes(str(failure)) for failure in failures]
+
+
+def exit_on(failures: Sequence[Exception]) -> None:
+    """End with exit code 1 when something could not be written; everything else has been done by then."""
+    if failures:
+        from pipelines.common.words import count
+
+        unwritten = count(len(failures), "answer")
+        raise errors.CardsError(f"{unwritten} could not be written; the next run writes what is missing. {failures[0]}")
+
+
+def print_version(value: bool) -> None:
+    """Print the version and end, when it is asked for."""
+    if value:
+        from importlib.metadata import version
+
+        print(f"cards {version('calling-card-orders')}")
+        raise typer.Exit
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run the command line; an error is one line on standard error, and exit code 1, or 2 for wrong usage."""
+    try:
+        app()
+    except errors.UsageError as error:
+        _end(error, 2)
+    except Exception as error:
+        _end(errors.to_cards_error(error), 1)
+
+
+def _end(error: Exception, code: int) -> None:
+    print(f"cards: {mask_codes(str(error))}", file=sys.stderr)
+    sys.exit(code)
