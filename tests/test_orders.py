@@ -325,7 +325,7 @@ def test_rejected_cells_are_marked_and_carry_a_note(shop: Shop) -> None:
 
 def test_a_confirmation_says_that_nothing_may_be_printed_yet(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="1"))
-    assert "Do not print" in str(load_workbook(answer.folder / "confirmation.xlsx")["Summary"]["A2"].value)
+    assert "Do not print" in str(load_workbook(answer.folder / "confirmation.xlsx")["Summary"]["B2"].value)
 
 
 def test_strange_files_get_a_folder_with_a_reason_and_the_others_go_on(shop: Shop) -> None:

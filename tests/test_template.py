@@ -19,7 +19,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from pipelines.admin.imports import load_catalogue
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import Settings, load_settings
-from pipelines.excel import order_template
+from pipelines.excel import order_rules, order_template
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.reader import Parser, read
 from pipelines.orders.batch import build_batch
@@ -116,7 +116,7 @@ def test_every_column_is_text_tells_what_to_write_and_stops_the_rest(book: Workb
         letter = get_column_letter(place)
         assert page.column_dimensions[letter].number_format == "@"
         validation = made.pop(f"{letter}2:{letter}1048576")
-        assert validation.type == order_template.RULES[column.name].kind
+        assert validation.type == order_rules.RULES[column.name].kind
         assert validation.showInputMessage
         assert validation.showErrorMessage
         assert validation.errorStyle in (None, "stop")
@@ -273,12 +273,10 @@ def test_the_rules_as_a_spreadsheet_works_them_out(book: Workbook, tmp_path: Pat
     for line, (name, text, _) in enumerate(asked, 2):
         header, formula = (
             HEADERS[depends.get(name, name)],
-            re.sub(r"(\$[A-Z])2\b", rf"\g<1>{line}", order_template.RULES[name].formula),
+            re.sub(r"(\$[A-Z])2\b", rf"\g<1>{line}", order_rules.RULES[name].formula),
         )
         page.cell(line, list(HEADERS.values()).index(header) + 1, text or None).number_format = "@"
-        page.cell(
-            line, 16, f'=_xlfn.TEXTJOIN(" ",TRUE,{formula})' if order_template.RULES[name].kind == "list" else f"={formula}"
-        )
+        page.cell(line, 16, f'=_xlfn.TEXTJOIN(" ",TRUE,{formula})' if order_rules.RULES[name].kind == "list" else f"={formula}")
     told = [row[15] for row in _worked_out(book, tmp_path)[1:]]
     expected = [str(right).upper() if isinstance(right, bool) else right for _, _, right in asked]
     assert [(*case, answer) for case, answer, right in zip(asked, told, expected, strict=True) if answer != right] == []

@@ -29,10 +29,12 @@ def deliver(run: Run, events: Mapping[int, InboxFile | None]) -> Delivery[Submis
 
     A failure never keeps the other events from being delivered.
     """
-    reports, failures = _build_reports(run.registry.submission_records(list(events)))
+    records = run.registry.submission_records(list(events))
+    catalogue = run.registry.catalogue() if len(records.findings) else None
+    reports, failures = _build_reports(records)
     results: list[SubmissionResult | ReportResult] = []
     delivered: list[int] = []
-    with Annotator(run.settings) as annotator, thread_pool() as pool:
+    with Annotator(run.settings, catalogue) as annotator, thread_pool() as pool:
 
         def deliver_one(one: SubmissionReports) -> Result | CardsError:
             try:

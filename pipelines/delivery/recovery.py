@@ -50,7 +50,7 @@ def rewrite_submission(run: Run, event: int) -> Path:
     reports = submission.build_reports(run.registry.submission_records([event]))[0]
     folder = submission_folder(run.settings, reports.event)
     ensure_private_dir(folder)
-    with staging_dir(folder) as new, Annotator(run.settings) as annotator:
+    with staging_dir(folder) as new, Annotator(run.settings, run.registry.catalogue()) as annotator:
         submission.write_folder(new, reports, _original(folder, reports.event), annotator, run.settings.max_sheet_codes)
         for path in new.iterdir():
             fsync(path)
