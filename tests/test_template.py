@@ -216,6 +216,30 @@ def test_filled_in_and_dropped_it_is_placed(book: Workbook, settings: Settings, 
     assert (result.reasons, result.orders_placed, result.orders_rejected, result.codes_placed) == ({}, 4, 0, 42)
 
 
+def test_rejected_it_keeps_its_checks_and_lists_from_the_catalogue_of_today(
+    book: Workbook, settings: Settings, registry: Registry
+) -> None:
+    card = {"Customer Account Number": "10023456", "Product Account Number": "7001", "Access Number": "800-860-4444"}
+    fill(book["Orders"], [{**card, "Customer Order ID": "OCT-1", "Code": "1"}])
+    book["Lists"]["G2"] = "an account of somebody's"
+    (settings.inbox / "acme").mkdir()
+    offered = [items(book, name) for name in ("Products", "Numbers", "Forbidden")]
+    for name in ("october.xlsx", "again.xlsx"):  # what was rejected is recognized too
+        book.save(settings.inbox / "acme" / name)
+        (result,) = process_inbox(Run(settings, registry)).results
+        assert result.orders_rejected == 1
+        book = openpyxl.load_workbook(settings.home / result.folder / "rejections.xlsx")
+        assert [(page.title, page.sheet_state) for page in book] == [
+            ("Summary", "visible"), ("Orders", "visible"), ("Lists", "hidden"),
+        ]  # fmt: skip
+        assert book.active is book["Orders"]
+        test_every_column_is_text_tells_what_to_write_and_stops_the_rest(book)
+        test_every_name_in_a_formula_is_a_list(book)
+        assert [items(book, name) for name in ("Products", "Numbers", "Forbidden")] == offered
+        assert items(book, "Accounts") == ["00023457", "10023456"]
+        assert [cell.value for cell in book["Orders"][1]] == [*HEADERS.values(), "Row", "Reason", "What to fix"]
+
+
 def test_examples_are_well_formed_and_show_every_action_and_code_type(book: Workbook, settings: Settings) -> None:
     header, *lines = book["Examples"].iter_rows(values_only=True)
     rows = [{str(k): str(v) for k, v in zip(header, line, strict=True) if k != "Example" and v} for line in lines]

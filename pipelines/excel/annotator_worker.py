@@ -67,7 +67,7 @@ def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[s
         openpyxl_style.add_lists(book, painter, lists)
     _add_notes(ours, job, places)
     book.active = ours
-    summary.sheet_view.tabSelected = False
+    summary.sheet_view.tabSelected, ours.sheet_view.tabSelected = False, True
     book.properties.creator, book.properties.title = look.AUTHOR, job["title"]
     made = io.BytesIO()
     book.save(made)
@@ -105,7 +105,7 @@ def _add_last(ours: Any, painter: Painter, job: dict[str, Any], first: int) -> N
         heights = [look.text_height(str(value), width) for value, width in zip(values, widths, strict=True)]
         ours.row_dimensions[line].height = max(ours.row_dimensions[line].height or 0, *heights)
     for place, width in enumerate(widths, first):
-        ours.column_dimensions[get_column_letter(place)].width = width
+        openpyxl_style.set_width(ours, place, width)
     ours.freeze_panes = "A2"
     ours.auto_filter.ref = ours.dimensions
     openpyxl_style.set_up_page(ours)

@@ -43,7 +43,8 @@ FACTS: Final = {number: style._replace(wrap=True, left=True) for number, style i
 """What stands beside a label, by its number format."""
 
 HEADER_HEIGHT: Final = 33.0
-TITLE_HEIGHT: Final = 26.0
+TITLE_HEIGHT: Final = 26.25
+LINE_HEIGHT: Final = 15.75  # in points, like all heights; each is a whole number of pixels
 MAX_WIDTH: Final = 60
 """The widest column that adapts to its cells; longer text is wrapped."""
 
@@ -85,7 +86,7 @@ def column_width(header: str, longest: int) -> int:
 
 def text_height(text: str, width: int) -> float:
     """The height in points of a cell whose text is wrapped at a width, as far as Excel allows."""
-    return min(MAX_HEIGHT, 15.5 * sum(1 + len(part) * 11 // (width * 10) for part in text.split("\n")))
+    return min(MAX_HEIGHT, LINE_HEIGHT * sum(1 + len(part) * 11 // (width * 10) for part in text.split("\n")))
 
 
 def note_size(text: str) -> tuple[int, int]:
@@ -152,5 +153,5 @@ def _heights(cells: list[Cell], widths: tuple[int, ...]) -> dict[int, float]:
     """The height of each row: that of its highest text."""
     heights = {0: TITLE_HEIGHT}
     for row, column, value, style in cells[1:]:
-        heights[row] = max(heights.get(row, 15.5), text_height(str(value), widths[column]) if style.wrap else 0)
+        heights[row] = max(heights.get(row, LINE_HEIGHT), text_height(str(value), widths[column]) if style.wrap else 0)
     return heights

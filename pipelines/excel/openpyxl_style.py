@@ -19,6 +19,7 @@ from pipelines.excel import look
 from pipelines.excel.checks import Check
 
 _LAST_ROW: Final = 1_048_576
+_CELL_MARGIN: Final = 0.7109375
 _LISTED: Final = look.Style(border=False)
 
 
@@ -60,7 +61,7 @@ class Painter:
             for place, value in enumerate(row, first):
                 self.put(page.cell(line, place), value, look.CELLS[look.number_format(value)])
         for place, width in enumerate(widths, first):
-            page.column_dimensions[get_column_letter(place)].width = width
+            set_width(page, place, width)
         set_up_page(page)
 
     def summary(self, page: Worksheet, summary: look.Summary) -> None:
@@ -68,7 +69,7 @@ class Painter:
         for row, column, value, style in summary.cells:
             self.put(page.cell(row + 1, column + 1), value, style)
         for place, width in enumerate(summary.widths, 1):
-            page.column_dimensions[get_column_letter(place)].width = width
+            set_width(page, place, width)
         for row, height in summary.heights.items():
             page.row_dimensions[row + 1].height = height
         page.sheet_view.showGridLines = False
@@ -90,6 +91,11 @@ def _dress(cell: Any, style: look.Style) -> None:
 def fill(color: str) -> PatternFill:
     """A cell's background."""
     return PatternFill("solid", start_color=color, end_color=color)
+
+
+def set_width(page: Worksheet, place: int, width: float) -> None:
+    """Set the width of a column in characters, to which Excel adds a margin."""
+    page.column_dimensions[get_column_letter(place)].width = width + _CELL_MARGIN
 
 
 def set_up_page(page: Worksheet, *, landscape: bool = True, repeated: bool = True) -> None:
@@ -140,6 +146,6 @@ def add_lists(book: Workbook, painter: Painter, lists: dict[str, list[str]]) -> 
         for line, item in enumerate(rows, 1):
             painter.put(page.cell(line, place), item, _LISTED)
         letter = get_column_letter(place)
-        page.column_dimensions[letter].width = 18
+        set_width(page, place, 18)
         area = f"Lists!${letter}$2:${letter}${max(2, len(rows))}"
         book.defined_names[name] = DefinedName(name, attr_text=area)

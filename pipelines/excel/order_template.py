@@ -13,7 +13,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from pipelines.common.errors import UsageError
 from pipelines.excel import look
 from pipelines.excel.checks import Check
-from pipelines.excel.openpyxl_style import Painter, add_lists, apply_checks, set_up_page
+from pipelines.excel.openpyxl_style import Painter, add_lists, apply_checks, set_up_page, set_width
 from pipelines.excel.order_rules import Offer, offered, plain, sheet_rules
 from schemas.actions import ACTIONS, Action, issuing
 from schemas.codes import FORBIDDEN_SEQUENCES
@@ -103,8 +103,8 @@ def _instructions(page: Worksheet, painter: Painter, reseller: str) -> None:
     steps = [(f"Step {number}", text.format(inbox=inbox, outbox=outbox)) for number, text in enumerate(_STEPS, 1)]
     columns = [(column.header, plain(column.value)) for column in COLUMNS]
     kinds = [(kind, text) for kind, (_, text) in _KINDS.items()]
-    for letter, width in (("A", 28), ("B", 108)):
-        page.column_dimensions[letter].width = width
+    for place, width in ((1, 28), (2, 108)):
+        set_width(page, place, width)
     page.sheet_view.showGridLines = False
     painter.put(page["A1"], f"How to order calling cards{f' — {reseller}' if reseller else ''}", look.TITLE)
     sections: list[tuple[str, Iterable[tuple[str, str]], str]] = [

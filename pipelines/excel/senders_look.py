@@ -22,7 +22,8 @@ _BUILTIN: Final = frozenset(BUILTIN_FORMATS.values())
 
 def look_key(cell: Any) -> Hashable:
     """Cells with the same key look alike."""
-    return cell._style.tobytes(), _fallback(cell.value)  # noqa: SLF001 - the sender's own numbers of the parts of a look
+    parts = cell._style  # noqa: SLF001 - the sender's own numbers of the parts of a look; None where it has none
+    return parts and parts.tobytes(), _fallback(cell.value)
 
 
 def rebuild_look(theirs: Any, ours: Any) -> None:
