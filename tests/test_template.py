@@ -191,11 +191,11 @@ def test_without_access_numbers_of_ones_own_everyones_are_offered(tmp_path: Path
 
 
 def test_instructions_name_every_column_and_say_when_to_print(book: Workbook) -> None:
-    told = [str(cell.value) for row in book["Instructions"] for cell in row if cell.value]
-    assert set(HEADERS.values()) <= set(told)
-    assert any("inbox/acme" in text for text in told)
-    assert any("Do not print" in text for text in told)
-    assert not any("`" in text or "{" in text for text in told)
+    texts = [str(cell.value) for row in book["Instructions"] for cell in row if cell.value]
+    assert set(HEADERS.values()) <= set(texts)
+    assert any("inbox/acme" in text for text in texts)
+    assert any("Do not print" in text for text in texts)
+    assert not any("`" in text or "{" in text for text in texts)
 
 
 def test_filled_in_and_dropped_it_is_placed(book: Workbook, settings: Settings, registry: Registry) -> None:
@@ -301,9 +301,9 @@ def test_the_rules_as_a_spreadsheet_works_them_out(book: Workbook, tmp_path: Pat
         )
         page.cell(line, list(HEADERS.values()).index(header) + 1, text or None).number_format = "@"
         page.cell(line, 16, f'=_xlfn.TEXTJOIN(" ",TRUE,{formula})' if order_rules.RULES[name].kind == "list" else f"={formula}")
-    told = [row[15] for row in _worked_out(book, tmp_path)[1:]]
+    found = [row[15] for row in _worked_out(book, tmp_path)[1:]]
     expected = [str(right).upper() if isinstance(right, bool) else right for _, _, right in asked]
-    assert [(*case, answer) for case, answer, right in zip(asked, told, expected, strict=True) if answer != right] == []
+    assert [(*case, answer) for case, answer, right in zip(asked, found, expected, strict=True) if answer != right] == []
 
 
 def _worked_out(book: Workbook, folder: Path) -> list[list[str]]:

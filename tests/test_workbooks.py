@@ -235,10 +235,10 @@ def test_an_original_behind_a_link_is_not_opened(tmp_path: Path, shop: Shop) -> 
     rows = pl.DataFrame({"Row": [4], "Reason": ["CODE_FORMAT"], "What to fix": ["Write 14 digits."]})
     book = Book("Rejected orders", "Fix it.", [], [Sheet("Orders", rows)])
     with Annotator(shop.settings) as annotator:
-        assert annotator.write_own(tmp_path / "made.xlsx", book, original)
-        assert not annotator.write_own(tmp_path / "not.xlsx", book, link)
-        assert not annotator.write_own(tmp_path / "not.xlsx", book, tmp_path)
-        assert not annotator.write_own(tmp_path / "not.xlsx", book, tmp_path / "missing.xlsx")
+        assert annotator.write_own(tmp_path / "made.xlsx", book, original, "acme")
+        assert not annotator.write_own(tmp_path / "not.xlsx", book, link, "acme")
+        assert not annotator.write_own(tmp_path / "not.xlsx", book, tmp_path, "acme")
+        assert not annotator.write_own(tmp_path / "not.xlsx", book, tmp_path / "missing.xlsx", "acme")
     assert not (tmp_path / "not.xlsx").exists()
 
 
@@ -308,14 +308,14 @@ def test_ten_thousand_rejected_rows_have_notes_and_more_have_columns(many: int, 
     book = openpyxl.load_workbook(answer.folder / "rejections.xlsx")
     page = book["Orders"]
     notes = sum(1 for (cell,) in page.iter_rows(min_col=11, max_col=11) if cell.comment)
-    told = any("too many rows for notes" in str(line[1].value) for line in book["Summary"].iter_rows())
+    explained = any("too many rows for notes" in str(line[1].value) for line in book["Summary"].iter_rows())
     assert page.max_row == many + 1
     assert [page.cell(many + 1, page.max_column - back).value for back in (2, 1)] == [many + 1, "CODE_LEADING_ZERO"]
     if many == 10_000:
         assert notes > 9_000
     else:
         assert notes == 0
-        assert told
+        assert explained
 
 
 def test_a_confirmation_says_at_a_glance_what_happened_and_what_to_do(shop: Shop) -> None:
@@ -418,7 +418,7 @@ def test_a_chart_has_two_stacked_series_with_their_colours_and_axes(tmp_path: Pa
     assert (chart.grouping, chart.overlap, chart.legend.position) == ("stacked", 100, "b")
     assert [one.graphicalProperties.solidFill.srgbClr for one in chart.series] == ["2E75B6", "C00000"]
     assert [one.val.numRef.f for one in chart.series] == ["Summary!$E$5:$E$6", "Summary!$F$5:$F$6"]
-    assert not (chart.x_axis.delete or chart.y_axis.delete)
+    assert not any(axis.delete for axis in (chart.x_axis, chart.y_axis))
     assert chart.y_axis.number_format.formatCode == "#,##0"
 
 

@@ -84,7 +84,7 @@ def write_rejections(
     if len(marks) > NOTED or rows.height * rows.width > SMALL:
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
     if records.rejected.is_empty():
-        advice = "None of this file was placed. Fix it as described below and resubmit it."
+        advice = "Nothing in this file was placed. Correct the file as described below and resubmit it."
         writers.write(path, Book("The file could not be used", advice, facts, [], what))
         return
     book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what, opens_on="Orders")

@@ -31,7 +31,7 @@ class Annotator(WorkerProcess):
         self._rules: dict[str, Any] = {}
         self._working_out = Lock()
 
-    def write_own(self, path: Path, book: Book, original: Path, reseller: str = "") -> bool:
+    def write_own(self, path: Path, book: Book, original: Path, reseller: str) -> bool:
         """Write a rejection workbook that keeps the columns and the look of the original; whether that could be done.
 
         The first sheet of the book has the columns LAST, and marks. The original is opened once, without following a

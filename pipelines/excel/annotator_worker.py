@@ -10,6 +10,7 @@ import io
 import json
 import resource
 import sys
+from datetime import datetime
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -23,7 +24,7 @@ from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.senders_look import look_key, rebuild_look
 from schemas.headers import header_key
 
-_WIDTHS: Final = (12, 100)
+_WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
 _LIST_NAMES: Final = {"Actions", "CodeTypes", "YesNo", "Accounts", "Products", "Numbers"}
 """Some names that only our template has."""
 
@@ -86,8 +87,9 @@ def _copy(theirs: Any, ours: Any, painter: Painter, kept: list[Any], rows: list[
         if row in theirs.row_dimensions:
             ours.row_dimensions[line].height = _bounded(theirs.row_dimensions[row].height, 0, look.MAX_HEIGHT)
     for place, title in enumerate(kept, 1):
+        dated = any(isinstance(ours.cell(line, place).value, datetime) for line in range(2, len(rows) + 2))
         width = theirs.column_dimensions[get_column_letter(title.column)].width
-        ours.column_dimensions[get_column_letter(place)].width = _bounded(width, *_WIDTHS)
+        ours.column_dimensions[get_column_letter(place)].width = _bounded(width, _DATE_WIDTH if dated else _WIDTH, _MAX_WIDTH)
 
 
 def _bounded(size: Any, smallest: float, largest: float) -> float | None:
