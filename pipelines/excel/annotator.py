@@ -44,7 +44,7 @@ class Annotator(WorkerProcess):
         job = _job(book)
         try:
             outcome, made = self.ask(json.dumps(job).encode(), content)
-            if outcome == "from template":
+            if outcome == "rules wanted":
                 job["rules"] = self._rules_of(reseller)
                 outcome, made = self.ask(json.dumps(job).encode(), content)
         except (EOFError, OSError):

@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final
+from zipfile import ZipFile
 
 from openpyxl import Workbook, load_workbook
 from openpyxl.utils import get_column_letter
@@ -25,14 +26,17 @@ from pipelines.excel.senders_look import look_key, rebuild_look
 from schemas.headers import header_key
 
 _WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
-_LIST_NAMES: Final = {"Actions", "CodeTypes", "YesNo", "Accounts", "Products", "Numbers"}
+_LIST_NAMES: Final = ("CodeTypes", "EveryonesNumbers", "ProductsOf")
 """Some names that only our template has."""
+_NAMES_WITHIN: Final = 1 << 20
 
 
 def annotate(job: dict[str, Any], content: bytes) -> tuple[str, bytes]:
     """What came of it, and the rejection workbook: `annotated`; `not laid out`, where the file has no sheet of orders;
-    or `from template`, where the file was made from our template and the job has no rules for it.
+    or `rules wanted`, where the file may be made from our template and the job has no rules for it.
     """
+    if job["rules"] is None and _names_our_lists(content):
+        return "rules wanted", b""
     sent = load_workbook(io.BytesIO(content), data_only=True, keep_links=False)
     theirs = _chosen(sent)
     lines = theirs.iter_rows()
@@ -41,10 +45,18 @@ def annotate(job: dict[str, Any], content: bytes) -> tuple[str, bytes]:
     names = [job["by_header"].get(header_key(str(cell.value))) for cell in kept]
     if not any(names):
         return "not laid out", b""
-    from_template = [cell.value for cell in kept] == job["headers"] and set(sent.defined_names) >= _LIST_NAMES
-    if from_template and job["rules"] is None:
-        return "from template", b""
-    return "annotated", _annotated(job, theirs, kept, {name: place for place, name in enumerate(names, 1) if name})
+    rules = job["rules"] if [cell.value for cell in kept] == job["headers"] else None
+    return "annotated", _annotated(job, theirs, kept, {name: place for place, name in enumerate(names, 1) if name}, rules)
+
+
+def _names_our_lists(content: bytes) -> bool:
+    """Whether the workbook has the names of our template's lists; looked up without parsing the workbook twice."""
+    with ZipFile(io.BytesIO(content)) as archive:
+        if "xl/workbook.xml" not in archive.namelist():  # which is where Excel and our template have it
+            return False
+        with archive.open("xl/workbook.xml") as part:
+            start = part.read(_NAMES_WITHIN)
+    return all(f'name="{name}"'.encode() in start for name in _LIST_NAMES)
 
 
 def _chosen(book: Any) -> Any:
@@ -53,7 +65,7 @@ def _chosen(book: Any) -> Any:
     return (named or [page for page in book.worksheets if page.sheet_state == "visible"])[0]
 
 
-def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[str, int]) -> bytes:
+def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[str, int], rules: Any) -> bytes:
     """A workbook of ours: a summary, and the rejected rows with the columns of theirs."""
     book, painter = Workbook(), Painter()
     summary: Any = book.active
@@ -62,8 +74,8 @@ def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[s
     ours = book.create_sheet("Orders")
     _copy(theirs, ours, painter, kept, [row for row, _, _ in job["rows"]])
     _add_last(ours, painter, job, len(kept) + 1)
-    if job["rules"] is not None:
-        checks, lists = job["rules"]
+    if rules is not None:
+        checks, lists = rules
         openpyxl_style.apply_checks(ours, [Check(*check) for check in checks])
         openpyxl_style.add_lists(book, painter, lists)
     _add_notes(ours, job, places)
