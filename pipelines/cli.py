@@ -292,14 +292,16 @@ def demo(
 
 @catalogue.command("load", epilog="Example: cards catalogue load catalogue.xlsx")
 def load_catalogue(file: Annotated[Path, typer.Argument(help="The catalogue workbook.")]) -> None:
-    """Replace the catalogue by a workbook with the sheets Accounts and Access Numbers."""
+    """Replace the catalogue by a workbook with the sheets Accounts, Access Numbers and Billing Numbers."""
     from pipelines import console
     from pipelines.admin import imports
 
     errors.require_file(file)
     with open_cli_run(create=True) as opened:
-        accounts, numbers = imports.load_catalogue(file, opened.registry)
-    console.print_line(f"Loaded {count(accounts, 'product account')} and {count(numbers, 'access number')}.")
+        loaded = imports.load_catalogue(file, opened.registry)
+    parts = [count(loaded.accounts, "product account"), count(loaded.access_numbers, "access number"),
+             count(loaded.billing_numbers, "billing number")]  # fmt: skip
+    console.print_line(f"Loaded {parts[0]}, {parts[1]} and {parts[2]}.")
 
 
 @registry.command("import", epilog="Example: cards registry import existing-codes.parquet")

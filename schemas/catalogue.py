@@ -53,6 +53,14 @@ ACCOUNTS_SCHEMA = pa.DataFrameSchema(
         ),
     }
 )
+BILLING_NUMBERS_SCHEMA = pa.DataFrameSchema(
+    {
+        "btn": pa.Column(
+            pl.String, [present("empty"), *(check(rule, wrong) for wrong, rule in telephone.RULES.items())], nullable=True
+        ),
+        "account": pa.Column(pl.String, [present("empty"), _account], nullable=True),
+    }
+)
 ACCESS_NUMBERS_SCHEMA = pa.DataFrameSchema(
     {
         "access_number": pa.Column(

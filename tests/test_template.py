@@ -19,7 +19,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 from pipelines.admin.imports import load_catalogue
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import Settings, load_settings
-from pipelines.excel import order_template
+from pipelines.excel import order_rules, order_template
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.reader import Parser, read
 from pipelines.orders.batch import build_batch
@@ -116,7 +116,7 @@ def test_every_column_is_text_tells_what_to_write_and_stops_the_rest(book: Workb
         letter = get_column_letter(place)
         assert page.column_dimensions[letter].number_format == "@"
         validation = made.pop(f"{letter}2:{letter}1048576")
-        assert validation.type == order_template.RULES[column.name].kind
+        assert validation.type == order_rules.RULES[column.name].kind
         assert validation.showInputMessage
         assert validation.showErrorMessage
         assert validation.errorStyle in (None, "stop")
@@ -191,11 +191,11 @@ def test_without_access_numbers_of_ones_own_everyones_are_offered(tmp_path: Path
 
 
 def test_instructions_name_every_column_and_say_when_to_print(book: Workbook) -> None:
-    told = [str(cell.value) for row in book["Instructions"] for cell in row if cell.value]
-    assert set(HEADERS.values()) <= set(told)
-    assert any("inbox/acme" in text for text in told)
-    assert any("Do not print" in text for text in told)
-    assert not any("`" in text or "{" in text for text in told)
+    texts = [str(cell.value) for row in book["Instructions"] for cell in row if cell.value]
+    assert set(HEADERS.values()) <= set(texts)
+    assert any("inbox/acme" in text for text in texts)
+    assert any("Do not print" in text for text in texts)
+    assert not any("`" in text or "{" in text for text in texts)
 
 
 def test_filled_in_and_dropped_it_is_placed(book: Workbook, settings: Settings, registry: Registry) -> None:
@@ -214,6 +214,30 @@ def test_filled_in_and_dropped_it_is_placed(book: Workbook, settings: Settings, 
     book.save(settings.inbox / "acme" / "october.xlsx")
     (result,) = process_inbox(Run(settings, registry)).results
     assert (result.reasons, result.orders_placed, result.orders_rejected, result.codes_placed) == ({}, 4, 0, 42)
+
+
+def test_rejected_it_keeps_its_checks_and_lists_from_the_catalogue_of_today(
+    book: Workbook, settings: Settings, registry: Registry
+) -> None:
+    card = {"Customer Account Number": "10023456", "Product Account Number": "7001", "Access Number": "800-860-4444"}
+    fill(book["Orders"], [{**card, "Customer Order ID": "OCT-1", "Code": "1"}])
+    book["Lists"]["G2"] = "an account of somebody's"
+    (settings.inbox / "acme").mkdir()
+    offered = [items(book, name) for name in ("Products", "Numbers", "Forbidden")]
+    for name in ("october.xlsx", "again.xlsx"):  # what was rejected is recognized too
+        book.save(settings.inbox / "acme" / name)
+        (result,) = process_inbox(Run(settings, registry)).results
+        assert result.orders_rejected == 1
+        book = openpyxl.load_workbook(settings.home / result.folder / "rejections.xlsx")
+        assert [(page.title, page.sheet_state) for page in book] == [
+            ("Summary", "visible"), ("Orders", "visible"), ("Lists", "hidden"),
+        ]  # fmt: skip
+        assert book.active is book["Orders"]
+        test_every_column_is_text_tells_what_to_write_and_stops_the_rest(book)
+        test_every_name_in_a_formula_is_a_list(book)
+        assert [items(book, name) for name in ("Products", "Numbers", "Forbidden")] == offered
+        assert items(book, "Accounts") == ["00023457", "10023456"]
+        assert [cell.value for cell in book["Orders"][1]] == [*HEADERS.values(), "Row", "Reason", "What to fix"]
 
 
 def test_examples_are_well_formed_and_show_every_action_and_code_type(book: Workbook, settings: Settings) -> None:
@@ -273,15 +297,13 @@ def test_the_rules_as_a_spreadsheet_works_them_out(book: Workbook, tmp_path: Pat
     for line, (name, text, _) in enumerate(asked, 2):
         header, formula = (
             HEADERS[depends.get(name, name)],
-            re.sub(r"(\$[A-Z])2\b", rf"\g<1>{line}", order_template.RULES[name].formula),
+            re.sub(r"(\$[A-Z])2\b", rf"\g<1>{line}", order_rules.RULES[name].formula),
         )
         page.cell(line, list(HEADERS.values()).index(header) + 1, text or None).number_format = "@"
-        page.cell(
-            line, 16, f'=_xlfn.TEXTJOIN(" ",TRUE,{formula})' if order_template.RULES[name].kind == "list" else f"={formula}"
-        )
-    told = [row[15] for row in _worked_out(book, tmp_path)[1:]]
+        page.cell(line, 16, f'=_xlfn.TEXTJOIN(" ",TRUE,{formula})' if order_rules.RULES[name].kind == "list" else f"={formula}")
+    found = [row[15] for row in _worked_out(book, tmp_path)[1:]]
     expected = [str(right).upper() if isinstance(right, bool) else right for _, _, right in asked]
-    assert [(*case, answer) for case, answer, right in zip(asked, told, expected, strict=True) if answer != right] == []
+    assert [(*case, answer) for case, answer, right in zip(asked, found, expected, strict=True) if answer != right] == []
 
 
 def _worked_out(book: Workbook, folder: Path) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""What people open: the sender's own workbook mended, what a confirmation says first, and pages that can be printed."""
+"""What people open: the sender's own workbook annotated, what a confirmation says first, and pages that can be printed."""
 
 import io
 import zipfile
@@ -12,12 +12,22 @@ import pytest
 from openpyxl import Workbook
 from openpyxl.comments import Comment
 from openpyxl.formatting.rule import FormulaRule
-from openpyxl.styles import Font, PatternFill
+from openpyxl.packaging.custom import StringProperty
+from openpyxl.styles import Font, NamedStyle, PatternFill
+from openpyxl.styles.colors import Color
 from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.workbook.protection import WorkbookProtection
 from openpyxl.worksheet.datavalidation import DataValidation
+from openpyxl.worksheet.hyperlink import Hyperlink
+from openpyxl.worksheet.protection import SheetProtection
+from openpyxl.worksheet.scenario import InputCells, Scenario
+from openpyxl.worksheet.table import Table
 
-from pipelines.excel import book, writers
+from pipelines.excel import book, look, writers
+from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import Book, Sheet
+from pipelines.excel.openpyxl_style import Painter
+from pipelines.excel.senders_look import rebuild_look
 from tests.conftest import NOW, Shop, csv_of, row, some_codes
 
 THEIRS = ["Our note", "Acct", "PAN", "Access", "PON", "Codes", "Due", "Total"]
@@ -102,18 +112,164 @@ def test_nothing_dangerous_or_private_of_theirs_is_in_our_workbook(rejected: Pat
     assert not any(b"secret of theirs" in body or b"example.com" in body or b"their note" in body for body in members.values())
 
 
+MARKER = "Zq7Marker"
+"""Planted in every part of a sender's workbook. It is valid in a name, a formula and base64."""
+
+
+def _marked_cells(page: Any) -> None:
+    """Cells of a rejected row whose looks, links and notes carry the marker; their values do not."""
+    page.append(["Acct", "PAN", "Access", "PON", "Codes", "Number", "Due", "Price"])
+    page.append(["10023456", "7001", "800-860-4444", "BAD", "1", 12.5, datetime(2026, 10, 5), 3])
+    page["F2"].number_format = f'"{MARKER}"0.00'
+    page["G2"].number_format = f'yyyy"{MARKER}"'
+    page["H2"].number_format = f"[${MARKER}-409]#,##0"
+    page["A2"].font = Font(name=MARKER, bold=True, color=Color(theme=4, tint=0.4))
+    page["B2"].hyperlink = Hyperlink("B2", location=f"{MARKER}!A1", tooltip=MARKER, display=MARKER)
+    page["C2"].hyperlink = f"http://example.com/{MARKER}"
+    page["D2"].comment = Comment(MARKER, MARKER)
+    page["E2"].style = NamedStyle(MARKER, font=Font(italic=True))
+
+
+def _marked_sheet(page: Any) -> None:
+    """What a sheet has beside its cells."""
+    page.sheet_properties.codeName = MARKER
+    page.oddHeader.left.text = page.evenFooter.right.text = MARKER
+    checked = DataValidation("list", formula1=f'"{MARKER}"', promptTitle=MARKER, prompt=MARKER, error=MARKER)
+    checked.add("A2:A9")
+    page.add_data_validation(checked)
+    page.conditional_formatting.add("A2:A9", FormulaRule([f'$A$2="{MARKER}"'], fill=PatternFill("solid", start_color="FF0000")))
+    page.add_table(Table(displayName=MARKER, ref="A1:H9"))
+    page.protection = SheetProtection(sheet=True, algorithmName=MARKER, hashValue=MARKER * 4, saltValue=MARKER * 4, spinCount=1)
+    page.print_title_rows = "1:2"
+    page.scenarios.scenario = [Scenario(name=MARKER, inputCells=[InputCells(r="A2", val=MARKER)])]
+
+
+def _marked_book() -> bytes:
+    """A sender's workbook with the marker in every part, however a hostile program might plant it."""
+    book = Workbook()
+    page: Any = book.active
+    page.title = "October"
+    _marked_cells(page)
+    _marked_sheet(page)
+    other = book.create_sheet(MARKER)
+    other["A1"], other["A2"] = MARKER, f"={MARKER}"
+    book.defined_names[MARKER] = DefinedName(MARKER, attr_text="October!$A$1", comment=MARKER)
+    book.security = WorkbookProtection(lockStructure=True, workbookHashValue=MARKER * 4, workbookSaltValue=MARKER * 4)
+    book.code_name = MARKER
+    names = ("title", "subject", "creator", "keywords", "description", "lastModifiedBy", "category", "identifier")
+    for name in names:
+        setattr(book.properties, name, MARKER)
+    book.custom_doc_props.append(StringProperty(name=MARKER, value=MARKER))
+    content = io.BytesIO()
+    book.save(content)
+    with zipfile.ZipFile(content) as archive:
+        members = {name: archive.read(name).decode() for name in archive.namelist()}
+    members["xl/theme/theme1.xml"] = members["xl/theme/theme1.xml"].replace('name="Office', f'name="{MARKER} Office')
+    members["docProps/app.xml"] = members["docProps/app.xml"].replace(
+        "</Application>", f"</Application><Company>{MARKER}</Company>"
+    )
+    members["customXml/item1.xml"] = f"<{MARKER}>{MARKER}</{MARKER}>"
+    members["xl/printerSettings/printerSettings1.bin"] = members["xl/vbaProject.bin"] = MARKER
+    members["_rels/.rels"] = members["_rels/.rels"].replace(
+        "</Relationships>",
+        '<Relationship Id="rIdX" Target="customXml/item1.xml" '
+        'Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/customXml"/></Relationships>',
+    )
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return content.getvalue()
+
+
+def _marked_parts(content: bytes) -> set[str]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name for name in archive.namelist() if MARKER.encode().lower() in archive.read(name).lower()}
+
+
+def test_of_the_senders_workbook_nothing_but_values_and_looks_gets_into_ours(shop: Shop) -> None:
+    content = _marked_book()
+    assert _marked_parts(content) == {
+        "customXml/item1.xml", "docProps/app.xml", "docProps/core.xml", "docProps/custom.xml", "xl/comments/comment1.xml",
+        "xl/printerSettings/printerSettings1.bin", "xl/styles.xml", "xl/tables/table1.xml",
+        "xl/theme/theme1.xml", "xl/vbaProject.bin", "xl/workbook.xml", "xl/worksheets/_rels/sheet1.xml.rels",
+        "xl/worksheets/sheet1.xml", "xl/worksheets/sheet2.xml",
+    }  # fmt: skip
+    shop.drop("october.xlsx", content)
+    (answer,) = shop.run()
+    made = answer.folder / "rejections.xlsx"
+    assert _marked_parts(made.read_bytes()) == set()
+    page = openpyxl.load_workbook(made)["Orders"]
+    assert [cell.value for cell in page[2]][3:8] == ["BAD", "1", 12.5, datetime(2026, 10, 5), 3]
+    assert [page.cell(2, place).number_format for place in (6, 7, 8)] == ["General", "yyyy-mm-dd hh:mm", "General"]
+    assert (page["A2"].font.name, page["A2"].font.bold, page["A2"].font.color.theme) == ("Calibri", True, 4)
+    assert page["E2"].font.italic
+    assert (page.protection.sheet, page["A2"].hyperlink, page["E2"].style) == (False, None, "Normal")
+
+
+@pytest.mark.parametrize(
+    "number_format", ["0.00", "#,##0;-#,##0", "dd/mm/yyyy hh:mm", "yyyy\\-mm\\-dd;@", "@", "0%", "000-0000"]
+)
+def test_plain_number_formats_are_kept(number_format: str) -> None:
+    theirs, ours = Workbook().active, Workbook().active
+    assert theirs is not None
+    assert ours is not None
+    theirs["A1"] = 1
+    theirs["A1"].number_format = number_format
+    rebuild_look(theirs["A1"], ours["A1"])
+    assert ours["A1"].number_format == number_format
+
+
+@pytest.mark.parametrize("number_format", [";;;", "[Red]0", '"text"0', "[$-409]0", "_(0_)x", "0" * 41, "[>9]0", "0\\T\\o"])
+def test_other_number_formats_are_not(number_format: str) -> None:
+    theirs, ours = Workbook().active, Workbook().active
+    assert theirs is not None
+    assert ours is not None
+    for value, kept in ((1, "General"), ("1", "@"), (datetime(2026, 10, 5), "yyyy-mm-dd hh:mm")):
+        theirs["A1"] = value
+        theirs["A1"].number_format = number_format
+        rebuild_look(theirs["A1"], ours["A1"])
+        assert ours["A1"].number_format == kept
+
+
+def test_an_original_behind_a_link_is_not_opened(tmp_path: Path, shop: Shop) -> None:
+    original, link = tmp_path / "original.xlsx", tmp_path / "link.xlsx"
+    original.write_bytes(own(("BAD", "1")))
+    link.symlink_to(original)
+    rows = pl.DataFrame({"Row": [4], "Reason": ["CODE_FORMAT"], "What to fix": ["Write 14 digits."]})
+    book = Book("Rejected orders", "Fix it.", [], [Sheet("Orders", rows)])
+    with Annotator(shop.settings) as annotator:
+        assert annotator.write_own(tmp_path / "made.xlsx", book, original, "acme")
+        assert not annotator.write_own(tmp_path / "not.xlsx", book, link, "acme")
+        assert not annotator.write_own(tmp_path / "not.xlsx", book, tmp_path, "acme")
+        assert not annotator.write_own(tmp_path / "not.xlsx", book, tmp_path / "missing.xlsx", "acme")
+    assert not (tmp_path / "not.xlsx").exists()
+
+
+def test_a_rejection_workbook_opens_where_there_is_something_to_fix(rejected: Path, shop: Shop) -> None:
+    answer = shop.send(row("BAD", code="1"))
+    for path in (rejected, answer.folder / "rejections.xlsx"):
+        book = openpyxl.load_workbook(path)
+        assert book.active is not None
+        assert book.active.title == "Orders"
+        assert [page.title for page in book if page.sheet_view.tabSelected] == ["Orders"]
+
+
 def test_the_summary_counts_reasons(rejected: Path) -> None:
     lines = [[cell.value for cell in line] for line in openpyxl.load_workbook(rejected)["Summary"].iter_rows(max_col=3)]
-    counts = {line[0]: line[1] for line in lines if str(line[0]).isupper()}
-    assert counts == {"CODE_RUN": 1, "ORDER_INCOMPLETE": 1, "ORDER_ID_FORMAT": 1, "CODE_LEADING_ZERO": 1}
-    assert any("drop this workbook again" in str(line[0]) for line in lines)
+    counts = {line[0]: line[2] for line in lines if str(line[0]).isupper()}
+    assert counts == {"CODE_RUN": 1, "ORDER_HELD": 1, "ORDER_ID_FORMAT": 1, "CODE_LEADING_ZERO": 1}
+    assert lines[1][:2] == [
+        "What to do",
+        "Fix the marked cells on the sheet Orders, save, and resubmit this workbook. The last three columns may stay.",
+    ]
 
 
-def test_mended_and_dropped_again_it_is_placed(rejected: Path, shop: Shop) -> None:
+def test_fixed_and_resubmitted_it_is_placed(rejected: Path, shop: Shop) -> None:
     book = openpyxl.load_workbook(rejected)
     page = book["Orders"]
     page["F2"], page["E4"], page["F4"] = some_codes(5)[2], "THIRD", some_codes(5)[3]
-    book.save(shop.settings.inbox / "acme" / "mended.xlsx")
+    book.save(shop.settings.inbox / "acme" / "fixed.xlsx")
     (answer,) = shop.run()
     assert (answer.told["reasons"], answer.told["orders_placed"], answer.told["codes_placed"]) == ({}, 2, 3)
 
@@ -156,14 +312,14 @@ def test_ten_thousand_rejected_rows_have_notes_and_more_have_columns(many: int, 
     book = openpyxl.load_workbook(answer.folder / "rejections.xlsx")
     page = book["Orders"]
     notes = sum(1 for (cell,) in page.iter_rows(min_col=11, max_col=11) if cell.comment)
-    told = any("too many rows for notes" in str(line[0].value) for line in book["Summary"].iter_rows())
+    explained = any("too many rows for notes" in str(line[1].value) for line in book["Summary"].iter_rows())
     assert page.max_row == many + 1
     assert [page.cell(many + 1, page.max_column - back).value for back in (2, 1)] == [many + 1, "CODE_LEADING_ZERO"]
     if many == 10_000:
         assert notes > 9_000
     else:
         assert notes == 0
-        assert told
+        assert explained
 
 
 def test_a_confirmation_says_at_a_glance_what_happened_and_what_to_do(shop: Shop) -> None:
@@ -174,8 +330,8 @@ def test_a_confirmation_says_at_a_glance_what_happened_and_what_to_do(shop: Shop
     facts = {line[0].value: line[1].value for line in book["Summary"].iter_rows(min_row=4) if line[0].value}
     assert (facts["Orders placed"], facts["Orders rejected"], facts["Codes placed"]) == (2, 1, 2)
     assert facts["Received"] == NOW.replace(tzinfo=None)
-    assert str(book["Summary"]["A2"].value).startswith("Do not print these codes yet.")
-    assert "rejections.xlsx" in str(book["Summary"]["A2"].value)
+    assert str(book["Summary"]["B2"].value).startswith("Do not print these codes yet.")
+    assert "rejections.xlsx" in str(book["Summary"]["B2"].value)
     for page in (book["Orders"], book["Codes"]):
         assert (page.freeze_panes, page.print_title_rows, page.page_setup.fitToHeight) == ("A2", "$1:$1", 0)
         assert page.auto_filter.ref == page.dimensions
@@ -197,9 +353,7 @@ def test_very_many_codes_are_in_the_csv_alone(tmp_path: Path, sqlite: Any) -> No
     assert len(answer.codes) == 5
 
 
-@pytest.mark.parametrize(
-    ("small", "chart"), [(0, True), (book.SMALL, True), (book.SMALL, False)], ids=["fast", "rich", "plain"]
-)
+@pytest.mark.parametrize(("small", "chart"), [(0, True), (0, False), (book.SMALL, True), (book.SMALL, False)])
 def test_text_is_never_a_formula_whoever_writes_it(small: int, chart: bool, tmp_path: Path) -> None:
     texts = ["=1+1", "+1", "-1", "@SUM(A1)", "http://example.com", "{=1}", "00123", "a\x01b", "x" * 40_000]
     frame = pl.DataFrame({"Text": texts, "When": [datetime(2026, 10, 5, 9, 30)] * len(texts)})
@@ -222,6 +376,73 @@ def test_text_is_never_a_formula_whoever_writes_it(small: int, chart: bool, tmp_
     assert made["Summary"]["A1"].value == "=title"
     assert len(made["Summary"]._charts) == int(chart)
     assert (made["Texts"].freeze_panes, made["Texts"].auto_filter.ref) == ("A2", "A1:B10")
+
+
+def _looks(page: Any) -> dict[str, Any]:
+    """All that is seen of a summary, but its chart."""
+    cells = {
+        cell.coordinate: (
+            cell.value, cell.number_format, cell.font.name, cell.font.b, cell.font.sz,
+            cell.font.color and cell.font.color.rgb[2:],
+            cell.fill.fgColor.rgb[2:] if cell.fill.fill_type else "", cell.alignment.horizontal, cell.alignment.vertical,
+            cell.alignment.wrap_text, cell.border.left.style, cell.border.left.color and cell.border.left.color.rgb[2:],
+        )
+        for line in page.iter_rows() for cell in line if cell.value is not None
+    }  # fmt: skip
+    return {
+        "cells": cells, "widths": {letter: round(page.column_dimensions[letter].width) for letter in "ABC"},
+        "heights": {line: page.row_dimensions[line].height for line in range(1, page.max_row + 1)},
+        "grid": page.sheet_view.showGridLines,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("chart", ["", "Chart"])
+def test_a_summary_looks_the_same_whichever_writer_made_it(chart: str, tmp_path: Path) -> None:
+    facts = [("File", "october.xlsx"), ("Received", datetime(2026, 10, 5, 9, 30)), ("Rows", 1234), ("Remark", "long " * 40)]
+    table = pl.DataFrame({"Reason": ["CODE_RUN"], "What to fix": ["Choose another code. " * 6], "Count": [1200]})
+    made = Book("Title", "What is to be done. " * 9, facts, [], table, chart)
+    writers.write(tmp_path / "small.xlsx", made)
+    writers.write(tmp_path / "large.xlsx", made, -1)
+    book = Workbook()
+    page: Any = book.active
+    page.title = "Summary"
+    Painter().summary(page, look.summary(made.title, made.advice, made.facts, made.table_rows(), chart))
+    book.save(tmp_path / "openpyxl.xlsx")
+    pages = [openpyxl.load_workbook(tmp_path / f"{name}.xlsx")["Summary"] for name in ("small", "large", "openpyxl")]
+    small, large, annotated = map(_looks, pages)
+    assert small == annotated
+    assert small == {**large, "grid": False}  # xlsxturbo always shows the grid
+    assert [list(page.merged_cells.ranges) for page in pages] == [[], [], []]
+
+
+def test_a_chart_has_two_stacked_series_with_their_colours_and_axes(tmp_path: Path) -> None:
+    trend = pl.DataFrame({"Night": ["2026-10-05", "2026-10-06"], "Ready": [5, 7], "Refused": [1, 0]})
+    writers.write(tmp_path / "made.xlsx", Book("Night", "No action needed.", [("Codes ready", 7)], [], trend, "A night"))
+    (chart,) = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]._charts  # type: ignore[attr-defined]
+    assert (chart.grouping, chart.overlap, chart.legend.position) == ("stacked", 100, "b")
+    assert [one.graphicalProperties.solidFill.srgbClr for one in chart.series] == ["2E75B6", "C00000"]
+    assert [one.val.numRef.f for one in chart.series] == ["Summary!$E$5:$E$6", "Summary!$F$5:$F$6"]
+    assert not any(axis.delete for axis in (chart.x_axis, chart.y_axis))
+    assert chart.y_axis.number_format.formatCode == "#,##0"
+
+
+def test_characters_that_xml_cannot_hold_are_replaced_in_notes_too(tmp_path: Path) -> None:
+    marks = pl.DataFrame({"index": [0], "column": ["Code"], "note": ["odd \x01 note"]})
+    book = Book("Rejected", "Fix it.", [("File", "a\x02.xlsx")], [Sheet("Orders", pl.DataFrame({"Code": ["1\x03"]}), marks)])
+    writers.write(tmp_path / "made.xlsx", book)
+    made = openpyxl.load_workbook(tmp_path / "made.xlsx")
+    assert made["Orders"]["A2"].value == "1\ufffd"
+    assert made["Orders"]["A2"].comment.text == "odd \ufffd note"
+    assert made["Summary"]["B4"].value == "a\ufffd.xlsx"
+
+
+def test_long_text_is_wrapped_in_a_row_that_is_high_enough(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"Row": [2, 3], "What to fix": ["Choose another code. " * 10, "Short."]})
+    writers.write(tmp_path / "made.xlsx", Book("Rejected", "Fix it.", [], [Sheet("Orders", rows)]))
+    page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Orders"]
+    assert (page["B2"].alignment.wrap_text, round(page.column_dimensions["B"].width)) == (True, 61)
+    assert page.row_dimensions[2].height == 4 * look.LINE_HEIGHT
+    assert page.row_dimensions[3].height is None
 
 
 def test_a_csv_that_opens_as_formulas_nowhere(shop: Shop) -> None:

@@ -24,6 +24,7 @@ class CatalogueCounts(NamedTuple):
 
     accounts: int
     access_numbers: int
+    billing_numbers: int
 
 
 class ImportCounts(NamedTuple):
@@ -51,11 +52,15 @@ def load_catalogue(path: Path, registry: Registry) -> CatalogueCounts:
         pl.col("reseller").str.to_lowercase(), pl.col("acceptance").str.to_lowercase().fill_null("whole")
     )
     access = access.with_columns(telephone.normalized(pl.col("access_number")))
+    btns = _sheet(path, "Billing Numbers", catalogue.BILLING_NUMBERS, optional=True)
+    btns = btns.with_columns(telephone.normalized(pl.col("btn")))
     wrong = [
         *_wrong("Accounts", split(accounts, catalogue.ACCOUNTS_SCHEMA)[1]),
         *_wrong("Access Numbers", split(access, catalogue.ACCESS_NUMBERS_SCHEMA)[1]),
-        *_contradictions(accounts, "account", "reseller", "belongs to two resellers"),
-        *_contradictions(accounts, "reseller", "acceptance", "has two kinds of acceptance"),
+        *_wrong("Billing Numbers", split(btns, catalogue.BILLING_NUMBERS_SCHEMA)[1]),
+        *_contradictions("Accounts", accounts, "account", "reseller", "belongs to two resellers"),
+        *_contradictions("Accounts", accounts, "reseller", "acceptance", "has two kinds of acceptance"),
+        *_contradictions("Billing Numbers", btns, "btn", "account", "belongs to two accounts"),
     ]
     if wrong:
         raise UsageError(f"{path.name} was not loaded. " + "; ".join(wrong[:_LISTED]) + (" …" if len(wrong) > _LISTED else ""))
@@ -63,16 +68,20 @@ def load_catalogue(path: Path, registry: Registry) -> CatalogueCounts:
     registry.load_catalogue(
         accounts.with_columns(filled).unique(["account", "product"], maintain_order=True).select(*ACCOUNT),
         access.with_columns(filled).unique(["access_number", "account"], maintain_order=True).select(*ACCESS),
+        btns.select(pl.col("btn").cast(pl.Int64), "account").unique(maintain_order=True),
     )
-    return CatalogueCounts(len(accounts), len(access))
+    return CatalogueCounts(len(accounts), len(access), len(btns))
 
 
-def _sheet(path: Path, title: str, columns: tuple[Column, ...]) -> pl.DataFrame:
-    """A sheet of the workbook as text, with `source_row`, the row in Excel, and `file` (0)."""
+def _sheet(path: Path, title: str, columns: tuple[Column, ...], *, optional: bool = False) -> pl.DataFrame:
+    """A sheet of the workbook as text, with `source_row`, the row in Excel, and `file` (0). An optional one may be missing."""
     import fastexcel
 
     try:
-        sheet = fastexcel.read_excel(path).load_sheet(title, header_row=None, skip_rows=0, dtypes="string")
+        book = fastexcel.read_excel(path)
+        if optional and title not in book.sheet_names:
+            return pl.DataFrame(schema={"file": pl.UInt32, "source_row": pl.UInt32, **{one.name: pl.String for one in columns}})
+        sheet = book.load_sheet(title, header_row=None, skip_rows=0, dtypes="string")
     except (fastexcel.FastExcelError, OSError) as error:
         raise UsageError(f"{path} has no readable sheet “{title}”. A catalogue is a workbook with two sheets, Accounts and "
                          f"Access Numbers. ({type(error).__name__})") from None  # fmt: skip
@@ -101,10 +110,10 @@ def _wrong(title: str, found: pl.DataFrame) -> Iterator[str]:
         yield f"{title} row {line}, {column.replace('_', ' ')} “{value or ''}”: {reason}"
 
 
-def _contradictions(accounts: pl.DataFrame, key: str, value: str, words: str) -> list[str]:
+def _contradictions(sheet: str, accounts: pl.DataFrame, key: str, value: str, words: str) -> list[str]:
     other_than_first = pl.col(value) != pl.col(value).drop_nulls().first().over(key)
     wrong = accounts.drop_nulls(key).filter(other_than_first).unique(key, keep="first", maintain_order=True)
-    return [f"Accounts row {line}, {value} “{other}”: {key} {name} {words}"
+    return [f"{sheet} row {line}, {value} “{other}”: {key} {name} {words}"
             for line, other, name in wrong.select("source_row", value, key).iter_rows()]  # fmt: skip
 
 

@@ -1,21 +1,34 @@
 """Files that appear whole or not at all, are synced to disk, and are readable by the service alone."""
 
-import errno
 import fcntl
 import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipelines.common.errors import CardsError
 
 _AT_ONCE: Final = min(4, (os.cpu_count() or 1) + 1)
 _STAGING: Final = re.compile(r"\..+\.[0-9a-f]{16}", re.DOTALL)
+
+
+class Access(NamedTuple):
+    """The modes of folders and files: who may read what is written."""
+
+    folder: int
+    file: int
+
+
+PRIVATE: Final = Access(0o700, 0o600)
+"""For the service's user alone."""
+GROUP: Final = Access(0o2750, 0o640)
+"""Also for the group of the folder in which it is written; POSIX default ACLs of the folder stay in force."""
 
 
 @contextmanager
@@ -28,12 +41,12 @@ def thread_pool() -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], None], access: Access = PRIVATE) -> None:
     """Have a file written so that it appears whole or not at all."""
     ensure_private_dir(path.parent)
     with staging_dir(path) as new:  # a folder, as who writes workbooks makes files of his own beside his target
         write(new / path.name)
-        fsync(new / path.name)
+        fsync(new / path.name, access)
         (new / path.name).replace(path)
     fsync(path.parent)
 
@@ -79,31 +92,39 @@ def _is_stale(path: Path) -> bool:
 
 
 def ensure_private_dir(folder: Path) -> None:
-    """Make a folder that only we can enter."""
+    """Make a folder that only we can enter, and the folders above it that are missing."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in [*reversed(folder.parents), folder]:  # mkdir(parents=True) would leave them to the umask
+            if not missing.is_dir():
+                missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise CardsError(f"The folder {folder} can't be made: {error.strerror}. Set CARDS_HOME or its permissions.") from None
 
 
-def fsync(path: Path) -> None:
-    """Have the disk hold a file, or a folder's list of names; what holds codes is for our eyes."""
-    descriptor = os.open(path, os.O_RDONLY)
+def ensure_dir(folder: Path, access: Access) -> None:
+    """Make a folder of this access, unless it is there."""
+    if not folder.is_dir():
+        ensure_private_dir(folder)
+        folder.chmod(access.folder)
+
+
+def fsync(path: Path, access: Access = PRIVATE) -> None:
+    """Have the disk hold a file, which gets the mode of its access, or a folder's list of names."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        if path.is_file():
-            os.fchmod(descriptor, 0o600)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, access.file)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
 def move_file(source: Path, target: Path) -> None:
-    """Move a file of ours, also to another disk."""
-    try:
-        source.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        shutil.copyfile(source, target)
-        target.chmod(0o600)
-        source.unlink()
+    """Move a file of ours, also to another disk; a folder with a group of its own gives it to the file."""
+    if source.stat().st_gid == target.parent.stat().st_gid:
+        with suppress(OSError):
+            source.rename(target)
+            return
+    shutil.copyfile(source, target)
+    target.chmod(0o600)
+    source.unlink()

@@ -66,12 +66,12 @@ def write_confirmation(
         ("Rows rejected", counts.rows_rejected),
         *[("Remark", note) for note in event["notes"].splitlines()],
     ]
-    advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, mend it and drop it again."
+    advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, fix it and resubmit it."
                                              if counts.rows_rejected else "")  # fmt: skip
     sheets = [Sheet("Orders", orders)]
     if len(rows) <= most_codes:
         sheets.append(Sheet("Codes", rows))
     else:
         facts.append(("Where the codes are", "in confirmation.csv; there are too many of them for a workbook"))
-    advice = advice.strip() or "Nothing is left for you to do."
+    advice = advice.strip() or "No action needed."
     writers.write(path, Book("Order confirmation", advice, facts, sheets))

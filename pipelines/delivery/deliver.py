@@ -7,10 +7,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.common.durable_files import ensure_private_dir, fsync, move_file, staging_dir, thread_pool
+from pipelines.common.durable_files import ensure_dir, fsync, move_file, staging_dir, thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.delivery import reconciliation_workbook, submission
+from pipelines.delivery.access import access_for
 from pipelines.delivery.results import Delivery, Result, report_result, submission_result
 from pipelines.delivery.submission import SubmissionReports
 from pipelines.excel.annotator import Annotator
@@ -27,10 +28,12 @@ def deliver(run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool =
 
     A failure never keeps the other events from being delivered. `plain`: write CSV files alone, no workbooks.
     """
-    reports, failures = _build_reports(run.registry.submission_records(list(events)))
+    records = run.registry.submission_records(list(events))
+    catalogue = run.registry.catalogue() if len(records.findings) else None
+    reports, failures = _build_reports(records)
     results: list[Result] = []
     delivered: list[int] = []
-    with Annotator(run.settings) as annotator, thread_pool() as pool:
+    with Annotator(run.settings, catalogue) as annotator, thread_pool() as pool:
 
         def deliver_one(one: SubmissionReports) -> Result | CardsError | None:
             try:
@@ -99,14 +102,16 @@ def _write(
     settings: Settings, folder: Path, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None
 ) -> None:
     """Write the folder, original and all, so that it appears whole or not at all."""
+    access = access_for(settings, str(reports.event["sender"]))
     if not folder.is_dir():
-        ensure_private_dir(folder.parent)
+        ensure_dir(folder.parent, access)
         with staging_dir(folder) as new:
             try:
                 submission.write_folder(new, reports, copy.path if copy else None, annotator, settings.max_sheet_codes)
                 _archive(settings, copy, new)
                 for path in (*new.iterdir(), new):
-                    fsync(path)
+                    fsync(path, access)
+                new.chmod(access.folder)
                 new.rename(folder)
             except OSError:  # another worker was quicker, with the same content
                 if not folder.is_dir():
@@ -114,6 +119,7 @@ def _write(
         fsync(folder.parent)
     elif copy and copy.path.exists() and find_original(folder, copy.digest) is None:
         _archive(settings, copy, folder)
+        fsync(folder / original_name(copy.file.path.name), access)
         fsync(folder)
 
 

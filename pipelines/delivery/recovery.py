@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.common.durable_files import ensure_private_dir, fsync, remove_stale_staging, staging_dir
+from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.settings import Settings
 from pipelines.delivery import release_files, submission
+from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import deliver, find_original, submission_folder, write_event_placement
 from pipelines.delivery.results import Delivery, Result, merge
 from pipelines.excel.annotator import Annotator
@@ -91,12 +92,13 @@ def rewrite_submission(run: Run, event: int) -> Path:
     """Write every report of a submission again from the registry; its folder."""
     reports = submission.build_reports(run.registry.submission_records([event]))[0]
     folder = submission_folder(run.settings, reports.event)
-    ensure_private_dir(folder)
-    with staging_dir(folder) as new, Annotator(run.settings) as annotator:
+    access = access_for(run.settings, str(reports.event["sender"]))
+    ensure_dir(folder, access)
+    with staging_dir(folder) as new, Annotator(run.settings, run.registry.catalogue()) as annotator:
         original = find_original(folder, reports.event["digest"])
         submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes)
         for path in new.iterdir():
-            fsync(path)
+            fsync(path, access)
             path.replace(folder / path.name)
     fsync(folder)
     write_event_placement(run.settings, reports)

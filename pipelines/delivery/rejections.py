@@ -8,6 +8,7 @@ import polars as pl
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import NOTED, SMALL, Book, Sheet
+from pipelines.intake.inbox import OPERATOR
 from pipelines.registry.records import SubmissionRecords
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
@@ -78,7 +79,7 @@ def write_rejections(
     marks = _cell_marks(records)
     counts = findings.group_by("reason", maintain_order=True).len()
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
-    what = counts.select(Reason="reason", Count=pl.col("len").cast(pl.Int64), words=words).rename({"words": "What to fix"})
+    what = counts.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
     facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(records.rejected)), *found]
     advice = "Fix the marked cells on the sheet Orders, save, and resubmit this workbook. The last three columns may stay."
@@ -88,8 +89,9 @@ def write_rejections(
         advice = "Nothing in this file was placed. Correct the file as described below and resubmit it."
         writers.write(path, Book("The file could not be used", advice, facts, [], what))
         return
-    book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what)
-    if original is None or not annotator.write_own(path, book, original):
+    book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what, opens_on="Orders")
+    reseller = "" if event["sender"] == OPERATOR else str(event["sender"])
+    if original is None or not annotator.write_own(path, book, original, reseller):
         writers.write(path, book)
 
 

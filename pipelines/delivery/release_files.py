@@ -6,10 +6,11 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.codes import capacity
-from pipelines.common.durable_files import thread_pool, write_atomically
+from pipelines.common.durable_files import Access, thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.delivery import csv_files
+from pipelines.delivery.access import access_for
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
 from pipelines.registry import reconciliation
@@ -69,13 +70,14 @@ def write_order_files(run: Run, orders: pl.Series) -> None:
 
 
 def _write_outcome(settings: Settings, order: dict[str, Any], ready: pl.DataFrame, lost: pl.DataFrame | None) -> None:
+    access = access_for(settings, order["reseller"])
     folder = settings.outbox / order["reseller"] / order["folder"]
     if order["released"]:
-        _write_pair(folder / f"release-{order['order_id']}", ready, "Codes that are safe to print", _SAFE)
+        _write_pair(folder / f"release-{order['order_id']}", ready, "Codes that are safe to print", _SAFE, access)
     issued = order["action"] in actions.issuing()
     words = ("Codes that were refused", _NOT_SAFE) if issued else ("Cards that are as they were", _NOT_DONE)
     if lost is not None:
-        _write_pair(folder / f"refused-{order['order_id']}", lost, *words)
+        _write_pair(folder / f"refused-{order['order_id']}", lost, *words, access)
     else:  # the network has them after all: nothing may say any more that they must not be printed
         for kind in ("csv", "xlsx"):
             (folder / f"refused-{order['order_id']}.{kind}").unlink(missing_ok=True)
@@ -98,11 +100,11 @@ def _by_order(rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
     return {number: part for (number,), part in parts.items()}
 
 
-def _write_pair(path: Path, rows: pl.DataFrame, title: str, advice: str) -> None:
+def _write_pair(path: Path, rows: pl.DataFrame, title: str, advice: str, access: Access) -> None:
     facts: list[tuple[str, Any]] = [("Order ID", path.name.partition("-")[2]), ("Codes", len(rows))]
     book = Book(title, advice, facts, [Sheet("Codes", rows)])
-    write_atomically(path.with_name(f"{path.name}.csv"), lambda beside: csv_files.write_csv(rows, beside))
-    write_atomically(path.with_name(f"{path.name}.xlsx"), lambda beside: writers.write(beside, book, 2_000))
+    write_atomically(path.with_name(f"{path.name}.csv"), lambda staged: csv_files.write_csv(rows, staged), access)
+    write_atomically(path.with_name(f"{path.name}.xlsx"), lambda staged: writers.write(staged, book, 2_000), access)
 
 
 def with_advice(refused: pl.DataFrame, registry: Registry) -> pl.DataFrame:

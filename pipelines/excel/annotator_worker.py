@@ -2,49 +2,61 @@
 
 Started as `python -m pipelines.excel.annotator_worker FD LIMITS`.
 
-Of the sender's workbook only the cells' values and looks are kept: no formula, link, name, validation, macro or picture
-of it gets into ours. It runs apart, with a ceiling on memory, because openpyxl meets a stranger's bytes here.
+Of the sender's workbook only the values and the look of cells get into ours, and the look is rebuilt (`senders_look`):
+ours is a new workbook. It runs apart, with a ceiling on memory, because openpyxl meets a stranger's bytes here.
 """
 
 import io
 import json
 import resource
 import sys
-from copy import copy
+from datetime import datetime
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Final
+from zipfile import ZipFile
 
-from openpyxl import load_workbook
-from openpyxl.styles import Alignment
+from openpyxl import Workbook, load_workbook
 from openpyxl.utils import get_column_letter
 
-from pipelines.excel import openpyxl_style
+from pipelines.excel import look, openpyxl_style
+from pipelines.excel.checks import Check
+from pipelines.excel.openpyxl_style import Painter
+from pipelines.excel.senders_look import look_key, rebuild_look
 from schemas.headers import header_key
 
+_WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
+_LIST_NAMES: Final = ("CodeTypes", "EveryonesNumbers", "ProductsOf")
+"""Some names that only our template has."""
+_NAMES_WITHIN: Final = 1 << 20
 
-def annotate(job: dict[str, Any], content: bytes) -> bytes:
-    """The rejection workbook; empty where the file is not laid out as the job expects it."""
-    book = load_workbook(io.BytesIO(content), data_only=True, keep_links=False)
-    theirs = _chosen(book)
+
+def annotate(job: dict[str, Any], content: bytes) -> tuple[str, bytes]:
+    """What came of it, and the rejection workbook: `annotated`; `not laid out`, where the file has no sheet of orders;
+    or `rules wanted`, where the file may be made from our template and the job has no rules for it.
+    """
+    if job["rules"] is None and _names_our_lists(content):
+        return "rules wanted", b""
+    sent = load_workbook(io.BytesIO(content), data_only=True, keep_links=False)
+    theirs = _chosen(sent)
     lines = theirs.iter_rows()
     header: tuple[Any, ...] = next((line for line in lines if any(str(cell.value or "").strip() for cell in line)), ())
-    kept = [cell.column for cell in header if cell.value is not None and str(cell.value).strip() not in job["last"]]
-    names = {column: job["by_header"].get(header_key(str(theirs.cell(header[0].row, column).value))) for column in kept}
-    if not kept or not any(names.values()):
-        return b""
-    ours = book.create_sheet("Orders ")
-    _copy(theirs, ours, kept, header[0].row, [row for row, _, _ in job["rows"]])
-    _last(ours, job, len(kept) + 1)
-    places = {name: place for place, name in enumerate(names.values(), 1) if name}
-    _notes(ours, job, places)
-    _strip(book, ours)
-    ours.title = "Orders"
-    first = book.create_sheet("Summary", 0)
-    openpyxl_style.summary(first, job["title"], job["advice"], job["facts"], job["table"], "")
-    book.active = 0
-    made = io.BytesIO()
-    book.save(made)
-    return made.getvalue()
+    kept = [cell for cell in header if cell.value is not None and str(cell.value).strip() not in job["last"]]
+    names = [job["by_header"].get(header_key(str(cell.value))) for cell in kept]
+    if not any(names):
+        return "not laid out", b""
+    rules = job["rules"] if [cell.value for cell in kept] == job["headers"] else None
+    return "annotated", _annotated(job, theirs, kept, {name: place for place, name in enumerate(names, 1) if name}, rules)
+
+
+def _names_our_lists(content: bytes) -> bool:
+    """Whether the workbook has the names of our template's lists; looked up without parsing the workbook twice."""
+    with ZipFile(io.BytesIO(content)) as archive:
+        if "xl/workbook.xml" not in archive.namelist():  # which is where Excel and our template have it
+            return False
+        with archive.open("xl/workbook.xml") as part:
+            start = part.read(_NAMES_WITHIN)
+    return all(f'name="{name}"'.encode() in start for name in _LIST_NAMES)
 
 
 def _chosen(book: Any) -> Any:
@@ -53,60 +65,76 @@ def _chosen(book: Any) -> Any:
     return (named or [page for page in book.worksheets if page.sheet_state == "visible"])[0]
 
 
-def _copy(theirs: Any, ours: Any, kept: list[int], header: int, rows: list[int]) -> None:
+def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[str, int], rules: Any) -> bytes:
+    """A workbook of ours: a summary, and the rejected rows with the columns of theirs."""
+    book, painter = Workbook(), Painter()
+    summary: Any = book.active
+    summary.title = "Summary"
+    painter.summary(summary, look.summary(job["title"], job["advice"], job["facts"], job["table"]))
+    ours = book.create_sheet("Orders")
+    _copy(theirs, ours, painter, kept, [row for row, _, _ in job["rows"]])
+    _add_last(ours, painter, job, len(kept) + 1)
+    if rules is not None:
+        checks, lists = rules
+        openpyxl_style.apply_checks(ours, [Check(*check) for check in checks])
+        openpyxl_style.add_lists(book, painter, lists)
+    _add_notes(ours, job, places)
+    book.active = ours
+    summary.sheet_view.tabSelected, ours.sheet_view.tabSelected = False, True
+    book.properties.creator, book.properties.title = look.AUTHOR, job["title"]
+    made = io.BytesIO()
+    book.save(made)
+    return made.getvalue()
+
+
+def _copy(theirs: Any, ours: Any, painter: Painter, kept: list[Any], rows: list[int]) -> None:
     """Header and rejected rows, each cell with its value and its look."""
-    for line, row in enumerate([header, *rows], 1):
-        for place, column in enumerate(kept, 1):
-            old, new = theirs.cell(row, column), ours.cell(line, place)
-            value = old.value
-            new.value = value
-            if isinstance(value, str):
+    for line, row in enumerate([kept[0].row, *rows], 1):
+        for place, title in enumerate(kept, 1):
+            old, new = theirs.cell(row, title.column), ours.cell(line, place)
+            new.value = old.value
+            if isinstance(old.value, str):
                 new.data_type = "s"
-            new._style = copy(old._style)  # noqa: SLF001 - the only way that does not look every style up again
+            painter.dress(new, look_key(old), partial(rebuild_look, old, new))
         if row in theirs.row_dimensions:
-            ours.row_dimensions[line].height = theirs.row_dimensions[row].height
-    for place, column in enumerate(kept, 1):
-        letter = get_column_letter(place)
-        width = theirs.column_dimensions[get_column_letter(column)].width
-        ours.column_dimensions[letter].width = max(width, 12)
+            ours.row_dimensions[line].height = _bounded(theirs.row_dimensions[row].height, 0, look.MAX_HEIGHT)
+    for place, title in enumerate(kept, 1):
+        dated = any(isinstance(ours.cell(line, place).value, datetime) for line in range(2, len(rows) + 2))
+        width = theirs.column_dimensions[get_column_letter(title.column)].width
+        ours.column_dimensions[get_column_letter(place)].width = _bounded(width, _DATE_WIDTH if dated else _WIDTH, _MAX_WIDTH)
 
 
-def _last(ours: Any, job: dict[str, Any], first: int) -> None:
+def _bounded(size: Any, smallest: float, largest: float) -> float | None:
+    return min(largest, max(smallest, float(size))) if size else None
+
+
+def _add_last(ours: Any, painter: Painter, job: dict[str, Any], first: int) -> None:
     """Row, reason and what to fix, at the end."""
-    openpyxl_style.headers(ours, job["last"], first)
+    painter.headers(ours, job["last"], first)
+    longest = [max(len(str(values[n])) for values in job["rows"]) for n in range(len(job["last"]))]
+    widths = [look.column_width(title, length) for title, length in zip(job["last"], longest, strict=True)]
     for line, values in enumerate(job["rows"], 2):
-        for place, value in enumerate(values, first):
-            cell = openpyxl_style.put(ours.cell(line, place), value)
-            cell.alignment = Alignment(vertical="top", wrap_text=True)
-        ours.row_dimensions[line].height = max(ours.row_dimensions[line].height or 0, openpyxl_style.height(values[2], 70))
-    for place, width in zip(range(first, first + 3), (8, 26, 70), strict=True):
-        ours.column_dimensions[get_column_letter(place)].width = width
+        for place, value in enumerate(map(look.legible_text, values), first):
+            painter.put(ours.cell(line, place), value, look.WRAPPED if isinstance(value, str) else look.CELLS[look.COUNT])
+        heights = [look.text_height(str(value), width) for value, width in zip(values, widths, strict=True)]
+        ours.row_dimensions[line].height = max(ours.row_dimensions[line].height or 0, *heights)
+    for place, width in enumerate(widths, first):
+        openpyxl_style.set_width(ours, place, width)
     ours.freeze_panes = "A2"
     ours.auto_filter.ref = ours.dimensions
-    openpyxl_style.printable(ours)
+    openpyxl_style.set_up_page(ours)
 
 
-def _notes(ours: Any, job: dict[str, Any], places: dict[str, int]) -> None:
+def _add_notes(ours: Any, job: dict[str, Any], places: dict[str, int]) -> None:
     """Marks on the cells at fault, and on the reason where the file has no such column."""
     lines = {row: line for line, (row, _, _) in enumerate(job["rows"], 2)}
+    red = openpyxl_style.fill(look.RED)
     for count, (row, header, text) in enumerate(job["notes"]):
         place = places.get(job["by_header"].get(header_key(header), ""), ours.max_column - 1)
         cell = ours.cell(lines[row], place)
-        cell.fill = openpyxl_style.fill(openpyxl_style.RED)
+        cell.fill = red
         if count < job["noted"] and cell.comment is None:
-            openpyxl_style.note(cell, text)
-
-
-def _strip(book: Any, ours: Any) -> None:
-    """Remove all of the sender's workbook but the look of cells."""
-    for page in [*book.worksheets, *book.chartsheets]:
-        if page is not ours:
-            book.remove(page)
-    book.defined_names.clear()
-    book._external_links = []  # noqa: SLF001 - openpyxl has no other way to forget them
-    book.vba_archive = None
-    book.custom_doc_props.props = []
-    book.properties = type(book.properties)(creator="calling-card-orders")
+            openpyxl_style.note(cell, look.legible_text(text))
 
 
 def main() -> None:
@@ -121,10 +149,10 @@ def main() -> None:
         except EOFError:
             return
         try:
-            made = annotate(job, content)
+            outcome, made = annotate(job, content)
         except Exception:  # whatever the stranger's workbook does: our own layout takes its place
-            made = b""
-        connection.send_bytes(json.dumps(bool(made)).encode())
+            outcome, made = "failed", b""
+        connection.send_bytes(json.dumps(outcome).encode())
         connection.send_bytes(made)
 
 

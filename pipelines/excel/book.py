@@ -1,17 +1,17 @@
 """A workbook as data: a summary, and sheets of frames."""
 
-import re
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from pipelines.excel.look import CELLS, COUNT, DECIMAL, ILLEGAL, MAX_TEXT, MAX_WIDTH, TEXT, TIME, WRAPPED, Style, column_width
+
 SMALL: Final = 200_000
-"""So many cells go through openpyxl (some 5 s)."""
+"""A workbook of up to this many cells is written with its print set-up, borders and notes."""
 NOTED: Final = 10_000
-"""So many cells get a note."""
+"""At most this many cells get a note."""
 SHEET_ROWS: Final = 1_000_000
-_ILLEGAL: Final = "[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\ufffe\uffff]"
 
 
 class Sheet(NamedTuple):
@@ -24,7 +24,8 @@ class Sheet(NamedTuple):
 
 class Book(NamedTuple):
     """A workbook: what its summary says (title, what to do, facts, a small table of up to three columns, drawn as a
-    chart titled `chart` where that is not empty), and the sheets after it.
+    chart titled `chart` where that is not empty), and the sheets after it. It opens on the sheet `opens_on`, or else on
+    the summary.
     """
 
     title: str
@@ -33,32 +34,40 @@ class Book(NamedTuple):
     sheets: list[Sheet]
     table: pl.DataFrame | None = None
     chart: str = ""
+    opens_on: str = ""
+
+    def table_rows(self) -> list[tuple[Any, ...]]:
+        """The small table of the summary: its header and its rows."""
+        return [] if self.table is None else [tuple(self.table.columns), *self.table.rows()]
 
 
 def legible(frame: pl.DataFrame) -> pl.DataFrame:
-    """A frame in whose text characters that XML can't hold are replaced by U+FFFD."""
-    return frame.with_columns(pl.col(pl.String).str.replace_all(_ILLEGAL, "\ufffd").str.slice(0, 32_767))
-
-
-def legible_text(value: Any) -> Any:
-    """A value in whose text characters that XML cannot hold are replaced by U+FFFD."""
-    return re.sub(_ILLEGAL, "\ufffd", value)[:32_767] if isinstance(value, str) else value
+    """A frame in whose text characters that XML cannot hold are replaced by U+FFFD."""
+    return frame.with_columns(pl.col(pl.String).str.replace_all(ILLEGAL, "\ufffd").str.slice(0, MAX_TEXT))
 
 
 def sheet_parts(sheet: Sheet) -> list[Sheet]:
     """The sheet cut into as many as Excel needs."""
     rows = legible(sheet.rows)
     if len(rows) <= SHEET_ROWS:
-        return [Sheet(sheet.title, rows, sheet.marks)]
+        return [Sheet(sheet.title, rows, None if sheet.marks is None else legible(sheet.marks))]
     starts = range(0, len(rows), SHEET_ROWS)
     return [Sheet(f"{sheet.title} {n}", rows.slice(start, SHEET_ROWS)) for n, start in enumerate(starts, 1)]
 
 
-def widths(rows: pl.DataFrame) -> list[int]:
-    """Column widths, in characters, that fit the header and the first thousand rows."""
-    head = rows.head(1000)
-    widest = (max((len(_cell_text(value)) for value in column.to_list()), default=0) for column in head.iter_columns())
-    return [min(60, max(len(name) + 4, width + 2)) for name, width in zip(rows.columns, widest, strict=True)]
+def column_looks(rows: pl.DataFrame) -> list[tuple[int, Style]]:
+    """The width of each column, in characters, and the style of its cells, judged by its first thousand rows."""
+    return [_column_look(column) for column in rows.head(1000).iter_columns()]
+
+
+def _column_look(column: pl.Series) -> tuple[int, Style]:
+    longest = max((len(_cell_text(value)) for value in column.to_list()), default=0)
+    style = WRAPPED if longest > MAX_WIDTH - 2 and column.dtype == pl.String else CELLS[_number_format(column.dtype)]
+    return column_width(column.name, longest), style
+
+
+def _number_format(kind: pl.DataType) -> str:
+    return TEXT if kind == pl.String else COUNT if kind.is_integer() else DECIMAL if kind.is_float() else TIME
 
 
 def _cell_text(value: Any) -> str:

@@ -1,45 +1,91 @@
-"""The look of our workbooks, for openpyxl."""
+"""`look` and the rules of a sheet Orders as openpyxl takes them: for the template and for annotated workbooks."""
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from copy import copy
 from typing import Any, Final
 
-from openpyxl.chart import BarChart, Reference
+from openpyxl import Workbook
 from openpyxl.comments import Comment
+from openpyxl.formatting.rule import FormulaRule
 from openpyxl.styles import Alignment, Border, Font, PatternFill, Side
 from openpyxl.utils import get_column_letter
+from openpyxl.workbook.defined_name import DefinedName
+from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.page import PageMargins
 from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 
-BLUE, PALE, GREY, AMBER, RED = "1F4E79", "DDEBF7", "D9D9D9", "FFF2CC", "FFC7CE"
-DATE: Final = "yyyy-mm-dd hh:mm"
-_THIN: Final = Side(style="thin", color="BFBFBF")
-LINE: Final = Border(left=_THIN, right=_THIN, top=_THIN, bottom=_THIN)
-_TOP: Final = Alignment(wrap_text=True, vertical="top", horizontal="left")
-_SUMMARY: Final = (34, 16, 62)
-"""The widths of a summary's columns: a label, a figure, and words beside it."""
-_BESIDE_CHART: Final = (42, 14, 14)
+from pipelines.excel import look
+from pipelines.excel.checks import Check
+
+_LAST_ROW: Final = 1_048_576
+_CELL_MARGIN: Final = 0.7109375
+_LISTED: Final = look.Style(border=False)
 
 
-def put(cell: Any, value: Any) -> Any:
-    """Put a value into a cell. Text is never anything but text, whatever it begins with; an empty cell stays ready for
-    text, so that Excel keeps a code as it is typed.
-    """
-    if isinstance(value, datetime):
-        cell.value, cell.number_format = value, DATE
-    elif isinstance(value, str) or value is None:
-        cell.number_format = "@"
-        if value:
-            cell.value, cell.data_type = value, "s"
-    else:
-        cell.value, cell.number_format = value, "#,##0" if isinstance(value, int) else "#,##0.0"
-    return cell
+class Painter:
+    """Gives the cells of one workbook their looks. Each is worked out once, because that is what takes openpyxl's time."""
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Any] = {}
+
+    def put(self, cell: Any, value: Any, style: look.Style) -> Any:
+        """Put a value into a cell. Text is never anything but text, whatever it begins with."""
+        if value is not None and value != "":
+            cell.value = value
+            if isinstance(value, str):
+                cell.data_type = "s"
+        self.dress(cell, style, lambda: _dress(cell, style))
+        return cell
+
+    def dress(self, cell: Any, key: Hashable, dress: Callable[[], None]) -> None:
+        """Give a cell the look that `dress` gives to the first cell with this key."""
+        if key not in self._known:
+            dress()
+            self._known[key] = copy(cell._style)  # noqa: SLF001 - the only way that does not look every part up again
+        cell._style = copy(self._known[key])  # noqa: SLF001
+
+    def headers(self, page: Worksheet, titles: Sequence[str], first: int = 1) -> None:
+        """A row of column titles, from a column on."""
+        for place, title in enumerate(titles, first):
+            self.put(page.cell(1, place), title, look.HEADER)
+        page.row_dimensions[1].height = look.HEADER_HEIGHT
+
+    def table(
+        self, page: Worksheet, titles: Sequence[str], rows: Iterable[Sequence[Any]], widths: Sequence[int], first: int = 1
+    ) -> None:
+        """A table with a frozen header, ready to be printed."""
+        self.headers(page, titles, first)
+        page.freeze_panes = "A2"
+        for line, row in enumerate(rows, 2):
+            for place, value in enumerate(row, first):
+                self.put(page.cell(line, place), value, look.CELLS[look.number_format(value)])
+        for place, width in enumerate(widths, first):
+            set_width(page, place, width)
+        set_up_page(page)
+
+    def summary(self, page: Worksheet, summary: look.Summary) -> None:
+        """The first sheet. A chart, which only workbooks of others have, is left out."""
+        for row, column, value, style in summary.cells:
+            self.put(page.cell(row + 1, column + 1), value, style)
+        for place, width in enumerate(summary.widths, 1):
+            set_width(page, place, width)
+        for row, height in summary.heights.items():
+            page.row_dimensions[row + 1].height = height
+        page.sheet_view.showGridLines = False
+        set_up_page(page, landscape=False, repeated=False)
 
 
-def font(color: str = "000000", size: int = 11, *, bold: bool = True) -> Font:
-    """Our font."""
-    return Font(name="Calibri", bold=bold, size=size, color=color)
+def _dress(cell: Any, style: look.Style) -> None:
+    cell.number_format = style.number
+    cell.font = Font(name=look.FONT, bold=style.bold, size=style.size, color=style.color)
+    horizontal, vertical = "left" if style.left or style.indent else None, "center" if style.middle else "top"
+    cell.alignment = Alignment(horizontal, vertical, wrap_text=style.wrap, indent=int(style.indent))
+    if style.fill:
+        cell.fill = fill(style.fill)
+    if style.border:
+        side = Side(style="thin", color=look.LINE_GREY)
+        cell.border = Border(left=side, right=side, top=side, bottom=side)
 
 
 def fill(color: str) -> PatternFill:
@@ -47,99 +93,59 @@ def fill(color: str) -> PatternFill:
     return PatternFill("solid", start_color=color, end_color=color)
 
 
-def headers(page: Worksheet, titles: Sequence[str], first: int = 1, line: int = 1) -> None:
-    """A row of column titles, from a column on."""
-    for place, title in enumerate(titles, first):
-        cell = put(page.cell(line, place), title)
-        cell.font, cell.fill = font("FFFFFF"), fill(BLUE)
-        cell.alignment, cell.border = Alignment(wrap_text=True, vertical="center"), LINE
-    page.row_dimensions[line].height = 33
+def set_width(page: Worksheet, place: int, width: float) -> None:
+    """Set the width of a column in characters, to which Excel adds a margin."""
+    page.column_dimensions[get_column_letter(place)].width = width + _CELL_MARGIN
 
 
-def table(page: Worksheet, titles: Sequence[str], rows: Iterable[Sequence[Any]], widths: Sequence[int], first: int = 1) -> None:
-    """A table with a frozen header, ready to be printed."""
-    headers(page, titles, first)
-    page.freeze_panes = "A2"
-    for line, row in enumerate(rows, 2):
-        for place, value in enumerate(row, first):
-            put(page.cell(line, place), value).border = LINE
-    for place, width in enumerate(widths, first):
-        page.column_dimensions[get_column_letter(place)].width = width
-    printable(page)
-
-
-def printable(page: Worksheet, *, landscape: bool = True, repeated: bool = True) -> None:
+def set_up_page(page: Worksheet, *, landscape: bool = True, repeated: bool = True) -> None:
     """One page wide, its header on every page, and pages numbered."""
     page.page_setup.orientation = "landscape" if landscape else "portrait"
-    page.page_margins = PageMargins(left=0.4, right=0.4, top=0.5, bottom=0.7)
+    page.page_margins = PageMargins(**look.MARGINS)
     page.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
     page.page_setup.fitToHeight = 0
     if repeated:
         page.print_title_rows = "1:1"
     footer: Any = page.oddFooter
-    footer.center.text = "&A — page &P of &N"
+    footer.center.text = look.FOOTER
 
 
 def note(cell: Any, text: str) -> None:
-    """Hang a note on a cell, large enough for its text."""
-    cell.comment = Comment(text, "calling-card-orders", width=340, height=40 + 20 * (1 + len(text) // 48))
+    """Attach a note to a cell, large enough for its text."""
+    width, height = look.note_size(text)
+    cell.comment = Comment(text, look.AUTHOR, width=width, height=height)
 
 
-def summary(
-    page: Worksheet, title: str, advice: str, facts: Iterable[tuple[str, Any]], rows: list[Sequence[Any]], chart: str
-) -> None:
-    """The first sheet: a title, what to do, facts, and the rows of a small table (the first is its header) of up to
-    three columns, drawn as a chart titled `chart` where that is not empty.
-    """
-    widths = _BESIDE_CHART if chart else _SUMMARY
-    put(page["A1"], title).font = font(BLUE, 16)
-    page.row_dimensions[1].height = 26
-    put(page["A2"], advice).alignment = _TOP
-    page["A2"].font, page["A2"].fill = font(), fill(AMBER)
-    page.merge_cells("A2:C2")
-    page.row_dimensions[2].height = height(advice, sum(widths))
-    line = 4
-    for label, value in facts:
-        put(page.cell(line, 1), label).font = font()
-        put(page.cell(line, 2), value).alignment = _TOP
-        page.merge_cells(start_row=line, end_row=line, start_column=2, end_column=3)
-        for place in (1, 2, 3):
-            page.cell(line, place).border = LINE
-        page.row_dimensions[line].height = height(str(value), widths[1] + widths[2])
-        line += 1
-    if len(rows) > 1:
-        _small_table(page, rows, line + 1, widths)
-        if chart:
-            _chart(page, rows, line + 1, chart)
-    for place, width in enumerate(widths, 1):
-        page.column_dimensions[get_column_letter(place)].width = width
-    page.sheet_view.showGridLines = False
-    printable(page, landscape=bool(chart), repeated=False)
+def apply_checks(page: Worksheet, checks: Iterable[Check]) -> None:
+    """Make the first columns of a sheet Orders text, and check what is typed into them."""
+    for place, check in enumerate(checks, 1):
+        letter = get_column_letter(place)
+        page.column_dimensions[letter].number_format = look.TEXT  # the whole column: Excel keeps what is typed as it is
+        cells = f"{letter}2:{letter}{_LAST_ROW}"
+        page.add_data_validation(_validation(check, cells))
+        if check.unused:
+            page.conditional_formatting.add(cells, FormulaRule([check.unused], fill=fill(look.GREY)))  # type: ignore[no-untyped-call]
 
 
-def height(text: str, width: int) -> float:
-    """The height in points of a cell whose text is wrapped."""
-    return 15.5 * sum(1 + len(part) * 11 // (width * 10) for part in text.split("\n"))
+def _validation(check: Check, cells: str) -> Any:
+    made: Any = DataValidation(sqref=cells, promptTitle=check.title, prompt=check.prompt)
+    made.showInputMessage = True
+    if check.kind:
+        made.type, made.formula1, made.allow_blank = check.kind, check.formula, check.blank
+        made.operator = "lessThanOrEqual" if check.kind == "textLength" else None
+        made.showErrorMessage, made.errorStyle, made.errorTitle, made.error = True, "stop", check.title, check.error
+    return made
 
 
-def _small_table(page: Worksheet, rows: list[Sequence[Any]], first: int, widths: Sequence[int]) -> None:
-    headers(page, rows[0], line=first)
-    for line, values in enumerate(rows[1:], first + 1):
-        for place, value in enumerate(values, 1):
-            cell = put(page.cell(line, place), value)
-            cell.border, cell.alignment = LINE, _TOP
-        page.row_dimensions[line].height = max(height(str(value), width) for value, width in zip(values, widths, strict=False))
-
-
-def _chart(page: Worksheet, rows: list[Sequence[Any]], first: int, title: str) -> None:
-    drawn: Any = BarChart()
-    drawn.type, drawn.grouping, drawn.overlap, drawn.title = "col", "stacked", 100, title
-    end = first + len(rows) - 1
-    drawn.add_data(Reference(page, min_col=2, max_col=len(rows[0]), min_row=first, max_row=end), titles_from_data=True)
-    drawn.set_categories(Reference(page, min_col=1, min_row=first + 1, max_row=end))
-    for series, color in zip(drawn.series, ("2E75B6", "C00000"), strict=False):
-        series.graphicalProperties.solidFill = color
-    drawn.x_axis.delete = drawn.y_axis.delete = False
-    drawn.y_axis.number_format, drawn.y_axis.majorGridlines = "#,##0", drawn.y_axis.majorGridlines
-    drawn.legend.position, drawn.width, drawn.height = "b", 18, 11
-    page.add_chart(drawn, "E4")
+def add_lists(book: Workbook, painter: Painter, lists: dict[str, list[str]]) -> None:
+    """The hidden sheet: a list a column, under its name as header; formulas know it by that name."""
+    page = book.create_sheet("Lists")
+    page.sheet_state = "hidden"
+    for place, (name, items) in enumerate(lists.items(), 1):
+        rows = [name, *items]
+        for line, item in enumerate(rows, 1):
+            painter.put(page.cell(line, place), item, _LISTED)
+        letter = get_column_letter(place)
+        set_width(page, place, 18)
+        area = f"Lists!${letter}$2:${letter}${max(2, len(rows))}"
+        book.defined_names[name] = DefinedName(name, attr_text=area)
