@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import demo
-from pipelines.settings import Settings
+from pipelines.admin import demo
+from pipelines.common.settings import Settings
 from schemas import catalogue, network, orders
 from schemas.headers import Column
 from schemas.reasons import REASONS
