@@ -7,7 +7,7 @@ import sys
 from pipelines.common.context import Runtime
 from pipelines.common.settings import load_settings
 from pipelines.process_orders import process_inbox
-from pipelines.registry.store import open_registry
+from pipelines.run import open_run
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
             os._exit(9)
 
     settings = load_settings(_env_file=None)
-    with open_registry(settings.registry_url) as registry:
-        process_inbox(settings, registry, Runtime(checkpoint=checkpoint))
+    with open_run(settings, Runtime(checkpoint=checkpoint)) as run:
+        process_inbox(run)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes, xlsx_of
 from tests.security.attack import contents, found_in, globex
 
+pytestmark = pytest.mark.usefixtures("one_parser")
 MARK = "a comment that only globex has written"
 BAD = row("BAD", code="1111111111111", comments="mine")
 CHECKPOINTS = 8

@@ -11,6 +11,7 @@ from tests.security import worst
 from tests.security.attack import BTN, House, globex
 from tests.security.watch import LINES, run_watched
 
+pytestmark = pytest.mark.usefixtures("one_parser")
 MakeShop = Callable[..., Shop]
 BUDGET = pytest.mark.xfail(strict=True, reason="issue 15: budgets a sender and day")
 
