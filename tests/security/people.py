@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -140,12 +140,24 @@ def lay_by_init(town: Town) -> None:
     town.inbox("network").chmod(0o2770)
 
 
+def lay_for_groups(town: Town) -> None:
+    """The tree that `cards init` is to make, made by hand."""
+    lay_private(town)
+    town.house.outbox.mkdir()
+    for reseller in NAMES:
+        town.outbox(reseller).mkdir()
+        os.chown(town.outbox(reseller), SERVICE_UID, town.groups[reseller])
+        town.outbox(reseller).chmod(0o2750)
+    os.chown(town.house.outbox, SERVICE_UID, SERVICE_UID)
+    town.house.outbox.chmod(0o711)
+
+
 @contextmanager
-def town(share: str) -> Iterator[Town]:
-    """A home with a catalogue, laid by hand (private) or by `cards init` (group)."""
+def town(share: str, lay: Callable[[Town], None] | None = None, parent: str = "/tmp") -> Iterator[Town]:
+    """A home with a catalogue below `parent`, laid by hand (private) or by `cards init` (group)."""
     if os.geteuid() or not shutil.which("setpriv") or not shutil.which("unshare"):
         pytest.skip("needs root, and setpriv and unshare of util-linux")
-    folder = Path(tempfile.mkdtemp(prefix="cards-people-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="cards-people-", dir=parent))
     folder.chmod(0o755)
     made: list[str] = []
     try:
@@ -158,7 +170,7 @@ def town(share: str) -> Iterator[Town]:
                 made.append(name)
                 groups[reseller] = grp.getgrnam(name).gr_gid
         one = Town(folder, groups, share)
-        (lay_by_init if share == "group" else lay_private)(one)
+        (lay or (lay_by_init if share == "group" else lay_private))(one)
         book = catalogue_of(folder / "catalogue.xlsx")
         book.chmod(0o644)
         one.cards("catalog", "load", str(book))
