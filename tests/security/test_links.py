@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes, xlsx_of
-from tests.security.attack import contents, found_in, globex
+from tests.security.attack import ROOT, contents, found_in, globex
 
 pytestmark = pytest.mark.usefixtures("one_parser")
 MARK = "a comment that only globex has written"
@@ -280,6 +280,39 @@ def test_what_is_no_file_is_left_alone(shop: Shop) -> None:
     (folder / "up").symlink_to(shop.settings.inbox / "globex")
     shop.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
     assert [answer.told["file"] for answer in shop.run()] == ["good.csv"]
+
+
+WATCHER = """
+import sys, threading
+from pathlib import Path
+from pipelines.serving import watcher
+for told in watcher.settled(Path(sys.argv[1]), 0.1, threading.Event()):
+    if told:
+        print(sum(f.read_text().count("inotify wd") for f in Path("/proc/self/fdinfo").iterdir() if f.exists()), flush=True)
+        break
+"""
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15, a neighbour: whoever watches the inbox follows the links in it")
+@pytest.mark.parametrize("link", ["acme/link", "acme/folder/link"])
+def test_who_watches_the_inbox_follows_no_link(link: str, shop: Shop) -> None:
+    """A link to a large tree takes the machine's inotify watches, and one to /sys never ends."""
+    tree = shop.settings.home / "tree"
+    for number in range(200):
+        (tree / str(number)).mkdir(parents=True)
+    path = shop.settings.inbox / link
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tree)
+    shop.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHER, str(shop.settings.inbox)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert int(done.stdout) < 20
 
 
 # -- names -------------------------------------------------------------------------------------------------------------

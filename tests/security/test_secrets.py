@@ -251,3 +251,17 @@ def test_run_and_verify_print_no_code(house: House) -> None:
     said = house.cards("run").said
     said += house.cards("run", "--json").said + house.cards("verify").said + house.cards("reconcile", "--json").said
     assert [code for code in codes_of(house) if code in said] == []
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15, a neighbour: a header's control characters reach the operator's terminal")
+def test_a_file_sends_no_control_character_to_the_operators_terminal(house: House, tmp_path: Path) -> None:
+    book = corpus.patched(corpus.book(corpus.line("A")), corpus.SHEET, b"Customer Order ID", b"_x001B_[2J_x0007_evil")
+    said = ""
+    for name, content in {"a.xlsx": book, "b.csv": "Acc\u009b31m,Quantity\u202e\n1,2\n".encode()}.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        said += house.cards("check", str(path), "--reseller", "acme", code=None).said
+        house.drop(name, content)
+    said += house.cards("run").said
+    assert "COLUMN_MISSING" in said
+    assert {letter for letter in said if not letter.isprintable()} <= {"\n", "\t"}

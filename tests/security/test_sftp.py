@@ -182,8 +182,9 @@ def test_a_reseller_sees_two_folders_and_can_write_one(by_hand: Sftp, tmp_path: 
         "chmod 777 inbox", "rename outbox inbox/outbox", "rmdir inbox",
     ):  # fmt: skip
         assert by_hand.does("acme", command).code, command
-    ssh = ["ssh", "-p", str(by_hand.port), "-i", str(by_hand.place.folder / "client-key"), "-oStrictHostKeyChecking=no", "-oBatchMode=yes",
-           "-oUserKnownHostsFile=/dev/null", f"{NAMES['acme']}@127.0.0.1", "id"]  # fmt: skip
+    options = ["-oStrictHostKeyChecking=no", "-oBatchMode=yes", "-oUserKnownHostsFile=/dev/null"]
+    key = by_hand.place.folder / "client-key"
+    ssh = ["ssh", "-p", str(by_hand.port), "-i", str(key), *options, f"{NAMES['acme']}@127.0.0.1", "id"]
     assert b"uid" not in subprocess.run(ssh, capture_output=True, check=False, timeout=30).stdout
 
 
@@ -220,8 +221,8 @@ def test_what_a_session_can_do_to_an_answer_and_to_a_file_in_hand(by_init: Sftp,
     # links to an answer of one's own, to another's by any way there may be, a folder, a file that is read-only
     answer, local = f"outbox/{folder}/confirmation.csv", tmp_path / "orders.csv"
     by_init.does(
-        "acme", f"-ln {answer} inbox/hard.csv", f"-ln -s ../{answer} inbox/soft.csv", "-ln -s / inbox/root", "-mkdir inbox/folder",
-        f"-put {local} inbox/folder/inside.csv", f"-rm {answer}", f"-rename outbox/{folder} outbox/gone",
+        "acme", f"-ln {answer} inbox/hard.csv", f"-ln -s ../{answer} inbox/soft.csv", "-ln -s /sys inbox/sys",
+        "-mkdir inbox/folder", f"-put {local} inbox/folder/inside.csv", f"-rm {answer}", f"-rename outbox/{folder} outbox/gone",
         f"-rmdir outbox/{folder}", f"-chmod 777 {answer}", f"-put {local} inbox/closed.csv", "-chmod 000 inbox/closed.csv",
     )  # fmt: skip
     said = by_init.place.cards("run", code=None).said

@@ -86,6 +86,19 @@ def formulas(rows: int = 80_000) -> bytes:
 
 
 @functools.cache
+def far_cell(row: int = 200_000) -> bytes:
+    """One cell far below in the last column that is taken: a table of 51 million empty cells."""
+    cell = f'<row r="{row}"><c r="IV{row}"><v>1</v></c></row></sheetData>'.encode()
+    return corpus.patched(corpus.book(corpus.line("FAR")), corpus.SHEET, b"</sheetData>", cell)
+
+
+@functools.cache
+def commas(rows: int = 390_000) -> bytes:
+    """A hundred million empty cells."""
+    return (HEADER.strip() + "," * 243 + "\n").encode() + (b"," * 255 + b"\n") * rows
+
+
+@functools.cache
 def merged() -> bytes:
     """A merged range over the whole sheet, and a bad row: the rejection in the sender's layout has to read it."""
     ranges = b'</sheetData><mergeCells count="1"><mergeCell ref="H1:XFD1000000"/></mergeCells>'
@@ -138,6 +151,8 @@ WORST: Final[dict[str, tuple[str, Callable[[], bytes]]]] = {
     "a comment full of `<row `": ("comment.xlsx", comment),
     "960,000 formulas without a value": ("formulas.xlsx", formulas),
     "a merged range of 16 billion cells": ("merged.xlsx", merged),
+    "a cell at IV200000": ("far.xlsx", far_cell),
+    "100 million empty cells of text": ("commas.csv", commas),
     "15 million codes of one digit": ("tokens.csv", tokens),
     "300,000 BTNs of another's account": ("btns.csv", billing_numbers),
     "400,000 rows with a wrong quantity": ("large.csv", lambda: large(0)),
