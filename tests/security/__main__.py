@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.security import watch
+from tests.security import figures
 
 PAGE = Path(__file__).parents[2] / "docs/security.md"
 BEGIN, END = "<!-- attacks -->\n", "<!-- /attacks -->\n"
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- attacks -->\n", "<!-- /attacks -->\n"
 def main() -> int:
     options = ["-m", "heavy or long", "-q", "-s", "-o", "faulthandler_timeout=1800", str(Path(__file__).parent), *sys.argv[1:]]
     code = pytest.main(options)
-    table = "\n".join([*watch.HEADER, *watch.LINES, ""])
+    table = "\n".join([*figures.HEADER, *figures.LINES, ""])
     print(table)
     before, begin, rest = PAGE.read_text("utf-8").partition(BEGIN) if PAGE.exists() else ("", "", "")
     _, end, after = rest.partition(END)

@@ -9,7 +9,8 @@ import pytest
 from tests.conftest import Answer, NewRegistry, Shop, csv_of, row, some_codes
 from tests.security import worst
 from tests.security.attack import BTN, House, globex
-from tests.security.watch import LINES, run_watched
+from tests.security.figures import LINES
+from tests.security.watch import run_watched
 
 pytestmark = pytest.mark.usefixtures("one_parser")
 MakeShop = Callable[..., Shop]

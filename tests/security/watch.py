@@ -11,10 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.security.attack import House
-
-LINES: list[str] = []
-HEADER = ["| attack | dropped | peak memory of all processes, MB | seconds | another's good file waits, seconds |",
-          "|---|---:|---:|---:|---:|"]  # fmt: skip
+from tests.security.figures import LINES
 
 
 class Figures(NamedTuple):
