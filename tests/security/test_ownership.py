@@ -59,7 +59,7 @@ def test_an_order_id_of_another_gives_no_code_away(shop: Shop) -> None:
 def test_of_anothers_account_one_answer_is_given_for_all_that_is_and_is_not(shop: Shop) -> None:
     lay_their_cards(shop)
     free = some_codes(8, seed=5)[6:]
-    asked = [{"code": THEIR_CODES[0]}, {"code": free[0]}, {"code": f"{free[0]} {THEIR_CODES[1]}"}, {"target": THEIR_ORDER},
+    asked = [{"code": THEIR_CODES[0]}, {"code": free[0]}, {"code": f"{free[1]} {THEIR_CODES[1]}"}, {"target": THEIR_ORDER},
              {"target": "20098765-999"}, {"code": str(30355501430007)}]  # fmt: skip
     for action in ("Block", "Unblock", "Disconnect", "Change"):
         change = {"origin": "Yes"} if action == "Change" else {}
