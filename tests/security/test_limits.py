@@ -1,0 +1,223 @@
+"""One sender's files neither stop nor starve the others: memory, time, turns (items 3 and 4)."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import NewRegistry, Shop, csv_of, read_csv, row, some_codes
+from tests.security import worst
+from tests.security.attack import ROOT, House, globex
+from tests.security.watch import run_watched
+
+MEMORY_MB, WAITING_SECONDS, ALL_SECONDS = 1_500, 30, 60
+GOOD = csv_of(globex("GOOD", quantity="1"))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "home").lay()
+
+
+def reasons(house: House) -> dict[str, int]:
+    """The reasons of the one file in the inbox."""
+    (told,) = house.run()
+    found: dict[str, int] = told["reasons"]
+    return found
+
+
+# -- limits ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_MAX_FINDINGS")
+def test_a_file_of_too_many_errors_is_answered_as_a_whole_with_the_first_ones(house: House) -> None:
+    house.environment["CARDS_MAX_FINDINGS"] = "50"
+    house.drop("bad.csv", csv_of(row("GOOD", quantity="1"), *(row(f"B{n}", quantity="x") for n in range(200))))
+    (told,) = house.run()
+    assert "FILE_TOO_MANY_ERRORS" in told["reasons"]
+    assert (told["orders_placed"], told["codes_placed"]) == (0, 0)
+    assert set(told["reasons"]) <= {"FILE_TOO_MANY_ERRORS", "QUANTITY_FORMAT"}
+    lines = read_csv(house.home / told["folder"] / "rejections.csv")
+    assert 1 <= len(lines) < 200
+    assert "QUANTITY_FORMAT" in " ".join(lines["Reason"])
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_MAX_FINDINGS")
+def test_faults_of_cells_count_as_findings(house: House) -> None:
+    house.environment["CARDS_MAX_FINDINGS"] = "50"
+    house.drop("formulas.xlsx", worst.formulas(200))
+    assert "FILE_TOO_MANY_ERRORS" in reasons(house)
+    house.drop("zero-width.csv", worst.zero_width(200))
+    assert "FILE_TOO_MANY_ERRORS" in reasons(house)
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_MAX_TEXT_MB")
+@pytest.mark.parametrize("kind", ["shared strings", "text"])
+def test_a_file_of_too_much_text_after_parsing_is_too_large(kind: str, house: House) -> None:
+    house.environment["CARDS_MAX_TEXT_MB"] = "1"
+    content = worst.shared_strings(20) if kind == "shared strings" else worst.zero_width(30_000)
+    house.drop("large.xlsx", content)
+    assert reasons(house) == {"FILE_TOO_LARGE": 1}
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15: the stored value of a finding is the whole cell")
+def test_what_the_registry_keeps_of_a_rejection_is_short(house: House) -> None:
+    before = sum(path.stat().st_size for path in house.home.glob("registry.db*"))
+    house.drop("shared.xlsx", worst.shared_strings(100))
+    house.run()
+    grown = sum(path.stat().st_size for path in house.home.glob("registry.db*")) - before
+    assert grown < 3 << 20, f"{grown / 1e6:.0f} MB of registry for a file of {len(worst.shared_strings(100)) / 1e3:.0f} KB"
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15: the search for hidden rows is quadratic")
+def test_a_comment_does_not_hold_the_parser(house: House) -> None:
+    house.environment["CARDS_PARSER_SECONDS"] = "5"
+    house.drop("comment.xlsx", worst.comment(400_000))
+    (told,) = house.run()
+    assert (told["orders_placed"], told["reasons"]) == (1, {})
+
+
+# -- turns -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(tmp_path: Path, sqlite: NewRegistry) -> Iterator[Shop]:
+    with sqlite() as url:
+        made = Shop(tmp_path / "home", url)
+        yield made
+        made.registry.close()
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15: the order of files is their modification time, which a sender sets")
+def test_who_sets_back_the_clock_of_a_file_comes_no_earlier(shop: Shop) -> None:
+    (code,) = some_codes(1)
+    theirs = shop.drop("theirs.csv", csv_of(globex("THEIRS", code=code)), "globex")
+    time.sleep(0.1)
+    mine = shop.drop("mine.csv", csv_of(row("MINE", code=code)))
+    os.utime(mine, (978_307_200, 978_307_200))
+    assert theirs.stat().st_ctime_ns < mine.stat().st_ctime_ns
+    answers = {answer.told["reseller"]: answer for answer in shop.run()}
+    assert answers["globex"].codes == [code]
+    assert answers["acme"].reasons == {2: ["CODE_TAKEN"]}
+
+
+def test_a_time_that_lies_ahead_holds_up_nobody(shop: Shop) -> None:
+    ahead = shop.drop("ahead.csv", csv_of(row("AHEAD", quantity="1")))
+    os.utime(ahead, (4_000_000_000, 4_000_000_000))
+    shop.drop("good.csv", GOOD, "globex")
+    assert {answer.told["file"] for answer in shop.run()} == {"ahead.csv", "good.csv"}
+
+
+@pytest.mark.xfail(strict=True, reason="issue 15: a file that was in hand when a run died twice is set aside")
+@pytest.mark.parametrize("checkpoint", [0, 1])
+def test_a_file_that_two_runs_died_of_is_set_aside(checkpoint: int, house: House) -> None:
+    house.drop("poison.csv", csv_of(row("POISON", quantity="1")))
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.security.dies", str(checkpoint)], cwd=ROOT, env=house.environment, check=False
+        )
+        assert done.returncode == 9
+    house.drop("good.csv", GOOD, "globex")
+    told = {one["file"]: one for one in house.run()}
+    assert told["good.csv"]["codes_placed"] == 1
+    assert told["poison.csv"]["codes_placed"] == 0
+    assert len(told["poison.csv"]["reasons"]) == 1
+    assert not list((house.inbox / "acme").iterdir())
+    assert (house.home / told["poison.csv"]["folder"] / "poison.csv").exists()
+    assert house.run() == []
+
+
+def test_a_file_that_one_run_died_of_is_answered_by_the_next(house: House) -> None:
+    house.drop("orders.csv", csv_of(row("ONE", quantity="1")))
+    done = subprocess.run([sys.executable, "-m", "tests.security.dies", "0"], cwd=ROOT, env=house.environment, check=False)
+    assert done.returncode == 9
+    (told,) = house.run()
+    assert told["codes_placed"] == 1
+
+
+HEAVY = pytest.mark.xfail(strict=True, reason="issue 15: limits on text and findings, linear scans, batches by parsed size")
+
+
+# -- the heavy ones ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.heavy
+@HEAVY
+@pytest.mark.parametrize("name", worst.WORST)
+def test_the_worst_files_cost_little(name: str, house: House) -> None:
+    file, make = worst.WORST[name]
+    content = make()
+    house.drop(file, content)
+    house.drop("good.csv", GOOD, "globex")
+    figures = run_watched(house, "good.csv").tell(name, len(content))
+    assert figures.ended
+    assert figures.peak < MEMORY_MB
+    assert 0 <= figures.waited < WAITING_SECONDS
+
+
+@pytest.mark.heavy
+@HEAVY
+def test_three_workbooks_of_shared_strings_cost_no_more_than_one(house: House) -> None:
+    contents = [worst.shared_strings(4_000, 10_000 - n) for n in range(3)]
+    for number, content in enumerate(contents):
+        house.drop(f"{number}.xlsx", content)
+    house.drop("good.csv", GOOD, "globex")
+    figures = run_watched(house, "good.csv").tell("three of one shared string each", sum(map(len, contents)))
+    assert figures.ended
+    assert figures.peak < MEMORY_MB
+
+
+@pytest.mark.heavy
+@HEAVY
+def test_four_slow_files_of_2001_keep_nobody_waiting(house: House) -> None:
+    contents = [worst.comment(700_000, f"SLOW{n}") for n in range(4)]
+    for number, content in enumerate(contents):
+        os.utime(house.drop(f"{number}.xlsx", content), (978_307_200, 978_307_200))
+    house.drop("good.csv", GOOD, "globex")
+    figures = run_watched(house, "good.csv").tell("four comments, dated 2001", sum(map(len, contents)))
+    assert figures.ended
+    assert 0 <= figures.waited < WAITING_SECONDS
+
+
+@pytest.mark.heavy
+@HEAVY
+def test_large_files_keep_nobody_waiting(house: House) -> None:
+    contents = [worst.large(n) for n in range(4)]
+    for number, content in enumerate(contents):
+        house.drop(f"{number}.csv", content)
+    house.drop("good.csv", GOOD, "globex")
+    figures = run_watched(house, "good.csv", 240).tell("four files of 400,000 wrong rows", sum(map(len, contents)))
+    assert figures.ended
+    assert figures.peak < MEMORY_MB
+    assert 0 <= figures.waited < WAITING_SECONDS
+
+
+@pytest.mark.heavy
+@HEAVY
+def test_an_order_id_of_many_cards_that_is_named_by_many_rows(house: House) -> None:
+    house.drop("cards.csv", csv_of(row("MANY", quantity="100000")))
+    house.run()
+    content = worst.order_ids()
+    house.drop("block.csv", content)
+    house.drop("good.csv", GOOD, "globex")
+    figures = run_watched(house, "good.csv").tell("an Order ID of 100,000 cards in 4,000 rows", len(content))
+    assert figures.ended
+    assert figures.peak < MEMORY_MB
+    assert 0 <= figures.waited < WAITING_SECONDS
+
+
+@pytest.mark.heavy
+@HEAVY
+def test_a_file_that_a_run_died_of_does_not_kill_every_later_one(house: House) -> None:
+    house.drop("zero-width.csv", worst.zero_width())
+    house.drop("good.csv", GOOD, "globex")
+    for _ in range(3):
+        figures = run_watched(house, "good.csv")
+    figures.tell("the same file, in the third run", len(worst.zero_width()))
+    assert figures.ended
+    assert (house.outbox / "globex").exists()
+    assert not list((house.inbox / "acme").iterdir())
