@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines import errors
+from pipelines.common import errors
+from pipelines.common.masking import mask_codes, mask_document
 
 app = typer.Typer(
     name="cards",
@@ -27,35 +28,35 @@ Shown = Annotated[bool, typer.Option("--show-codes", help="Show codes in full in
 @app.command(epilog="Example: cards run --json")
 def run(as_json: Json = False) -> None:
     """Answer every order file that is ready in the inbox, now and in this process."""
-    from pipelines import orders, screen
-    from pipelines.settings import load_settings
+    from pipelines import console, process_orders
+    from pipelines.common.settings import load_settings
 
     settings = load_settings()
-    with _registry(settings) as registry, screen.progress(quiet=as_json) as world:
-        told = orders.process_inbox(settings, registry, world)
+    with _registry(settings) as registry, console.progress_runtime(quiet=as_json) as runtime:
+        told = process_orders.process_inbox(settings, registry, runtime)
     if as_json:
-        screen.document({"submissions": told})
+        console.print_json({"submissions": told})
     else:
-        screen.table("Submissions", screen.safe([_short(one) for one in told]))
+        console.print_table("Submissions", mask_document([_short(one) for one in told]))
 
 
 @app.command(epilog="Example: cards reconcile --json")
 def reconcile(as_json: Json = False) -> None:
     """Compare what was placed with the network's order-ID reports: release, refuse, replace, and write the workbook."""
-    from pipelines import reconcile as night
-    from pipelines import screen
-    from pipelines.settings import load_settings
+    from pipelines import console
+    from pipelines import reconcile_network as night
+    from pipelines.common.settings import load_settings
 
     settings = load_settings()
-    with _registry(settings) as registry, screen.progress(quiet=as_json) as world:
-        told = night.reconcile(settings, registry, world)
+    with _registry(settings) as registry, console.progress_runtime(quiet=as_json) as runtime:
+        told = night.reconcile(settings, registry, runtime)
     if as_json:
-        screen.document(told)
+        console.print_json(told)
     elif "already_running" in told:
         print("Another reconciliation is at work; it does what this one would have done.")
     else:
-        screen.table("Reports", [{**one, "reasons": screen.reasons(one)} for one in told.pop("reports")])
-        screen.facts(told)
+        console.print_table("Reports", [{**one, "reasons": console.format_reasons(one)} for one in told.pop("reports")])
+        console.print_key_values(told)
 
 
 @app.command(epilog="Example: cards serve")
@@ -67,20 +68,20 @@ def serve() -> None:
     # the runs' own logs are on Prefect's page; here each is one line
     quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL"}
     os.environ |= {**quiet, "PREFECT_CLIENT_MAX_RETRIES": "3", **os.environ}
-    from pipelines import watching
+    from pipelines.serving import watcher
 
-    stop = watching.until_signal()  # before Prefect is imported, which takes seconds
-    from pipelines import flows
+    stop = watcher.until_signal()  # before Prefect is imported, which takes seconds
+    from pipelines.serving import loop
 
-    flows.serve(stop)
+    loop.serve(stop)
 
 
 def _short(told: dict[str, Any]) -> dict[str, Any]:
-    from pipelines import screen
+    from pipelines import console
 
     return {"reseller": told["reseller"], "file": told["file"], "placed": told["orders_placed"],
             "already": told["orders_already_placed"], "rejected": told["orders_rejected"], "codes": told["codes_placed"],
-            "reasons (rows)": screen.reasons(told), "folder": told["folder"]}  # fmt: skip
+            "reasons (rows)": console.format_reasons(told), "folder": told["folder"]}  # fmt: skip
 
 
 @app.command(epilog="Example: cards check october.xlsx --reseller acme")
@@ -91,21 +92,21 @@ def check(
     show_codes: Shown = False,
 ) -> None:
     """Tell every reason for which a file, or a part of it, would be rejected. Nothing is placed."""
-    from pipelines import orders, screen
-    from pipelines.settings import load_settings
+    from pipelines import console, process_orders
+    from pipelines.common.settings import load_settings
 
     settings = load_settings()
     with _registry(settings) as registry:
-        told = orders.check(file, reseller, settings, registry)
+        told = process_orders.check(file, reseller, settings, registry)
     if not show_codes:
-        told["findings"] = [{key: screen.masked(str(text)) if key in ("value", "what_to_fix") else text
+        told["findings"] = [{key: mask_codes(str(text)) if key in ("value", "what_to_fix") else text
                              for key, text in finding.items()} for finding in told["findings"]]  # fmt: skip
     if as_json:
-        screen.document(told)
+        console.print_json(told)
     else:
         print(f"{told['file']}: {told['rows']} rows; {told['orders_placed']} orders can be placed, "
               f"{told['orders_already_placed']} are placed already, {told['orders_rejected']} would be rejected.")  # fmt: skip
-        screen.table("Reasons", told["findings"])
+        console.print_table("Reasons", told["findings"])
 
 
 @app.command(epilog="Example: cards template --reseller acme orders.xlsx")
@@ -114,8 +115,8 @@ def template(
     reseller: Annotated[str, typer.Option(help="Whose accounts it offers; everybody's when left out.")] = "",
 ) -> None:
     """Write an order workbook to fill in, with drop-downs from the catalogue."""
-    from pipelines.settings import load_settings
-    from pipelines.template import write_template
+    from pipelines.common.settings import load_settings
+    from pipelines.excel.order_template import write_template
 
     with _registry(load_settings()) as registry:
         accounts, access_numbers = registry.catalogue()
@@ -126,17 +127,18 @@ def template(
 @app.command(epilog="Example: cards order 10023456-1 --show-codes")
 def order(order_id: str, as_json: Json = False, show_codes: Shown = False) -> None:
     """Tell an order and the state of each of its codes (the order-ID report)."""
-    from pipelines import queries, screen
-    from pipelines.settings import load_settings
+    from pipelines import console
+    from pipelines.admin import queries
+    from pipelines.common.settings import load_settings
 
     with _registry(load_settings()) as registry:
-        told = screen.safe(queries.order(order_id, registry), shown=show_codes)
+        told = mask_document(queries.order(order_id, registry), shown=show_codes)
     if as_json:
-        screen.document(told)
+        console.print_json(told)
     else:
         codes, counts = told.pop("codes"), told.pop("counts")
-        screen.facts({**told, **counts})
-        screen.table("Codes", codes)
+        console.print_key_values({**told, **counts})
+        console.print_table("Codes", codes)
 
 
 @app.command(epilog="Example: cards status 10023456-1; cards status 800-860-4444")
@@ -146,17 +148,18 @@ def status(
     show_codes: Shown = False,
 ) -> None:
     """Tell the cards with this code, Order ID, Customer Order ID, BTN or access number; of a code its history too."""
-    from pipelines import queries, screen
-    from pipelines.settings import load_settings
+    from pipelines import console
+    from pipelines.admin import queries
+    from pipelines.common.settings import load_settings
 
     with _registry(load_settings()) as registry:
-        told = screen.safe(queries.status(asked, registry), shown=show_codes)
+        told = mask_document(queries.status(asked, registry), shown=show_codes)
     if as_json:
-        screen.document(told)
+        console.print_json(told)
     else:
-        screen.table("Cards", told["cards"])
+        console.print_table("Cards", told["cards"])
         if "history" in told:
-            screen.table("History", told["history"])
+            console.print_table("History", told["history"])
 
 
 @app.command(epilog="Example: cards capacity 303-555-0142 3035550555")
@@ -166,8 +169,9 @@ def capacity(
     as_json: Json = False,
 ) -> None:
     """Tell how many PINs of each BTN are free, in use, burnt and impossible by the number rule."""
-    from pipelines import queries, screen
-    from pipelines.settings import load_settings
+    from pipelines import console
+    from pipelines.admin import queries
+    from pipelines.common.settings import load_settings
 
     asked = [*(btns or []), *(queries.btns_of(file) if file else [])]
     if not asked:
@@ -175,23 +179,25 @@ def capacity(
     with _registry(load_settings()) as registry:
         told = queries.capacity(asked, registry)
     if as_json:
-        screen.document({"btns": told})
+        console.print_json({"btns": told})
     else:
-        screen.table("PINs", told)
+        console.print_table("PINs", told)
 
 
 @app.command(epilog="Example: cards report outbox/acme/20261005-093000-october")
 def report(submission: str, as_json: Json = False) -> None:
     """Write every report of a submission again, from the registry."""
-    from pipelines import outbox, queries, screen
-    from pipelines.settings import load_settings
+    from pipelines import console
+    from pipelines.admin import queries
+    from pipelines.common.settings import load_settings
+    from pipelines.delivery import recovery
 
     settings = load_settings()
     with _registry(settings) as registry:
-        folder = outbox.write_again(settings, registry, queries.submission(submission, registry)["event"])
+        folder = recovery.rewrite_submission(settings, registry, queries.submission(submission, registry)["event"])
     files = sorted(path.name for path in folder.iterdir())
     if as_json:
-        screen.document({"folder": str(folder), "files": files})
+        console.print_json({"folder": str(folder), "files": files})
     else:
         print(f"{folder} holds {', '.join(files)}.")
 
@@ -199,17 +205,17 @@ def report(submission: str, as_json: Json = False) -> None:
 @app.command(epilog="Example: cards verify --json")
 def verify(as_json: Json = False) -> None:
     """Look whether registry, outbox and permissions agree; exit code 1 when anything is not as it should be."""
-    from pipelines import screen
-    from pipelines import verify as audit
-    from pipelines.settings import load_settings
+    from pipelines import console
+    from pipelines.admin import audit
+    from pipelines.common.settings import load_settings
 
     settings = load_settings()
     with _registry(settings) as registry:
         findings = audit.verify(settings, registry)
     if as_json:
-        screen.document(audit.told(findings))
+        console.print_json(audit.audit_document(findings))
     else:
-        screen.table("Not as it should be", findings)
+        console.print_table("Not as it should be", findings)
     if findings:
         raise typer.Exit(1)
 
@@ -217,18 +223,18 @@ def verify(as_json: Json = False) -> None:
 @app.command("release-hold", epilog="Example: cards release-hold acme")
 def release_hold(reseller: str) -> None:
     """Let a reseller go on whose files are held (FILE_HELD) because they asked for too many taken codes."""
-    from pipelines.settings import load_settings
-    from pipelines.world import World
+    from pipelines.common.context import Runtime
+    from pipelines.common.settings import load_settings
 
     with _registry(load_settings()) as registry:
-        counted = registry.release_hold(reseller, World().at())
+        counted = registry.clear_hold(reseller, Runtime().timestamp())
     print(f"{reseller} can order chosen codes again." if counted else f"{reseller} was not held.")
 
 
 @app.command(epilog="Example: cards demo")
 def demo(home: Annotated[Path | None, typer.Option(help="A new folder for it; a temporary one when left out.")] = None) -> None:
     """Show a whole life in a scratch folder: order files with good and broken orders, and what becomes of them."""
-    from pipelines.demo import play
+    from pipelines.admin.demo import play
 
     play(home)
 
@@ -236,8 +242,8 @@ def demo(home: Annotated[Path | None, typer.Option(help="A new folder for it; a 
 @catalog.command("load", epilog="Example: cards catalog load catalogue.xlsx")
 def load(file: Path) -> None:
     """Replace the catalogue by a workbook with the sheets Accounts and Access Numbers."""
-    from pipelines.catalogue import load_catalogue
-    from pipelines.settings import load_settings
+    from pipelines.admin.imports import load_catalogue
+    from pipelines.common.settings import load_settings
 
     with _registry(load_settings()) as registry:
         accounts, numbers = load_catalogue(file, registry)
@@ -247,16 +253,17 @@ def load(file: Path) -> None:
 @codes.command("import", epilog="Example: cards registry import existing-codes.parquet")
 def import_existing(file: Path) -> None:
     """Enter codes that exist already (CSV or Parquet, a column Code), so that they are never issued again."""
-    from pipelines import catalogue, screen
-    from pipelines.settings import load_settings
+    from pipelines import console
+    from pipelines.admin import imports
+    from pipelines.common.settings import load_settings
 
-    with _registry(load_settings()) as registry, screen.progress() as world:
-        lines, new, wrong = catalogue.import_codes(file, registry, lambda done: world.progress("codes", done, done))
+    with _registry(load_settings()) as registry, console.progress_runtime() as runtime:
+        lines, new, wrong = imports.import_codes(file, registry, lambda done: runtime.progress("codes", done, done))
     print(f"{lines} lines: {new} codes are new, {lines - new - wrong} were known, {wrong} are no 14 digits and were left out.")
 
 
 def _registry(settings: Any) -> Any:
-    from pipelines.registry import open_registry
+    from pipelines.registry.store import open_registry
 
     return open_registry(settings.registry_url)
 
@@ -268,11 +275,10 @@ def main() -> None:
     except errors.UsageError as error:
         _end(error, 2)
     except Exception as error:
-        _end(errors.told(error), 1)
+        _end(errors.to_cards_error(error), 1)
 
 
 def _end(error: Exception, code: int) -> None:
-    from pipelines.screen import masked
 
-    print(f"cards: {masked(str(error))}", file=sys.stderr)
+    print(f"cards: {mask_codes(str(error))}", file=sys.stderr)
     sys.exit(code)

@@ -6,7 +6,7 @@ import pandera.polars as pa
 import polars as pl
 
 from schemas.headers import Column
-from schemas.tables import check, present
+from schemas.rules import check, present
 
 ACCEPTANCES: Final = ("whole", "partial")
 RESERVED: Final = ("network", "reconciliation", "house")

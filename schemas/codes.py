@@ -9,14 +9,20 @@ from typing import Final
 import pandera.polars as pa
 import polars as pl
 
-from schemas.tables import check
+from schemas.rules import check
+
+
+def code_text(code: pl.Expr) -> pl.Expr:
+    """A code as text of 14 digits."""
+    return code.cast(pl.String).str.zfill(DIGITS)
+
 
 DIGITS: Final = 14
 PIN_DIGITS: Final = 4
-FIRST: Final = 10 ** (DIGITS - 1)
+SMALLEST: Final = 10 ** (DIGITS - 1)
 """The smallest 14-digit number."""
 
-RUNS: Final = (
+FORBIDDEN_SEQUENCES: Final = (
     [str(d) * 4 for d in range(10)]
     + ["".join(str(d + i) for i in range(4)) for d in range(7)]
     + ["".join(str(d - i) for i in range(4)) for d in range(3, 10)]
@@ -28,14 +34,14 @@ STATES: Final = ("placed", "ready", "refused", "blocked", "disconnected", "exter
 _ROUNDED = r"^[0-9][.,]?[0-9]*[eE]\+?[0-9]+$"
 
 
-def has_run(digits: pl.Expr) -> pl.Expr:
+def has_forbidden_sequence(digits: pl.Expr) -> pl.Expr:
     """Whether a text of digits contains one of the 24 forbidden runs."""
-    return digits.str.contains_any(RUNS)
+    return digits.str.contains_any(FORBIDDEN_SEQUENCES)
 
 
 def is_code(digits: pl.Expr) -> pl.Expr:
     """Whether a text is a valid authorization code."""
-    return digits.str.contains(r"^[1-9][0-9]{13}$") & ~has_run(digits)
+    return digits.str.contains(r"^[1-9][0-9]{13}$") & ~has_forbidden_sequence(digits)
 
 
 _CODE = pl.col("code")
@@ -48,7 +54,7 @@ CODES = pa.DataFrameSchema(
                 check(~_CODE.str.contains(_ROUNDED), "CODE_ROUNDED"),
                 check(_CODE.str.contains(r"^[0-9]{14}$") | _CODE.str.contains(_ROUNDED), "CODE_FORMAT"),
                 check(~_CODE.str.contains(r"^0[0-9]{13}$"), "CODE_LEADING_ZERO"),
-                check(~(_CODE.str.contains(r"^[1-9][0-9]{13}$") & has_run(_CODE)), "CODE_RUN"),
+                check(~(_CODE.str.contains(r"^[1-9][0-9]{13}$") & has_forbidden_sequence(_CODE)), "CODE_RUN"),
             ],
         )
     }

@@ -7,7 +7,7 @@ import polars as pl
 
 from schemas.codes import CODES
 from schemas.headers import Column, by_header
-from schemas.tables import check, present
+from schemas.rules import check, present
 
 COLUMNS: Final = (
     Column("order_id", "Order ID", ("Order", "Order Number"), "the Order ID of the placement file"),

@@ -9,9 +9,9 @@ import pandera.polars as pa
 import polars as pl
 
 from schemas import actions
-from schemas.codes import has_run
+from schemas.codes import has_forbidden_sequence
 from schemas.headers import Column, by_header
-from schemas.tables import check, present
+from schemas.rules import check, present
 
 COLUMNS: Final = (
     Column("action", "Action", ("Act", "Order Action", "Activity"),
@@ -115,7 +115,7 @@ def rows_schema(max_quantity: int) -> pa.DataFrameSchema:
                 text,
                 [
                     check(btn.str.contains(_TELEPHONE), "BTN_FORMAT"),
-                    check(~(btn.str.contains(_TELEPHONE) & has_run(btn)), "BTN_IMPOSSIBLE"),
+                    check(~(btn.str.contains(_TELEPHONE) & has_forbidden_sequence(btn)), "BTN_IMPOSSIBLE"),
                 ],
                 nullable=True,
             ),

@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 from hypothesis import settings
 
-from pipelines.orders import process_inbox
-from pipelines.readers import Parser
-from pipelines.reconcile import reconcile
-from pipelines.registry import Registry, open_registry
-from pipelines.settings import load_settings
-from pipelines.world import World
+from pipelines.common.context import Runtime
+from pipelines.common.settings import load_settings
+from pipelines.intake.reader import Parser
+from pipelines.process_orders import process_inbox
+from pipelines.reconcile_network import reconcile
+from pipelines.registry.store import Registry, open_registry
 from schemas.codes import STATES
 from schemas.orders import HEADERS
 
@@ -76,9 +76,6 @@ def one_parser() -> Iterator[None]:
         yield
 
 
-# -- databases ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[NewRegistry]:
     """A PostgreSQL server of this process's own, and empty databases in it."""
@@ -129,9 +126,6 @@ def registry_url(new_registry: NewRegistry) -> Iterator[str]:
         yield url
 
 
-# -- the shop ----------------------------------------------------------------------------------------------------------
-
-
 class Answer(NamedTuple):
     """What became of a file: `told` by the run, the submission's `folder`, and its reports (empty where there is none)."""
 
@@ -164,7 +158,7 @@ class Shop:
         self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
         self.registry.import_codes(pl.Series("code", EXTERNAL, pl.Int64))
         self.now = NOW
-        self.world = World(source=random.Random(seed).randbytes, now=lambda: self.now)
+        self.runtime = Runtime(random_bytes=random.Random(seed).randbytes, now=lambda: self.now)
         self._dropped = 0
 
     def drop(self, name: str | bytes, content: bytes | str, sender: str = "acme") -> Path:
@@ -178,7 +172,9 @@ class Shop:
 
     def run(self, step: Callable[[str], None] = lambda _: None) -> list[Answer]:
         """Answer what lies in the inbox."""
-        return [self._answer(told) for told in process_inbox(self.settings, self.registry, self.world._replace(step=step))]
+        return [
+            self._answer(told) for told in process_inbox(self.settings, self.registry, self.runtime._replace(checkpoint=step))
+        ]
 
     def _answer(self, told: dict[str, Any]) -> Answer:
         folder = self.settings.home / told["folder"]
@@ -202,11 +198,11 @@ class Shop:
 
     def night(self, step: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
         """Reconcile what was placed with the reports at hand."""
-        return reconcile(self.settings, self.registry, self.world._replace(step=step))
+        return reconcile(self.settings, self.registry, self.runtime._replace(checkpoint=step))
 
     def states(self) -> dict[str, str]:
         """The state of every code that was issued here or came with a report."""
-        rows = self.registry.get("SELECT code, state FROM codes WHERE event > 0", {"code": pl.Int64, "state": pl.Int64})
+        rows = self.registry.query("SELECT code, state FROM codes WHERE event > 0", {"code": pl.Int64, "state": pl.Int64})
         return {f"{code:014}": STATES[state] for code, state in rows.iter_rows()}
 
     def waiting(self) -> list[Path]:
@@ -220,7 +216,7 @@ class Shop:
 
     def burnt(self) -> list[int]:
         """Every code that the registry holds."""
-        return self.registry.get("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+        return self.registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
 
 
 @pytest.fixture
@@ -238,9 +234,6 @@ def read_csv(path: Path) -> pl.DataFrame:
             dict.fromkeys(["Authorization Code", "Row", "Reason"], pl.String),
         )
     return pl.read_csv(path, infer_schema=False).fill_null("")
-
-
-# -- order files -------------------------------------------------------------------------------------------------------
 
 
 def row(order_ref: str, **cells: str) -> dict[str, str]:
@@ -272,9 +265,6 @@ def xlsx_of(*rows: dict[str, Any], title: str = "Orders") -> bytes:
     content = io.BytesIO()
     book.save(content)
     return content.getvalue()
-
-
-# -- the number rule, stated slowly ------------------------------------------------------------------------------------
 
 
 def run_in(number: str) -> bool:

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from prefect.testing.utilities import prefect_test_harness
+
+from pipelines import flows
+from pipelines.admin import demo
+from pipelines.admin.imports import load_catalogue
+from pipelines.common.context import Runtime
+from pipelines.common.settings import load_settings
+from pipelines.registry.store import open_registry
 
 HOME = Path(sys.argv[1])
+
+
 os.environ |= {"CARDS_HOME": str(HOME), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": os.environ.get("CARDS_REGISTRY", "")}
 
-from prefect.testing.utilities import prefect_test_harness  # noqa: E402 - reads its settings when it is imported
-
-from pipelines import demo, flows  # noqa: E402
-from pipelines.catalogue import load_catalogue  # noqa: E402
-from pipelines.registry import open_registry  # noqa: E402
-from pipelines.settings import load_settings  # noqa: E402
-from pipelines.world import World  # noqa: E402
 
 ORDERS = ["read", "decided", "committed", "placement written", "folder written", "archived", "answered"]
 NIGHT = ["report entered", "settled", "folder written", "answered"]
@@ -29,18 +32,18 @@ NIGHT = ["report entered", "settled", "folder written", "answered"]
 
 def some_code() -> str:
     with open_registry(load_settings().registry_url) as registry:
-        codes = registry.get("SELECT max(code) FROM codes WHERE order_no > 0", {"code": pl.Int64})["code"]
+        codes = registry.query("SELECT max(code) FROM codes WHERE order_no > 0", {"code": pl.Int64})["code"]
     return str(codes.item() or 73905162840517)
 
 
-def failing(at: str) -> World:
-    """A world in which a step fails with a message that holds a code."""
+def failing(at: str) -> Runtime:
+    """A runtime in which a step fails with a message that holds a code."""
 
     def step(name: str) -> None:
         if name == at:
             raise ValueError(f"the code {some_code()} makes trouble")
 
-    return World(step=step)
+    return Runtime(checkpoint=step)
 
 
 def tried(run: Any, job: Any, name: str, at: str) -> None:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from openpyxl import load_workbook
 
-from pipelines import queries
+from pipelines.admin import queries
 from schemas import actions
 from schemas.actions import Action
 from tests.conftest import EXTERNAL, Answer, Shop, read_csv, row, some_codes
@@ -53,9 +53,6 @@ def bring(shop: Shop, code: str, state: str) -> None:
 def files(shop: Shop, action: str) -> list[tuple[str, ...]]:
     """What the network was told to do with existing cards."""
     return shop.placements().filter(pl.col("Action") == action).rows()
-
-
-# -- what an order does ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", ["code", "order"])
@@ -159,9 +156,6 @@ def test_the_columns_that_an_action_does_not_set_change_nothing(ready: Shop) -> 
     assert (card["access_number"], card["product_account"], card["state"]) == ("8008604444", "7001", "blocked")
 
 
-# -- why it is refused -------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("action", TAKING)
 def test_somebody_elses_card_and_no_card_at_all_get_the_same_answer(action: str, ready: Shop) -> None:
     codes = [FOUR, NOBODYS, str(EXTERNAL[0])]
@@ -263,9 +257,6 @@ def test_the_same_order_for_cards_is_already_placed(ready: Shop) -> None:
     again = ready.send(take("Block", code=ONE), take("Block", "N", code=TWO), name="2.csv")
     assert (again.told["orders_already_placed"], again.codes) == (1, [TWO])
     assert ready.send(take("Block", code=THREE), name="3.csv").reasons == {2: ["ORDER_ID_USED"]}
-
-
-# -- a new action ------------------------------------------------------------------------------------------------------
 
 
 def test_a_new_action_is_one_row_in_the_table(ready: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 from openpyxl import Workbook
 
-from pipelines import catalogue
-from pipelines.catalogue import import_codes, load_catalogue
-from pipelines.errors import UsageError
-from pipelines.registry import Registry, open_registry
+from pipelines.admin import imports as catalogue
+from pipelines.admin.imports import import_codes, load_catalogue
+from pipelines.common.errors import UsageError
+from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, EXTERNAL, NewRegistry, Shop, row, some_codes
 
 ACCOUNT_HEADER = ["Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"]
@@ -65,9 +65,6 @@ def complaint(path: Path, registry: Registry) -> str:
     assert (len(accounts), len(access)) == (len(ACCOUNTS), len(ACCESS_NUMBERS))
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-# -- the catalogue -----------------------------------------------------------------------------------------------------
 
 
 def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -> None:
@@ -179,9 +176,6 @@ def test_what_is_no_workbook_is_told(content: bytes, registry: Registry, tmp_pat
     assert "no readable sheet “Accounts”" in complaint(tmp_path / "none.xlsx", registry)
 
 
-# -- codes that exist already ------------------------------------------------------------------------------------------
-
-
 CODES = some_codes(12)
 
 
@@ -195,7 +189,7 @@ def lay(path: Path, lines: list[str], header: str = "Code") -> Path:
 
 def held(registry: Registry) -> list[str]:
     """Every code that the registry has."""
-    rows = registry.get("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})
+    rows = registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})
     return [f"{code:014}" for code in rows["code"]]
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from pipelines import cli
-from pipelines.errors import told
-from pipelines.registry import open_registry
+from pipelines.common.errors import to_cards_error
+from pipelines.registry.store import open_registry
 from schemas.orders import HEADERS
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, csv_of, read_csv, row, some_codes
 
@@ -94,9 +94,6 @@ def one_line(done: Done, code: int) -> str:
     return done.error.removeprefix("cards: ").rstrip("\n")
 
 
-# -- run ---------------------------------------------------------------------------------------------------------------
-
-
 def test_run_answers_the_inbox_with_exactly_the_document_of_the_specification(house: House) -> None:
     house.drop("good.csv", row("A1", quantity="3"), row("A2", code=CODES[0]))
     house.drop("mixed.csv", row("B1", quantity="1"), row("B2", quantity="x"), row("B2", quantity="2", product="9"))
@@ -131,9 +128,6 @@ def test_a_file_answered_before_gets_its_answer_again(house: House) -> None:
         (told,) = house.cards("run", "--json").document["submissions"]
     assert (told["orders_placed"], told["codes_placed"]) == (1, 3)
     assert len({code for path in house.home.rglob("confirmation.csv") for code in read_csv(path)["Authorization Code"]}) == 3
-
-
-# -- check -------------------------------------------------------------------------------------------------------------
 
 
 def test_check_tells_every_reason_and_places_nothing(house: House, tmp_path: Path) -> None:
@@ -177,9 +171,6 @@ def test_check_of_the_houses_own_file_and_of_what_is_no_table(house: House, tmp_
     assert [(one["row"], one["reason"]) for one in told["findings"]] == [(0, "FILE_TYPE")]
 
 
-# -- the others --------------------------------------------------------------------------------------------------------
-
-
 def test_demo_plays_a_whole_life(house: House, tmp_path: Path) -> None:
     done = house.process("demo", "--home", tmp_path / "demo")
     assert (done.code, done.error) == (0, "")
@@ -211,7 +202,7 @@ def test_template_writes_a_workbook_that_can_be_dropped(house: House, tmp_path: 
 
 
 def test_catalog_load_and_registry_import(house: House, tmp_path: Path) -> None:
-    from pipelines.demo import lay
+    from pipelines.admin.demo import lay
 
     lay(tmp_path)
     assert house.cards("catalog", "load", tmp_path / "catalogue.xlsx").out == (
@@ -221,9 +212,6 @@ def test_catalog_load_and_registry_import(house: House, tmp_path: Path) -> None:
         assert house.cards("registry", "import", tmp_path / "existing-codes.csv").out == (
             f"2 lines: {new} codes are new, {known} were known, 0 are no 14 digits and were left out.\n"
         )
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -268,9 +256,6 @@ def test_a_registry_that_is_no_database_is_told(house: House) -> None:
     assert "registry" in one_line(house.process("run"), 1)
 
 
-# -- help --------------------------------------------------------------------------------------------------------------
-
-
 def test_help_names_every_command_and_loads_nothing_large(house: House) -> None:
     done = house.process("--help", PYTHONPROFILEIMPORTTIME="1")
     assert done.code == 0
@@ -301,6 +286,6 @@ def test_no_command_but_serve_loads_prefect(house: House) -> None:
 
 
 def test_a_file_named_after_a_code_is_masked_in_an_error() -> None:
-    error = told(PermissionError(13, "Permission denied", f"/home/outbox/acme/{CODES[0]}.csv"))
+    error = to_cards_error(PermissionError(13, "Permission denied", f"/home/outbox/acme/{CODES[0]}.csv"))
     assert CODES[0] not in str(error)
     assert f"{CODES[0][:4]}••••••{CODES[0][-4:]}.csv: Permission denied" in str(error)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines import known, placing
-from schemas.codes import RUNS, is_code
+from pipelines.codes import capacity
+from pipelines.orders import registry_rules
+from schemas.codes import FORBIDDEN_SEQUENCES, is_code
 from tests.conftest import obeys, run_in
 
 State = tuple[int, int | None, int]
@@ -69,14 +70,17 @@ def test_counting_is_right_where_every_number_can_be_looked_at() -> None:
 
 
 def test_there_are_24_runs() -> None:
-    steps = [{int(b) - int(a) for a, b in pairwise(run)} for run in RUNS]
-    assert len(set(RUNS)) == 24
+    steps = [{int(b) - int(a) for a, b in pairwise(run)} for run in FORBIDDEN_SEQUENCES]
+    assert len(set(FORBIDDEN_SEQUENCES)) == 24
     assert all(len(step) == 1 and step <= {-1, 0, 1} for step in steps)
 
 
 digits = st.text("0123456789", min_size=14, max_size=14)
 almost_run = st.builds(
-    lambda text, place, run: text[:place] + run + text[place + 4 :], digits, st.integers(0, 10), st.sampled_from(RUNS)
+    lambda text, place, run: text[:place] + run + text[place + 4 :],
+    digits,
+    st.integers(0, 10),
+    st.sampled_from(FORBIDDEN_SEQUENCES),
 )
 narrow = st.text("01239", min_size=14, max_size=14)
 anything = st.text(st.characters(codec="utf-8"), max_size=16)
@@ -112,15 +116,15 @@ def test_runs_do_not_wrap_past_nine(code: str, valid: bool) -> None:
 
 @pytest.mark.parametrize(("btn", "pins"), [(3035550142, 9_958), (3035550555, 8_961), (8005555555, 0)])
 def test_pins_of_a_btn(btn: int, pins: int) -> None:
-    codes = placing.pins(pl.Series("btn", [btn]))["code"].to_list()
+    codes = capacity.valid_pins(pl.Series("btn", [btn]))["code"].to_list()
     assert len(codes) == pins
     assert codes == [btn * 10_000 + pin for pin in range(10_000) if obeys(f"{btn}{pin:04}")]
-    assert placing.capacity(pl.Series("btn", [btn]), pl.Series([], dtype=pl.Int64)).rows() == [(btn, pins)]
+    assert capacity.free_pins(pl.Series("btn", [btn]), pl.Series([], dtype=pl.Int64)).rows() == [(btn, pins)]
 
 
 def test_every_btn_without_a_run_has_more_pins_than_are_taken_for_sure() -> None:
     # of a BTN only the last three digits can be part of a run with its PIN; what stands before makes none with them
     btns = [next(btn for before in ("3035570", "3035595") if not run_in(btn := f"{before}{end:03}")) for end in range(1000)]
-    free = placing.capacity(pl.Series("btn", btns).cast(pl.Int64), pl.Series([], dtype=pl.Int64))
+    free = capacity.free_pins(pl.Series("btn", btns).cast(pl.Int64), pl.Series([], dtype=pl.Int64))
     assert len(free) == 1000
-    assert free["free"].min() >= known._SURE
+    assert free["free"].min() >= registry_rules._FEWEST_PINS

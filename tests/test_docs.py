@@ -2,6 +2,7 @@
 
 import json
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -12,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import demo
-from pipelines.settings import Settings
+from pipelines.admin import demo
+from pipelines.common.settings import Settings
 from schemas import catalogue, network, orders
 from schemas.codes import STATES
 from schemas.headers import Column
 from schemas.reasons import REASONS
-from tests.pages import DOCS, PAGES, README, anchors, blocks, links, replace_section, rows, section, table
+from tests.pages import DOCS, PAGES, README, ROOT, anchors, blocks, links, replace_section, rows, section, table
 
 REFERENCE = DOCS / "reference.md"
 RUN = ("sh", "python")
@@ -155,6 +156,28 @@ def agrees(name: str, content: str, config: pytest.Config) -> None:
 def test_the_states_of_a_card_are_all_explained() -> None:
     states = [row[0].strip("`") for row in rows(section((DOCS / "glossary.md").read_text("utf-8"), "states"))]
     assert states == list(STATES)
+
+
+def test_the_modules_of_the_architecture_exist() -> None:
+    """The tree names every module and folder of `pipelines` and no others; so do the paths of a file and of a report."""
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    tree = next(block for _, block in blocks(text) if block.startswith("pipelines/\n"))
+    named = re.findall(r"^  ([a-z_]+)(?:/|\.py) ", tree, re.MULTILINE)
+    package = ROOT / "pipelines"
+    there = [path.stem for path in package.iterdir() if path.stem.isidentifier() and not path.stem.startswith("__")]
+    assert sorted(named) == sorted(there)
+    paths = re.findall(rf"`((?:{'|'.join(named)})(?:\.[a-z_]+)+)`", text)
+    assert len(paths) > 20
+    assert [path for path in paths if path.split(".")[-1] != "py" and not resolves(path)] == []
+
+
+def resolves(path: str) -> bool:
+    """Whether a dotted name is a module of `pipelines`, or a function in one."""
+    try:
+        pkgutil.resolve_name(f"pipelines.{path}")
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 # -- JSON documents ----------------------------------------------------------------------------------------------------

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import adbc_driver_postgresql.dbapi as driver
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
-from pipelines.registry import open_registry
+from pipelines.registry.store import open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, csv_of, read_csv, row, some_codes
 
 ROOT = Path(__file__).parents[1]
@@ -188,9 +188,6 @@ def test_a_night_runs_and_says_what_it_found(prefect: Prefect, house: House) -> 
     assert [code for code in [*seen, *refused] if code.encode() in written] == []
 
 
-# -- failures ----------------------------------------------------------------------------------------------------------
-
-
 def test_what_will_not_heal_is_tried_once_and_told_in_one_line(
     prefect: Prefect, house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,9 +249,6 @@ def test_no_task_is_cached_nor_its_result_kept(prefect: Prefect) -> None:
     for flow in prefect.flows.FLOWS.values():
         assert flow.persist_result is False
         assert flow.log_prints is False
-
-
-# -- prefect.yaml ------------------------------------------------------------------------------------------------------
 
 
 def test_prefect_yaml_names_flows_that_exist(prefect: Prefect) -> None:

@@ -5,13 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import CardsError, UnansweredError
+from pipelines.common.errors import CardsError, DeliveryError
 from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, row, some_codes
 
 GLOBEX = {"account": "20098765", "product": "8001"}
-
-
-# -- orders in part ----------------------------------------------------------------------------------------------------
 
 
 def test_a_whole_mended_file_of_orders_in_part_can_be_dropped_again(shop: Shop) -> None:
@@ -44,9 +41,6 @@ def test_another_field_of_an_order_in_part_is_other_content(shop: Shop) -> None:
     assert answer.reasons == {2: ["ORDER_ID_USED", "CODE_TAKEN"]}
 
 
-# -- guesses -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def guessed(tmp_path: Path, new_registry: NewRegistry) -> Iterator[Shop]:
     with new_registry() as url:
@@ -77,12 +71,9 @@ def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(guess
 def test_the_operator_releases_who_is_held(guessed: Shop) -> None:
     rows = guesses(guessed, 12)
     assert guessed.send(*rows, name="a.csv").told["reasons"] == {"FILE_HELD": 1}
-    assert guessed.registry.release_hold("acme", guessed.world.at())
-    assert not guessed.registry.release_hold("nobody", guessed.world.at())
+    assert guessed.registry.clear_hold("acme", guessed.runtime.timestamp())
+    assert not guessed.registry.clear_hold("nobody", guessed.runtime.timestamp())
     assert guessed.send(row("FREE", code=some_codes(1)[0]), name="b.csv").told["codes_placed"] == 1
-
-
-# -- answers that can't be written -------------------------------------------------------------------------------------
 
 
 def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop: Shop) -> None:
@@ -93,7 +84,7 @@ def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop
     blocked.parent.mkdir(parents=True, exist_ok=True)
     blocked.write_text("in the way")
     for _ in range(2):  # the second run meets it first
-        with pytest.raises(UnansweredError, match="outbox/acme"):
+        with pytest.raises(DeliveryError, match="outbox/acme"):
             shop.run()
     assert [path.name for path in shop.waiting()] == ["a.csv"]
     assert list((shop.settings.outbox / "globex").glob("*/b.csv"))
@@ -119,9 +110,6 @@ def test_a_reseller_whose_folder_is_in_the_way_keeps_no_other_from_its_release(s
     away.rename(shop.settings.outbox / "acme")
     shop.night()
     assert list((shop.settings.outbox / "acme").rglob("release-10023456-1.csv"))
-
-
-# -- isolation ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.readers import Parser, read
-from pipelines.settings import load_settings
+from pipelines.common.settings import load_settings
+from pipelines.intake.reader import Parser, read
 from schemas.orders import BY_HEADER, NAMES
 from tests import corpus
 from tests.conftest import NewRegistry, Shop, csv_of, row
@@ -108,8 +108,6 @@ def test_a_file_that_changes_while_it_is_read_is_taken_later(what: str, shop: Sh
     expected = {"vanishes": [], "grows": [3], "is replaced": [3]}[what]
     assert [answer.told["codes_placed"] for answer in answers] == expected
 
-
-# -- the fuzz ----------------------------------------------------------------------------------------------------------
 
 SEEDS = [
     corpus.content(name) for name in ("plain.xlsx", "utf8.csv", "utf16-le.csv", "inline-strings.xlsx", "formula-stored.xlsx")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import inbox
-from pipelines.inbox import Drop, content_of, present, ready, same
+from pipelines.intake import inbox
+from pipelines.intake.inbox import InboxFile, is_unchanged, list_files, read_content, stable_files
 
 LONG_AGO = 1_760_000_000
 
@@ -21,15 +21,12 @@ def lay(path: Path, mtime: float = LONG_AGO, content: bytes = b"x") -> Path:
 
 def names(folder: Path, settle_seconds: float = 0, now: float | None = None) -> list[str]:
     """Who sent what, in the order in which it is taken."""
-    return [f"{drop.sender}/{drop.path.name}" for drop in ready(folder, settle_seconds, lambda _: True, now)]
+    return [f"{drop.sender}/{drop.path.name}" for drop in stable_files(folder, settle_seconds, lambda _: True, now)]
 
 
-def only(folder: Path) -> Drop:
-    (drop,) = present(folder)
+def only(folder: Path) -> InboxFile:
+    (drop,) = list_files(folder)
     return drop
-
-
-# -- which -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_sender_is_the_folder_and_the_house_for_the_inbox_itself(tmp_path: Path) -> None:
@@ -41,7 +38,7 @@ def test_the_sender_is_the_folder_and_the_house_for_the_inbox_itself(tmp_path: P
 def test_only_senders_that_are_asked_for_are_taken(tmp_path: Path) -> None:
     lay(tmp_path / "acme/b.csv")
     lay(tmp_path / "network/c.csv")
-    assert [drop.sender for drop in ready(tmp_path, 0, lambda sender: sender != inbox.NETWORK)] == ["acme"]
+    assert [drop.sender for drop in stable_files(tmp_path, 0, lambda sender: sender != inbox.NETWORK)] == ["acme"]
 
 
 def test_folders_with_names_of_ours_are_no_senders(tmp_path: Path) -> None:
@@ -87,9 +84,6 @@ def test_without_an_inbox_there_are_no_files(tmp_path: Path) -> None:
     assert names(lay(tmp_path / "file")) == []
 
 
-# -- in which order ----------------------------------------------------------------------------------------------------
-
-
 def test_the_earlier_file_comes_first_then_the_name(tmp_path: Path) -> None:
     for name, mtime in (("acme/c.csv", 1), ("globex/b.csv", 2), ("acme/z.csv", 0), ("b.csv", 1), ("acme/b.csv", 1)):
         lay(tmp_path / name, LONG_AGO + mtime)
@@ -101,9 +95,6 @@ def test_times_are_compared_to_the_nanosecond(tmp_path: Path) -> None:
         path = lay(tmp_path / name)
         os.utime(path, ns=(LONG_AGO * 10**9 + late,) * 2)
     assert names(tmp_path) == ["house/b.csv", "house/a.csv"]
-
-
-# -- when --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("seconds", "taken"), [(0, False), (1.9, False), (2.1, True), (60, True)])
@@ -139,43 +130,40 @@ def test_a_clock_that_was_set_back_does_not_hold_files_for_ever(tmp_path: Path) 
     assert names(tmp_path, 2, path.stat().st_ctime - 3600) == ["house/a.csv"]
 
 
-# -- what it is --------------------------------------------------------------------------------------------------------
-
-
 def test_the_content_is_read_to_one_byte_more_than_the_limit(tmp_path: Path) -> None:
     lay(tmp_path / "a.csv", content=b"12345")
-    assert content_of(only(tmp_path), 5) == b"12345"
-    assert content_of(only(tmp_path), 3) == b"1234"
+    assert read_content(only(tmp_path), 5) == b"12345"
+    assert read_content(only(tmp_path), 3) == b"1234"
 
 
 def test_a_file_that_changed_since_it_was_found_is_not_taken(tmp_path: Path) -> None:
     path = lay(tmp_path / "a.csv", content=b"one")
     drop = only(tmp_path)
-    assert same(drop)
+    assert is_unchanged(drop)
     path.write_bytes(b"two")
-    assert not same(drop)
-    assert content_of(drop, 100) is None
-    assert content_of(only(tmp_path), 100) == b"two"
+    assert not is_unchanged(drop)
+    assert read_content(drop, 100) is None
+    assert read_content(only(tmp_path), 100) == b"two"
 
 
 def test_a_file_that_was_replaced_by_one_of_the_same_size_and_time_is_another(tmp_path: Path) -> None:
     path = lay(tmp_path / "a.csv", content=b"one")
     drop = only(tmp_path)
     lay(tmp_path / "b.csv", content=b"two").replace(path)
-    assert not same(drop)
-    assert content_of(drop, 100) is None
+    assert not is_unchanged(drop)
+    assert read_content(drop, 100) is None
 
 
 def test_a_file_that_became_a_link_or_a_pipe_or_went_away_is_not_taken(tmp_path: Path) -> None:
     path = lay(tmp_path / "inbox/a.csv", content=b"one")
     drop = only(tmp_path / "inbox")
     path.rename(tmp_path / "secret.csv")
-    assert content_of(drop, 100) is None
+    assert read_content(drop, 100) is None
     path.symlink_to(tmp_path / "secret.csv")
-    assert content_of(drop, 100) is None
+    assert read_content(drop, 100) is None
     path.unlink()
     os.mkfifo(path)
-    assert content_of(drop, 100) is None
+    assert read_content(drop, 100) is None
 
 
 def test_a_file_that_grows_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
@@ -183,10 +171,10 @@ def test_a_file_that_grows_while_it_is_read_is_not_taken(tmp_path: Path) -> None
     drop = only(tmp_path)
     writer = path.open("ab")
     writer.write(b"two\n")  # as yet in the writer's buffer
-    assert content_of(drop, 100) == b"one\n"
+    assert read_content(drop, 100) == b"one\n"
     writer.close()
-    assert content_of(drop, 100) is None
+    assert read_content(drop, 100) is None
 
 
 def test_the_same_bytes_are_the_same_file() -> None:
-    assert inbox.digest_of(b"a") == inbox.digest_of(b"a") != inbox.digest_of(b"b")
+    assert inbox.sha256_of(b"a") == inbox.sha256_of(b"a") != inbox.sha256_of(b"b")

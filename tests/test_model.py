@@ -387,14 +387,14 @@ class Life(RuleBasedStateMachine):
         tables = {"codes": "code, state", "orders": "order_no, awaiting", "touches": "code, done", "events": "event, night"}
         schema = {"a": pl.Int64, "b": pl.Int64}
         return [
-            sorted(self.shop.registry.get(f"SELECT {names} FROM {table}", schema).rows()) for table, names in tables.items()
+            sorted(self.shop.registry.query(f"SELECT {names} FROM {table}", schema).rows()) for table, names in tables.items()
         ]
 
     @invariant()
     def the_registry_is_what_the_model_says(self) -> None:
         if hasattr(self, "shop"):
             assert self.shop.states() == self.state
-            rows = self.shop.registry.get(
+            rows = self.shop.registry.query(
                 "SELECT o.order_id, t.code, t.done FROM touches t JOIN orders o ON o.order_no = t.order_no",
                 {"order": pl.String, "code": pl.Int64, "done": pl.Int64},
             ).rows()

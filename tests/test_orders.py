@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from openpyxl import load_workbook
 
-from pipelines.errors import UnansweredError
-from pipelines.orders import check, process_inbox
+from pipelines.common.errors import DeliveryError
+from pipelines.process_orders import check, process_inbox
 from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
 
 STEPS = ["read", "decided", "committed", "placement written", "folder written", "archived", "answered"]
@@ -31,9 +31,6 @@ STRANGE = {
 
 def globex(order_ref: str, **cells: str) -> dict[str, str]:
     return row(order_ref, **{"account": "20098765", "product": "8001", **cells})
-
-
-# -- what is wrong -----------------------------------------------------------------------------------------------------
 
 
 def test_a_file_gets_all_of_its_reasons_at_once_each_at_its_row_in_the_senders_file(shop: Shop) -> None:
@@ -100,9 +97,6 @@ def test_a_look_at_a_file_tells_its_reasons_and_places_nothing(shop: Shop, tmp_p
     assert shop.burnt() == sorted(EXTERNAL)
 
 
-# -- whole, or in part -------------------------------------------------------------------------------------------------
-
-
 def test_an_order_is_placed_whole_or_not_at_all_while_others_go_on(shop: Shop) -> None:
     answer = shop.send(
         row("BAD", code=ONE), row("GOOD", code=TWO), row("BAD", code="12"), row("GOOD", code=THREE), row("MORE", quantity="2")
@@ -127,9 +121,6 @@ def test_the_house_may_order_on_every_account_and_a_reseller_on_its_own_alone(sh
     rows = [row("A", quantity="1"), globex("G", quantity="1")]
     assert shop.send(*rows, name="acme.csv").reasons == {3: ["ACCOUNT_UNKNOWN"]}
     assert shop.send(globex("G", quantity="2"), row("B", quantity="1"), sender="house").reasons == {}
-
-
-# -- dropped again -----------------------------------------------------------------------------------------------------
 
 
 def test_an_unchanged_order_in_another_file_is_already_placed_however_it_is_spelled(shop: Shop) -> None:
@@ -173,7 +164,7 @@ def test_the_same_bytes_get_the_first_answer_again_and_nothing_is_issued(shop: S
     rows = row("A", quantity="3"), row("B", code="12"), row("C", code=ONE)
     first = shop.send(*rows)
     before, placements = shop.burnt(), len(shop.placements())
-    shop.world = shop.world._replace(now=lambda: NOW + timedelta(days=1))
+    shop.runtime = shop.runtime._replace(now=lambda: NOW + timedelta(days=1))
     second = shop.send(*rows, name="renamed.csv")
     assert second.folder != first.folder
     for name in ("confirmation.csv", "rejections.csv"):
@@ -197,9 +188,6 @@ def test_the_same_bytes_twice_in_one_sweep_are_placed_once(shop: Shop) -> None:
 
 def _figures(told: dict[str, Any]) -> dict[str, Any]:
     return {name: figure for name, figure in told.items() if name not in ("file", "folder")}
-
-
-# -- who has a code ----------------------------------------------------------------------------------------------------
 
 
 def test_of_two_orders_of_one_sweep_that_want_a_code_the_earlier_file_has_it(shop: Shop) -> None:
@@ -259,9 +247,6 @@ def test_every_code_goes_to_the_network_as_it_was_confirmed(shop: Shop) -> None:
     ]
 
 
-# -- mended and dropped again ------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("write", [csv_of, xlsx_of], ids=["csv", "xlsx"])
 def test_a_mended_rejections_workbook_is_placed(write: Callable[..., bytes], shop: Shop) -> None:
     rows = [row("A", code=ONE), row("A", code="12"), row("B", quantity="x", comments="@home"), row("C", quantity="1")]
@@ -287,7 +272,7 @@ def test_a_mended_rejections_csv_is_placed(shop: Shop) -> None:
     (second,) = shop.run()
     assert second.reasons == {}
     assert Counter(second.confirmation["Customer Order ID"]) == {"A": 1, "B": 2}
-    assert shop.registry.get("SELECT comments FROM orders WHERE order_ref = 'B'", {"comments": pl.String}).item() == "@home"
+    assert shop.registry.query("SELECT comments FROM orders WHERE order_ref = 'B'", {"comments": pl.String}).item() == "@home"
 
 
 def test_a_whole_mended_file_takes_effect_only_where_it_changed(shop: Shop) -> None:
@@ -296,9 +281,6 @@ def test_a_whole_mended_file_takes_effect_only_where_it_changed(shop: Shop) -> N
     assert second.codes == [TWO]
     assert second.told["orders_already_placed"] == 2
     assert len(shop.burnt()) == len(EXTERNAL) + len(first.codes) + 1
-
-
-# -- reports -----------------------------------------------------------------------------------------------------------
 
 
 def test_codes_and_accounts_are_text_and_no_cell_is_a_formula(shop: Shop) -> None:
@@ -346,9 +328,6 @@ def test_rejected_cells_are_marked_and_carry_a_note(shop: Shop) -> None:
 def test_a_confirmation_says_that_nothing_may_be_printed_yet(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="1"))
     assert "Do not print" in str(load_workbook(answer.folder / "confirmation.xlsx")["Summary"]["A2"].value)
-
-
-# -- strange files -----------------------------------------------------------------------------------------------------
 
 
 def test_strange_files_get_a_folder_with_a_reason_and_the_others_go_on(shop: Shop) -> None:
@@ -421,9 +400,6 @@ def test_what_holds_codes_is_for_our_eyes_alone(shop: Shop) -> None:
     assert len(modes) > 8
 
 
-# -- crashes -----------------------------------------------------------------------------------------------------------
-
-
 class Killed(BaseException):
     """What a kill looks like from inside: nothing catches it."""
 
@@ -451,8 +427,8 @@ def _end_state(shop: Shop) -> dict[str, Any]:
         "files": texts,
         "waiting": shop.waiting(),
         "codes": len(codes),
-        "unanswered": shop.registry.unanswered(),
-        "orders": shop.registry.get(
+        "unanswered": shop.registry.undelivered(),
+        "orders": shop.registry.query(
             "SELECT order_id, order_ref FROM orders ORDER BY 1", {"id": pl.String, "ref": pl.String}
         ).rows(),
     }
@@ -526,8 +502,8 @@ def test_an_event_that_cant_be_told_keeps_no_other_from_its_answer(shop: Shop) -
 
     with pytest.raises(Killed):
         shop.run(kill)
-    shop.registry.do("UPDATE events SET at = 'noise' WHERE event = 2")
-    with pytest.raises(UnansweredError, match="1 of 3 answers") as error:
+    shop.registry.execute("UPDATE events SET at = 'noise' WHERE event = 2")
+    with pytest.raises(DeliveryError, match="1 of 3 answers") as error:
         shop.run()
     assert [one["file"] for one in error.value.told] == ["A.csv", "C.csv"]
 
@@ -541,7 +517,7 @@ def test_what_has_not_begun_when_a_run_is_interrupted_is_left_for_the_next(shop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        process_inbox(shop.settings, shop.registry, shop.world._replace(progress=interrupt))
+        process_inbox(shop.settings, shop.registry, shop.runtime._replace(progress=interrupt))
     assert len(shop.waiting()) > 20
     assert len(shop.run()) == 30
     assert shop.waiting() == []
@@ -558,7 +534,7 @@ def test_a_run_for_some_resellers_finishes_what_was_left_of_theirs_alone(shop: S
     with pytest.raises(Killed):
         shop.run(kill)
     for sender in ("globex", "acme"):
-        told = process_inbox(shop.settings, shop.registry, shop.world, lambda asked, sender=sender: asked == sender)
+        told = process_inbox(shop.settings, shop.registry, shop.runtime, lambda asked, sender=sender: asked == sender)
         assert [one["reseller"] for one in told] == [sender]
     assert shop.waiting() == []
 

@@ -9,7 +9,7 @@ from statistics import NormalDist
 import polars as pl
 import pytest
 
-from pipelines import placing
+from pipelines.codes import allocation, capacity
 from tests.conftest import Shop, obeys, row, run_in
 from tests.test_codes import digit_counts
 
@@ -40,16 +40,13 @@ def pins_wanted(*quantities: int, btn: int = BTN) -> pl.DataFrame:
     return pl.DataFrame(lines, {"line": pl.UInt32, "btn": pl.Int64, "quantity": pl.Int64})
 
 
-# -- uniformity --------------------------------------------------------------------------------------------------------
-
-
 def test_critical_values_are_those_of_the_tables() -> None:
     assert critical(9) == pytest.approx(62.9, rel=0.02)
     assert critical(100) == pytest.approx(209.9, rel=0.01)
 
 
 def test_codes_are_uniform_at_every_place() -> None:
-    drawn = placing.numbers(400_000).cast(pl.String)
+    drawn = allocation.valid_numbers(400_000).cast(pl.String)
     expected = digit_counts()
     for place in range(14):
         seen = Counter(drawn.str.slice(place, 1).cast(pl.Int64))
@@ -66,7 +63,7 @@ def test_pins_are_uniform_over_those_that_are_free(first: int, second: int) -> N
     draws = 150
     seen: Counter[int] = Counter()
     for _ in range(draws):
-        drawn = placing.draw_pins(pins_wanted(first, second), burnt)
+        drawn = allocation.draw_pins(pins_wanted(first, second), burnt)
         seen.update(drawn.filter(pl.col("line") == 0)["code"])
     assert set(seen) <= set(free)
     # each draw is without replacement, which makes the counts of its codes less different than independent ones
@@ -89,7 +86,7 @@ def test_random_words_that_would_favour_small_codes_are_drawn_anew() -> None:
     right = last - span + 73_905_162_840_517 - 10**13
     assert favoured < TOP
     assert obeys(str(favoured % span + 10**13))
-    drawn = placing.numbers(1_000, lambda size: words(*[favoured, right] * (size // 16), *[right] * (size // 8 % 2)))
+    drawn = allocation.valid_numbers(1_000, lambda size: words(*[favoured, right] * (size // 16), *[right] * (size // 8 % 2)))
     assert set(drawn) == {right % span + 10**13}
 
 
@@ -97,20 +94,17 @@ def test_random_words_that_would_favour_small_pins_are_drawn_anew() -> None:
     last = TOP - TOP % 10_000
     few = iter([last + 27, last - 1, last - 4_000, TOP - 1])
     stream = chain(few, repeat(last - 8_000))
-    drawn = placing.draw_pins(pins_wanted(2), NONE, lambda size: words(*(next(stream) for _ in range(size // 8))))
+    drawn = allocation.draw_pins(pins_wanted(2), NONE, lambda size: words(*(next(stream) for _ in range(size // 8))))
     assert set(drawn["code"]) == {BTN * 10_000 + 6_000, BTN * 10_000 + 2_000}  # 9999 is a run
-
-
-# -- never what is taken -----------------------------------------------------------------------------------------------
 
 
 def test_codes_that_are_taken_or_reserved_are_never_drawn() -> None:
     source = random.Random(3)
-    first = placing.draw(3_000, nothing, NONE, source.randbytes)
+    first = allocation.draw_codes(3_000, nothing, NONE, source.randbytes)
     assert first.n_unique() == 3_000
     taken, reserved = first[:1_000], first[1_000:2_000]
     source.seed(3)  # the same numbers come up again
-    second = placing.draw(3_000, lambda codes: codes.filter(codes.is_in(taken.implode())), reserved, source.randbytes)
+    second = allocation.draw_codes(3_000, lambda codes: codes.filter(codes.is_in(taken.implode())), reserved, source.randbytes)
     assert second.n_unique() == 3_000
     assert set(second).isdisjoint([*taken, *reserved])
     assert set(second) > set(first[2_000:])
@@ -120,7 +114,9 @@ def test_codes_that_are_taken_or_reserved_are_never_drawn() -> None:
 def test_a_source_that_repeats_itself_makes_no_code_twice() -> None:
     stuck = random.Random(5).randbytes(8 * 400)
     answers = chain(repeat(stuck, 3), iter(lambda: None, 0))
-    drawn = placing.draw(350, nothing, NONE, lambda size: (next(answers) or os.urandom(size))[:size].ljust(size, b"\0"))
+    drawn = allocation.draw_codes(
+        350, nothing, NONE, lambda size: (next(answers) or os.urandom(size))[:size].ljust(size, b"\0")
+    )
     assert len(drawn) == drawn.n_unique() == 350
 
 
@@ -128,7 +124,7 @@ def test_a_source_that_repeats_itself_makes_no_code_twice() -> None:
 def test_pins_that_are_burnt_are_never_drawn(quantity: int) -> None:
     every = [BTN * 10_000 + pin for pin in range(10_000)]
     burnt = pl.Series("code", every[::2])
-    drawn = placing.draw_pins(pins_wanted(quantity, 1_500), burnt)
+    drawn = allocation.draw_pins(pins_wanted(quantity, 1_500), burnt)
     assert drawn["code"].n_unique() == len(drawn) == quantity + 1_500
     assert sorted(Counter(drawn["line"]).items()) == [(0, quantity), (1, 1_500)]
     assert set(drawn["code"]).isdisjoint(burnt)
@@ -146,24 +142,21 @@ def test_a_btn_gives_its_last_pins_and_quickly(left: int) -> None:
         rounds["asked"] += 1
         return os.urandom(size)
 
-    assert set(placing.draw_pins(pins_wanted(left), burnt, source)["code"]) == set(codes)
+    assert set(allocation.draw_pins(pins_wanted(left), burnt, source)["code"]) == set(codes)
     assert rounds["asked"] < 50, "PINs are guessed one by one in a BTN that is nearly used up"
 
 
 def test_several_lines_share_the_pins_of_a_btn() -> None:
     demands = pl.concat([pins_wanted(5_000, 4_958), pins_wanted(4, 6, btn=3035550143).with_columns(pl.col("line") + 2)])
-    drawn = placing.draw_pins(demands, NONE)
+    drawn = allocation.draw_pins(demands, NONE)
     assert drawn["code"].n_unique() == len(drawn) == 9_968
     assert sorted(Counter(drawn["line"]).items()) == [(0, 5_000), (1, 4_958), (2, 4), (3, 6)]
     assert {code // 10_000 for code in drawn.filter(pl.col("line") > 1)["code"]} == {3035550143}
 
 
 def test_nothing_is_drawn_where_nothing_is_asked_for() -> None:
-    assert placing.draw(0, nothing, NONE).is_empty()
-    assert placing.draw_pins(pins_wanted(), NONE).is_empty()
-
-
-# -- who comes first ---------------------------------------------------------------------------------------------------
+    assert allocation.draw_codes(0, nothing, NONE).is_empty()
+    assert allocation.draw_pins(pins_wanted(), NONE).is_empty()
 
 
 def claims(*rows: tuple[int, int, int, int, bool]) -> pl.DataFrame:
@@ -183,10 +176,7 @@ def claims(*rows: tuple[int, int, int, int, bool]) -> pl.DataFrame:
     ],
 )
 def test_first_come(asked: list[tuple[int, int, int, int, bool]], late: set[int]) -> None:
-    assert placing.first_come(claims(*asked), {1: 10, 2: 10}) == late
-
-
-# -- through an order --------------------------------------------------------------------------------------------------
+    assert capacity.first_come(claims(*asked), {1: 10, 2: 10}) == late
 
 
 def test_an_order_gets_the_last_pins_of_a_btn_and_not_one_more(shop: Shop) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines import queries
-from pipelines.registry import Registry, lookups
+from pipelines.admin import queries
+from pipelines.registry import queries as registry_queries
+from pipelines.registry.store import Registry
 from tests.conftest import NewRegistry, Shop, row, some_codes
 
 PLAN = {"id": pl.Int64, "parent": pl.Int64, "unused": pl.Int64, "detail": pl.String}
@@ -22,15 +23,15 @@ def test_no_statement_reads_all_codes(tmp_path: Path, sqlite: NewRegistry, monke
     def watched(method: Callable[..., Any]) -> Callable[..., Any]:
         def call(registry: Registry, sql: str, *others: Any) -> Any:
             if sql.startswith(("SELECT", "UPDATE", "INSERT")) and sql not in plans:
-                parameters = others if method is do else others[1:]
-                plans[sql] = get(registry, f"EXPLAIN QUERY PLAN {sql}", PLAN, *parameters)["detail"].to_list()
+                parameters = others if method is execute else others[1:]
+                plans[sql] = query(registry, f"EXPLAIN QUERY PLAN {sql}", PLAN, *parameters)["detail"].to_list()
             return method(registry, sql, *others)
 
         return call
 
-    get, do = Registry.get, Registry.do
-    monkeypatch.setattr(Registry, "get", watched(get))
-    monkeypatch.setattr(Registry, "do", watched(do))
+    query, execute = Registry.query, Registry.execute
+    monkeypatch.setattr(Registry, "query", watched(query))
+    monkeypatch.setattr(Registry, "execute", watched(execute))
     with sqlite() as url:
         shop = Shop(tmp_path / "home", url)
         answer = shop.send(row("A", quantity="3"), row("B", code=CHOSEN), row("C", btn="3035550142", quantity="2"))
@@ -43,7 +44,7 @@ def test_no_statement_reads_all_codes(tmp_path: Path, sqlite: NewRegistry, monke
         shop.night()
         for asked in (CHOSEN, pairs[0][0], "A", "3035550142", "8008604444"):
             queries.status(asked, shop.registry)
-        lookups.codes_of(shop.registry, 1)
+        registry_queries.codes_of(shop.registry, 1)
         shop.registry.close()
     read = [
         f"{step}: {sql}"

@@ -65,7 +65,7 @@ def rows_of(shop: Shop, table: str) -> dict[str, int]:
         f"SELECT e.folder, CAST(coalesce(sum(t.rows), 0) AS BIGINT) FROM events e LEFT JOIN {table} t ON t.event = e.event "
         "WHERE e.kind = 'orders' GROUP BY e.folder"
     )
-    return dict(shop.registry.get(sql, {"folder": pl.String, "rows": pl.Int64}).iter_rows())
+    return dict(shop.registry.query(sql, {"folder": pl.String, "rows": pl.Int64}).iter_rows())
 
 
 @settings(max_examples=20, phases=QUICKLY)

@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines import outbox, queries
+from pipelines.admin import queries
 from pipelines.cli import app
-from pipelines.errors import CardsError, UsageError
-from pipelines.registry import open_registry
+from pipelines.common.errors import CardsError, UsageError
+from pipelines.delivery import recovery
+from pipelines.registry.store import open_registry
 from tests.conftest import Answer, Shop, obeys, row, some_codes
 
 pytestmark = pytest.mark.usefixtures("one_parser")
@@ -52,9 +53,6 @@ def of_order(shop: Shop, order_id: str) -> set[str]:
     return {code["code"] for code in queries.order(order_id, shop.registry)["codes"]}
 
 
-# -- an order ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_order_id_report_tells_the_order_and_the_state_of_each_code(life: Shop) -> None:
     told = queries.order("10023456-1", life.registry)
     expected = {
@@ -71,9 +69,6 @@ def test_the_order_id_report_tells_the_order_and_the_state_of_each_code(life: Sh
     assert queries.order("10023456-5", life.registry)["codes"] == [{"code": ONE, "state": "ready", "outcome": "awaited"}]
     with pytest.raises(CardsError, match="no order"):
         queries.order("10023456-77", life.registry)
-
-
-# -- cards -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_code_is_told_with_its_history(life: Shop) -> None:
@@ -133,9 +128,6 @@ def test_ids_that_look_like_a_telephone_number_or_a_code_are_found(shop: Shop) -
     assert found(shop, refs[2]) == of_order(shop, "20098765-3")
 
 
-# -- capacity ----------------------------------------------------------------------------------------------------------
-
-
 def test_the_pins_of_a_btn_are_free_in_use_burnt_or_impossible(life: Shop) -> None:
     valid = [code for pin in range(10_000) if obeys(code := f"{BTN}{pin:04}")]
     broken = next(code for pin in range(10_000) if not obeys(code := f"{BTN}{pin:04}"))
@@ -173,9 +165,6 @@ def test_btns_come_from_a_file(tmp_path: Path) -> None:
         queries.btns_of(path)
 
 
-# -- reports once more -------------------------------------------------------------------------------------------------
-
-
 def test_every_report_is_written_again_byte_for_byte(life: Shop) -> None:
     life.send(row("GOOD", quantity="1"), row("BAD", code="12"), name="mixed.csv")
     life.send(row("BAD", code="12"), name="bad.csv")
@@ -190,7 +179,7 @@ def test_every_report_is_written_again_byte_for_byte(life: Shop) -> None:
             path.unlink()
     for folder in answers:
         event = queries.submission(str(folder), life.registry)["event"]
-        assert outbox.write_again(life.settings, life.registry, event) == folder
+        assert recovery.rewrite_submission(life.settings, life.registry, event) == folder
     assert {path: path.read_bytes() for path in csvs} == csvs
     assert set(_csvs(life)) == set(csvs)
 
@@ -209,9 +198,6 @@ def test_a_submission_is_named_by_its_folder_alone_where_that_is_clear(shop: Sho
     for nothing in ("acme/none", "", "/"):
         with pytest.raises(CardsError, match="no submission"):
             queries.submission(nothing, shop.registry)
-
-
-# -- the command line --------------------------------------------------------------------------------------------------
 
 
 def cards(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> Any:

@@ -14,8 +14,8 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from openpyxl import Workbook
 
-from pipelines.readers import Parser, Table, missing, read
-from pipelines.settings import Settings, load_settings
+from pipelines.common.settings import Settings, load_settings
+from pipelines.intake.reader import Parser, Table, missing_columns, read
 from schemas.orders import BY_HEADER, NAMES
 from tests.corpus import parts, patched, saved, zipped
 from tests.corpus import text as table_text
@@ -71,9 +71,6 @@ def whole(table: Table) -> tuple[str, str]:
     ((_, column, reason, found),) = faults(table)
     assert column == ""
     return reason, found
-
-
-# -- text --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
@@ -136,9 +133,9 @@ def test_two_columns_that_mean_the_same_are_told_by_their_headers(reader: Reader
 
 def test_a_missing_column_is_told_with_the_headers_there_are_and_the_closest_of_them(reader: Reader) -> None:
     table = reader(csv(ONE, header=["Customer Account Number", "Custommer Order IDs", "Comments", "Quantity"]))
-    (found,) = missing(table, {"order_ref": "Customer Order ID", "account": "Customer Account Number"})["value"]
+    (found,) = missing_columns(table, {"order_ref": "Customer Order ID", "account": "Customer Account Number"})["value"]
     assert found.startswith("“Customer Order ID” (closest is “Custommer Order IDs”; the file has “Customer Account Number”,")
-    (found,) = missing(table, {"btn": "BTN"})["value"]
+    (found,) = missing_columns(table, {"btn": "BTN"})["value"]
     assert "closest" not in found
 
 
@@ -195,9 +192,6 @@ def test_white_space_and_the_apostrophe_of_our_own_reports_are_taken_off(reader:
     assert filled(reader(csv([" 10023456\t", "'-A1", "'=good", "'2"])))[2] == {
         "account": "10023456", "order_ref": "-A1", "comments": "=good", "quantity": "'2",
     }  # fmt: skip
-
-
-# -- workbooks ---------------------------------------------------------------------------------------------------------
 
 
 def test_row_numbers_are_those_that_excel_shows(reader: Reader) -> None:
@@ -337,9 +331,6 @@ def test_workbooks_of_other_programs_are_read_like_excels(suffix: str, converted
     assert filled(reader(converted[suffix])) == {4: {**READ, "code": "73905162840517"}, 7: READ}
 
 
-# -- limits ------------------------------------------------------------------------------------------------------------
-
-
 def test_a_file_with_too_many_columns_or_rows_or_bytes_is_too_large() -> None:
     settings = load_settings(_env_file=None, max_columns=3, max_rows=4, max_file_mb=1)
     with Parser(settings) as small:
@@ -368,9 +359,6 @@ def test_a_workbook_that_inflates_beyond_the_limit_is_too_large(tmp_path: Path) 
     with Parser(settings) as small:
         table = read(zipped({**members, "xl/media/a.bin": bytes(2 << 20)}), small, settings, NAMES, BY_HEADER)
     assert whole(table) == ("FILE_TOO_LARGE", "more than 1 MB when inflated")
-
-
-# -- a child that dies or hangs ----------------------------------------------------------------------------------------
 
 
 def settings_of(**values: Any) -> Settings:
@@ -411,8 +399,6 @@ def test_a_child_that_was_killed_costs_its_file_alone() -> None:
         assert whole(read(csv(ONE).encode(), parser, usual, NAMES, BY_HEADER))[0] == "FILE_UNREADABLE"
         assert filled(read(csv(ONE).encode(), parser, usual, NAMES, BY_HEADER)) == {2: READ}
 
-
-# -- anything ----------------------------------------------------------------------------------------------------------
 
 SEEDS = [
     book(HEADER, ONE, ["=1", "=2", "=3", "=4"]),

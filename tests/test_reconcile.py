@@ -59,9 +59,6 @@ def _rows(shop: Shop, sql: str) -> list[tuple[Any, ...]]:
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-# -- released and refused ----------------------------------------------------------------------------------------------
-
-
 def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Shop) -> None:
     answer = shop.send(row("A", code=f"{ONE} {TWO}"), row("B", code=THREE))
     assert not list(answer.folder.glob("release-*"))
@@ -197,9 +194,6 @@ def test_a_second_run_of_a_night_that_finds_a_refused_code_keeps_both_moves_in_i
     assert len(sheet(shop, told, "Replaced")) == 2
 
 
-# -- what nobody placed ------------------------------------------------------------------------------------------------
-
-
 def test_codes_that_nobody_issued_are_entered_as_external_and_never_given(shop: Shop) -> None:
     shop.send(row("A", code=ONE))
     shop.report(("10023456-1", ONE), ("10023456-1", STRANGE), ("77-7", LOST), ("88-8", ""), ("99-9", str(EXTERNAL[0])))
@@ -233,9 +227,6 @@ def test_pins_that_the_network_holds_are_not_drawn_as_replacements(shop: Shop) -
     assert shop.states() == {mine: "refused", other: "external", last: "placed"}
 
 
-# -- awaited -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("hours", "overdue"), [(47.9, 0), (48, 0), (48 + 1 / 60, 1), (72, 1)])
 def test_an_order_that_no_report_names_is_awaited_and_overdue_after_48_hours(hours: float, overdue: int, shop: Shop) -> None:
     shop.send(row("A", code=ONE))
@@ -259,9 +250,6 @@ def test_a_replacement_is_awaited_from_the_night_that_drew_it(shop: Shop) -> Non
     assert shop.night()["orders_overdue"] == 0  # the figures of a night stand
     shop.later(hours=24)
     assert shop.night()["orders_overdue"] == 1
-
-
-# -- again, and malformed ----------------------------------------------------------------------------------------------
 
 
 def test_a_night_run_twice_changes_nothing_and_tells_the_same(shop: Shop) -> None:
@@ -361,9 +349,6 @@ def test_a_report_may_be_a_workbook(numbers: bool, shop: Shop) -> None:
     assert release(answer, "10023456-1")["Authorization Code"].to_list() == [ONE]
 
 
-# -- placement files and the workbook ----------------------------------------------------------------------------------
-
-
 def test_each_code_stands_in_one_placement_file(shop: Shop) -> None:
     first = shop.send(row("A", quantity="3"))
     second = shop.send(row("B", btn=BTN, quantity="3"), name="b.csv")
@@ -402,9 +387,6 @@ def test_the_workbook_of_a_night_without_anything_opens(shop: Shop) -> None:
     book = load_workbook(shop.settings.home / told["workbook"])
     assert len(book["Summary"]._charts) == 1  # type: ignore[attr-defined]
     assert [told[name] for name in told if name.startswith(("codes", "cards", "orders"))] == [0] * 9
-
-
-# -- killed ------------------------------------------------------------------------------------------------------------
 
 
 class KilledError(BaseException):
@@ -458,7 +440,7 @@ def _end(shop: Shop) -> tuple[Any, ...]:
     names = sorted(_files(shop))
     csvs = {name: content for name, content in _files(shop).items() if name.endswith(".csv")}
     books = {name: sheets_of(shop.settings.home / name) for name in names if name.endswith(".xlsx")}
-    return dump(shop), names, csvs, books, told, shop.waiting(), shop.registry.unanswered()
+    return dump(shop), names, csvs, books, told, shop.waiting(), shop.registry.undelivered()
 
 
 def test_what_a_dead_night_left_is_told_by_the_next_one(shop: Shop) -> None:
@@ -488,9 +470,6 @@ def test_orders_that_come_after_a_dead_night_are_answered_and_told_alone(shop: S
     answer = shop.send(row("B", code=TWO), name="b.csv")
     assert answer.told["file"] == "b.csv"
     assert shop.night()["codes_ready"] == 1
-
-
-# -- golden nights -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -542,4 +521,4 @@ def _play(shop: Shop, case: Path) -> None:
 
 def test_time_stands_where_a_test_puts_it(shop: Shop) -> None:
     shop.later(hours=2)
-    assert shop.world.now() == NOW + timedelta(hours=2)
+    assert shop.runtime.now() == NOW + timedelta(hours=2)

@@ -7,10 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.errors import CardsError, ConflictError, TransientError
-from pipelines.registry import VERSION, Placed, Registry, open_registry
-from pipelines.registry.database import told
-from pipelines.registry.tables import FINDING, ORDER, REJECTED, TABLES
+from pipelines.common.errors import CardsError, ConflictError, TransientError
+from pipelines.registry.database import translate_db_errors
+from pipelines.registry.records import IngestBatch
+from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES, VERSION
+from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
 
 CODES = [int(code) for code in some_codes(6)]
@@ -33,7 +34,7 @@ def registry(url: str) -> Iterator[Registry]:
 
 def placed(
     ref: str = "A1", codes: list[int] | None = None, digest: str = "", orders: int = 1, account: str = "10023456"
-) -> Placed:
+) -> IngestBatch:
     """A file with one order (or more, alike) that takes these codes."""
     of_order = {name: kind for name, kind in ORDER.items() if name not in ("order_no", "event", "order_id", "number")}
     fields: dict[str, Any] = {name: "" if kind == pl.String else 0 for name, kind in of_order.items()}
@@ -45,7 +46,7 @@ def placed(
     def frame(rows: list[dict[str, Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
         return pl.DataFrame(rows, {"file": pl.Int64, **schema})
 
-    return Placed(
+    return IngestBatch(
         events=pl.DataFrame([{"file": 0, **event}]),
         orders=frame([{"file": 0, "order": number, **fields} for number in range(orders)], {**number, **of_order}),
         codes=pl.DataFrame([{"order": 0, "code": code} for code in codes or []], {**number, "code": pl.Int64}),
@@ -53,20 +54,17 @@ def placed(
         wishes=pl.DataFrame(schema={**number, "wish": pl.String}),
         repeats=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
         guesses=frame([], {"codes": pl.Int64}),
-        rejected=frame([], {name: kind for name, kind in REJECTED.items() if name != "event"}),
+        rejected=frame([], {name: kind for name, kind in REJECTED_ROW.items() if name != "event"}),
         findings=frame([], {name: kind for name, kind in FINDING.items() if name != "event"}),
     )
 
 
 def held(registry: Registry) -> list[int]:
-    return registry.get("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+    return registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
 
 
 def counts(registry: Registry) -> dict[str, int]:
-    return {table: registry.get(f"SELECT count(*) FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
-
-
-# -- one of each -------------------------------------------------------------------------------------------------------
+    return {table: registry.query(f"SELECT count(*) FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
 
 
 def test_a_code_is_entered_once_whatever_is_put_in(registry: Registry) -> None:
@@ -100,7 +98,7 @@ def test_an_order_id_of_a_customer_is_used_once(registry: Registry) -> None:
 def test_a_file_is_answered_once(registry: Registry) -> None:
     entered = registry.commit(placed("A1", digest="same"))
     assert registry.commit(placed("A2", digest="same")) == {}  # somebody is about to answer it
-    registry.answered(list(entered.values()))
+    registry.mark_delivered(list(entered.values()))
     with pytest.raises(ConflictError) as conflict:
         registry.commit(placed("A2", digest="same"))
     assert conflict.value.files == {0}
@@ -114,8 +112,8 @@ def test_of_many_files_those_are_named_that_want_what_is_there(registry: Registr
     for file, one in enumerate(files):
         order = {"order": pl.lit(file, pl.UInt32)}
         frames = (frame.with_columns(file=pl.lit(file)) if "file" in frame.columns else frame for frame in one)
-        numbered.append(Placed(*(frame.with_columns(**order) if "order" in frame.columns else frame for frame in frames)))
-    together = Placed(*map(pl.concat, zip(*numbered, strict=True)))
+        numbered.append(IngestBatch(*(frame.with_columns(**order) if "order" in frame.columns else frame for frame in frames)))
+    together = IngestBatch(*map(pl.concat, zip(*numbered, strict=True)))
     with pytest.raises(ConflictError) as conflict:
         registry.commit(together)
     assert conflict.value.files == {1, 2}
@@ -130,7 +128,7 @@ def test_folders_of_files_of_one_name_and_second_have_names_of_their_own(registr
                 events=placed(digest).events.with_columns(name=pl.lit("same.csv"), digest=pl.lit(digest))
             )
         )
-    folders = registry.get("SELECT folder FROM events ORDER BY event", {"folder": pl.String})["folder"].to_list()
+    folders = registry.query("SELECT folder FROM events ORDER BY event", {"folder": pl.String})["folder"].to_list()
     assert folders == ["20261005-093000-same", "20261005-093000-same~2", "20261005-093000-same~3"]
 
 
@@ -160,17 +158,14 @@ def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Regist
 def test_order_ids_count_up_in_each_account(registry: Registry) -> None:
     for number, account in enumerate(["10023456", "20098765", "10023456"]):
         registry.commit(placed(f"A{number}", account=account))
-    ids = registry.get("SELECT order_id FROM orders ORDER BY order_no", {"order_id": pl.String})["order_id"].to_list()
+    ids = registry.query("SELECT order_id FROM orders ORDER BY order_no", {"order_id": pl.String})["order_id"].to_list()
     assert ids == ["10023456-1", "20098765-1", "10023456-2"]
-
-
-# -- all or nothing ----------------------------------------------------------------------------------------------------
 
 
 def test_nothing_stays_of_a_transaction_that_breaks(registry: Registry) -> None:
     def work() -> None:
         with registry.transaction():
-            registry.put("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
+            registry.append("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
             assert len(held(registry)) == len(CODES)
             raise KeyboardInterrupt
 
@@ -205,45 +200,38 @@ def test_a_catalogue_that_can_not_be_entered_leaves_the_one_before(registry: Reg
 
 def test_an_answer_can_be_read_as_it_was_entered(registry: Registry) -> None:
     event = registry.commit(placed("A1", CODES))[0]
-    answers = registry.answers([event])
+    answers = registry.submission_records([event])
     assert answers.codes["code"].to_list() == sorted(CODES)
     assert answers.orders["order_ref"].to_list() == ["A1"]
-    assert registry.unanswered() == [event]
-    registry.answered([event])
-    assert registry.unanswered() == []
-    assert registry.seen(pl.DataFrame({"sender": ["acme", "globex"], "digest": ["A1", "A1"]}))["event"].to_list() == [event]
-
-
-# -- what is asked -----------------------------------------------------------------------------------------------------
+    assert registry.undelivered() == [event]
+    registry.mark_delivered([event])
+    assert registry.undelivered() == []
+    assert registry.original_events(pl.DataFrame({"sender": ["acme", "globex"], "digest": ["A1", "A1"]}))[
+        "event"
+    ].to_list() == [event]
 
 
 def test_codes_are_found_among_any_number(registry: Registry) -> None:
     registry.import_codes(pl.Series(CODES[:3]))
-    assert sorted(registry.taken(pl.Series([*CODES, *range(10**13, 10**13 + 50_000)]))) == sorted(CODES[:3])
-    assert registry.taken(pl.Series([], dtype=pl.Int64)).to_list() == []
+    assert sorted(registry.existing_codes(pl.Series([*CODES, *range(10**13, 10**13 + 50_000)]))) == sorted(CODES[:3])
+    assert registry.existing_codes(pl.Series([], dtype=pl.Int64)).to_list() == []
     assert registry.import_codes(pl.Series([], dtype=pl.Int64)) == 0
 
 
 def test_codes_under_a_btn_are_just_those(registry: Registry) -> None:
     codes = [30355501419999, 30355501420000, 30355501429999, 30355501430000]
     registry.import_codes(pl.Series(codes))
-    assert sorted(registry.taken_under(pl.Series([3035550142]))["code"]) == codes[1:3]
-
-
-# -- versions ----------------------------------------------------------------------------------------------------------
+    assert sorted(registry.codes_under(pl.Series([3035550142]))["code"]) == codes[1:3]
 
 
 def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry) -> None:
-    registry.do(f"UPDATE version SET version = {VERSION + 1}")
+    registry.execute(f"UPDATE version SET version = {VERSION + 1}")
     try:
         with pytest.raises(CardsError, match=f"has version {VERSION + 1} and this program knows {VERSION}. Update the program"):
             registry.prepare()
     finally:
-        registry.do(f"UPDATE version SET version = {VERSION}")
+        registry.execute(f"UPDATE version SET version = {VERSION}")
     registry.prepare()
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -257,8 +245,8 @@ def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry)
     ],
 )
 def test_what_a_database_says_never_holds_a_code(sql: str, registry: Registry) -> None:
-    with pytest.raises(CardsError) as error, told():
-        registry.do(sql.format(CODES[0]))
+    with pytest.raises(CardsError) as error, translate_db_errors():
+        registry.execute(sql.format(CODES[0]))
     seen: BaseException | None = error.value
     assert str(CODES[0]) not in str(seen)
     assert seen

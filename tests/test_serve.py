@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
-from pipelines import watching
-from pipelines.registry import open_registry
+from pipelines.registry.store import open_registry
+from pipelines.serving import watcher
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, csv_of, read_csv, row
 
 ROOT = Path(__file__).parents[1]
@@ -313,12 +313,9 @@ def test_a_worker_does_the_same(house: House, server: tuple[str, Path]) -> None:
     house.assert_no_code_shown(prefect)
 
 
-# -- watching ----------------------------------------------------------------------------------------------------------
-
-
 def test_only_order_files_that_have_settled_are_told_and_once(house: House) -> None:
     stop = threading.Event()
-    told = watching.settled(house.home / "inbox", 0.5, stop)
+    told = watcher.settled(house.home / "inbox", 0.5, stop)
 
     def heard(seconds: float) -> int:
         end = time.monotonic() + seconds

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import cli
-from pipelines.errors import UsageError
-from pipelines.settings import Settings, load_settings
+from pipelines.common.errors import UsageError
+from pipelines.common.settings import Settings, load_settings
 
 WRONG = [
     ("SETTLE_SECONDS", "soon", "number"),

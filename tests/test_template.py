@@ -16,17 +16,18 @@ from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from pipelines import template
-from pipelines.catalogue import load_catalogue
-from pipelines.errors import UsageError
-from pipelines.inbox import Drop
-from pipelines.orders import process_inbox
-from pipelines.readers import Parser, read
-from pipelines.registry import Registry, open_registry
-from pipelines.settings import Settings, load_settings
-from pipelines.sweeps import File, prepare
+from pipelines.admin.imports import load_catalogue
+from pipelines.common.errors import UsageError
+from pipelines.common.settings import Settings, load_settings
+from pipelines.excel import order_template
+from pipelines.intake.inbox import InboxFile
+from pipelines.intake.reader import Parser, read
+from pipelines.orders.batch import build_batch
+from pipelines.orders.loading import OrderFile
+from pipelines.process_orders import process_inbox
+from pipelines.registry.store import Registry, open_registry
 from schemas.actions import ACTIONS
-from schemas.codes import RUNS, is_code
+from schemas.codes import FORBIDDEN_SEQUENCES, is_code
 from schemas.orders import BTN4, BY_HEADER, COLUMNS, HEADERS, NAMES, RANDOM, SPECIFIED
 
 ACCOUNTS = [
@@ -71,7 +72,7 @@ def registry(settings: Settings) -> Iterator[Registry]:
 
 @pytest.fixture
 def path(tmp_path: Path, registry: Registry) -> Path:
-    template.write_template(tmp_path / "acme.xlsx", *registry.catalogue(), "acme")
+    order_template.write_template(tmp_path / "acme.xlsx", *registry.catalogue(), "acme")
     return tmp_path / "acme.xlsx"
 
 
@@ -114,7 +115,7 @@ def test_every_column_is_text_tells_what_to_write_and_stops_the_rest(book: Workb
         letter = get_column_letter(place)
         assert page.column_dimensions[letter].number_format == "@"
         validation = made.pop(f"{letter}2:{letter}1048576")
-        assert validation.type == template.RULES[column.name].kind
+        assert validation.type == order_template.RULES[column.name].kind
         assert validation.showInputMessage
         assert validation.showErrorMessage
         assert validation.errorStyle in (None, "stop")
@@ -149,8 +150,8 @@ def test_lists_are_those_of_the_catalogue_and_the_tables(book: Workbook) -> None
     assert list(zip(items(book, "NumbersOf"), items(book, "Numbers"), strict=True)) == [
         ("10023456", "888-402-7755"), ("10023456", "800-860-4444"), ("10023456", "800-866-3691"),
     ]  # fmt: skip
-    assert items(book, "Runs") == RUNS
-    assert items(book, "Forbidden") == [*RUNS, " 0", ",0", ";0", "\n0"]
+    assert items(book, "Runs") == FORBIDDEN_SEQUENCES
+    assert items(book, "Forbidden") == [*FORBIDDEN_SEQUENCES, " 0", ",0", ";0", "\n0"]
 
 
 def test_nothing_is_a_formula(path: Path, book: Workbook) -> None:
@@ -162,7 +163,7 @@ def test_nothing_is_a_formula(path: Path, book: Workbook) -> None:
 
 def test_nothing_is_anothers(path: Path, tmp_path: Path, registry: Registry) -> None:
     everybodys = tmp_path / "all.xlsx"
-    template.write_template(everybodys, *registry.catalogue(), "")
+    order_template.write_template(everybodys, *registry.catalogue(), "")
     assert not _found(path)
     assert _found(everybodys) == {"globex", "20098765", "8001", "8002", "877-666-2093"}
     assert items(openpyxl.load_workbook(everybodys), "Accounts") == ["00023457", "10023456", "20098765"]
@@ -176,13 +177,13 @@ def _found(path: Path) -> set[str]:
 @pytest.mark.parametrize("reseller", ["initech", "Acme "])
 def test_a_reseller_without_accounts_gets_no_workbook(reseller: str, tmp_path: Path, registry: Registry) -> None:
     with pytest.raises(UsageError, match="no account"):
-        template.write_template(tmp_path / "none.xlsx", *registry.catalogue(), reseller)
+        order_template.write_template(tmp_path / "none.xlsx", *registry.catalogue(), reseller)
     assert not (tmp_path / "none.xlsx").exists()
 
 
 def test_without_access_numbers_of_ones_own_everyones_are_offered(tmp_path: Path, registry: Registry) -> None:
     accounts, numbers = registry.catalogue()
-    template.write_template(tmp_path / "plain.xlsx", accounts, numbers.filter(pl.col("account") == ""), "acme")
+    order_template.write_template(tmp_path / "plain.xlsx", accounts, numbers.filter(pl.col("account") == ""), "acme")
     book = openpyxl.load_workbook(tmp_path / "plain.xlsx")
     assert items(book, "NumbersOf") == items(book, "Numbers") == [None]
     assert items(book, "EveryonesNumbers") == ["800-860-4444", "800-866-3691"]
@@ -224,14 +225,12 @@ def test_examples_are_well_formed_and_show_every_action_and_code_type(book: Work
     book.save(settings.home / "examples.xlsx")
     with Parser(settings) as parser:
         table = read((settings.home / "examples.xlsx").read_bytes(), parser, settings, NAMES, BY_HEADER)
-    sweep = prepare([File(0, Drop("acme", settings.home, 0, 0, 0), "", table)], settings)
+    sweep = build_batch([OrderFile(0, InboxFile("acme", settings.home, 0, 0, 0), "", table)], settings)
     assert sweep.faults.rows() == []
     assert sweep.findings.rows() == []
     assert len(sweep.rows) == len(rows)
     assert len(sweep.orders) == len({row["Customer Order ID"] for row in rows})
 
-
-# -- the rules, worked out by LibreOffice ------------------------------------------------------------------------------
 
 GOOD = "73905162840517"
 SEVERAL = {
@@ -253,7 +252,7 @@ NUMBERS = {"10023456": "888-402-7755 800-860-4444 800-866-3691", "00023457": "80
 def _codes() -> dict[str, bool]:
     source = random.Random(4)
     drawn = [str(source.randrange(10**13, 10**14)) for _ in range(60)]
-    runs = [f"{GOOD[:place]}{run}{GOOD[place + 4 :]}" for run in RUNS for place in (0, 5, 10)]
+    runs = [f"{GOOD[:place]}{run}{GOOD[place + 4 :]}" for run in FORBIDDEN_SEQUENCES for place in (0, 5, 10)]
     odd = [GOOD[:13], GOOD + "0", "0" + GOOD[1:], "7.39051628E+13", "7390516284051x", "７3905162840517", "+7390516284051",
            "7390516284051-", "73905,62840517", "1,E10", "*", "?" * 14]  # fmt: skip
     texts = pl.DataFrame({"code": [*drawn, *runs, *odd]})
@@ -273,10 +272,12 @@ def test_the_rules_as_a_spreadsheet_works_them_out(book: Workbook, tmp_path: Pat
     for line, (name, text, _) in enumerate(asked, 2):
         header, formula = (
             HEADERS[depends.get(name, name)],
-            re.sub(r"(\$[A-Z])2\b", rf"\g<1>{line}", template.RULES[name].formula),
+            re.sub(r"(\$[A-Z])2\b", rf"\g<1>{line}", order_template.RULES[name].formula),
         )
         page.cell(line, list(HEADERS.values()).index(header) + 1, text or None).number_format = "@"
-        page.cell(line, 16, f'=_xlfn.TEXTJOIN(" ",TRUE,{formula})' if template.RULES[name].kind == "list" else f"={formula}")
+        page.cell(
+            line, 16, f'=_xlfn.TEXTJOIN(" ",TRUE,{formula})' if order_template.RULES[name].kind == "list" else f"={formula}"
+        )
     told = [row[15] for row in _worked_out(book, tmp_path)[1:]]
     expected = [str(right).upper() if isinstance(right, bool) else right for _, _, right in asked]
     assert [(*case, answer) for case, answer, right in zip(asked, told, expected, strict=True) if answer != right] == []

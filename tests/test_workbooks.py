@@ -16,8 +16,8 @@ from openpyxl.styles import Font, PatternFill
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.datavalidation import DataValidation
 
-from pipelines import workbooks
-from pipelines.workbooks import Book, Sheet
+from pipelines.excel import book, writers
+from pipelines.excel.book import Book, Sheet
 from tests.conftest import NOW, Shop, csv_of, row, some_codes
 
 THEIRS = ["Our note", "Acct", "PAN", "Access", "PON", "Codes", "Due", "Total"]
@@ -194,7 +194,7 @@ def test_very_many_codes_are_in_the_csv_alone(tmp_path: Path, sqlite: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("small", "chart"), [(0, True), (workbooks.SMALL, True), (workbooks.SMALL, False)], ids=["fast", "rich", "plain"]
+    ("small", "chart"), [(0, True), (book.SMALL, True), (book.SMALL, False)], ids=["fast", "rich", "plain"]
 )
 def test_text_is_never_a_formula_whoever_writes_it(small: int, chart: bool, tmp_path: Path) -> None:
     texts = ["=1+1", "+1", "-1", "@SUM(A1)", "http://example.com", "{=1}", "00123", "a\x01b", "x" * 40_000]
@@ -208,7 +208,7 @@ def test_text_is_never_a_formula_whoever_writes_it(small: int, chart: bool, tmp_
         "Chart",
     )
     book = book if chart else book._replace(table=None, chart="")
-    workbooks.write(tmp_path / "made.xlsx", book, small)
+    writers.write(tmp_path / "made.xlsx", book, small)
     made = openpyxl.load_workbook(tmp_path / "made.xlsx")
     cells = [cell for page in made for line in page.iter_rows() for cell in line if cell.value is not None]
     assert [cell.coordinate for cell in cells if cell.data_type == "f" or cell.hyperlink] == []

@@ -12,8 +12,8 @@ import adbc_driver_manager
 import adbc_driver_manager.dbapi as adbc
 import polars as pl
 
-from pipelines.errors import CardsError, TransientError
-from pipelines.registry.tables import INDEXES, INT, KEYS, MIGRATIONS, TABLES, TEXT, VERSION
+from pipelines.common.errors import CardsError, TransientError
+from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATIONS, TABLES, TEXT, VERSION
 
 _BUSY_MS: Final = 60_000
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
@@ -26,7 +26,7 @@ class Dialect(NamedTuple):
     """Where the two databases differ."""
 
     connect: Callable[[str], adbc.Connection]
-    alone: Callable[["Database"], AbstractContextManager[bool]]
+    reconciliation_lock: Callable[["Database"], AbstractContextManager[bool]]
     number_key: str
     many_key: str
     begin: tuple[str, ...]
@@ -65,7 +65,7 @@ def _connect_postgresql(url: str) -> adbc.Connection:
 
 
 @contextmanager
-def _alone_sqlite(database: "Database") -> Iterator[bool]:
+def _lock_sqlite(database: "Database") -> Iterator[bool]:
     """Hold a lock on a file beside the registry; it is gone with the process too."""
     descriptor = os.open(f"{database.path}.night", os.O_RDWR | os.O_CREAT, 0o600)
     locked = True
@@ -80,20 +80,20 @@ def _alone_sqlite(database: "Database") -> Iterator[bool]:
 
 
 @contextmanager
-def _alone_postgresql(database: "Database") -> Iterator[bool]:
+def _lock_postgresql(database: "Database") -> Iterator[bool]:
     """Hold an advisory lock of the session; it is gone with the connection too."""
-    locked = database.get(f"SELECT CASE WHEN pg_try_advisory_lock({_LOCK + 1}) THEN 1 ELSE 0 END", {"locked": INT}).item()
+    locked = database.query(f"SELECT CASE WHEN pg_try_advisory_lock({_LOCK + 1}) THEN 1 ELSE 0 END", {"locked": INT}).item()
     try:
         yield bool(locked)
     finally:
         if locked:
             with suppress(CardsError):
-                database.get(f"SELECT CASE WHEN pg_advisory_unlock({_LOCK + 1}) THEN 1 ELSE 0 END", {"unlocked": INT})
+                database.query(f"SELECT CASE WHEN pg_advisory_unlock({_LOCK + 1}) THEN 1 ELSE 0 END", {"unlocked": INT})
 
 
 SQLITE: Final = Dialect(
     _connect_sqlite,
-    _alone_sqlite,
+    _lock_sqlite,
     "INTEGER",
     " WITHOUT ROWID",
     ("BEGIN IMMEDIATE",),
@@ -101,13 +101,13 @@ SQLITE: Final = Dialect(
     "PRAGMA integrity_check(20)",
 )
 POSTGRESQL: Final = Dialect(
-    _connect_postgresql, _alone_postgresql, "BIGINT", "", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
+    _connect_postgresql, _lock_postgresql, "BIGINT", "", ("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
     "pg_tables WHERE schemaname = current_schema() AND tablename", "SELECT 'ok'",
 )  # fmt: skip
 
 
 @contextmanager
-def told(busy: str = "The registry is busy or out of reach.") -> Iterator[None]:
+def translate_db_errors(busy: str = "The registry is busy or out of reach.") -> Iterator[None]:
     """Database errors as errors of ours, without the statement, which may hold codes."""
     try:
         yield
@@ -121,14 +121,14 @@ def _cause(error: adbc.Error) -> str:
     """What SQLite says where that is one of its own sentences, else the class of a database error and its state; the rest
     of its text may hold a code.
     """
-    if said := next((text for text in _SAID if text in str(error)), ""):
+    if said := next((text for text in _SQLITE_MESSAGES if text in str(error)), ""):
         return said
     state = getattr(error, "sqlstate", None) or ""
     code = getattr(error, "status_code", adbc_driver_manager.AdbcStatusCode.UNKNOWN)
     return f"{type(error).__name__} {code.name} {state}".strip()
 
 
-_SAID: Final = (
+_SQLITE_MESSAGES: Final = (
     "database is locked", "database or disk is full", "disk I/O error", "database disk image is malformed",
     "file is not a database", "attempt to write a readonly database", "unable to open database file",
 )  # fmt: skip
@@ -153,21 +153,21 @@ class Database:
         self._connection.close()
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
+    def try_reconciliation_lock(self) -> Iterator[bool]:
         """Be the only one who reconciles, as long as the block lasts; False when another is at it."""
-        with told(), self._dialect.alone(self) as alone:
+        with translate_db_errors(), self._dialect.reconciliation_lock(self) as alone:
             yield alone
 
     # -- the machinery -------------------------------------------------------------------------------------------------
 
-    def do(self, sql: str, *parameters: Any) -> None:
+    def execute(self, sql: str, *parameters: Any) -> None:
         """Execute a statement."""
-        with told(), self._connection.cursor() as cursor:
+        with translate_db_errors(), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
 
-    def get(self, sql: str, schema: Mapping[str, Any], *parameters: Any) -> pl.DataFrame:
+    def query(self, sql: str, schema: Mapping[str, Any], *parameters: Any) -> pl.DataFrame:
         """The rows of a query as a frame of the declared types (an empty column of SQLite has none of its own)."""
-        with told(), self._connection.cursor() as cursor:
+        with translate_db_errors(), self._connection.cursor() as cursor:
             cursor.execute(sql, parameters or None)
             frame = pl.from_arrow(cursor.fetch_arrow_table().rename_columns(list(schema)))
         assert isinstance(frame, pl.DataFrame)
@@ -175,9 +175,9 @@ class Database:
 
     def check(self) -> list[str]:
         """What the database finds wrong with itself."""
-        return [text for text in self.get(self._dialect.check, {"text": TEXT})["text"] if text != "ok"]
+        return [text for text in self.query(self._dialect.check, {"text": TEXT})["text"] if text != "ok"]
 
-    def put(self, table: str, frame: pl.DataFrame) -> None:
+    def append(self, table: str, frame: pl.DataFrame) -> None:
         """Append a frame to a table. An error of the database goes on as it is: it may be a row that was there before."""
         if frame.is_empty():
             return
@@ -188,33 +188,33 @@ class Database:
             cursor.adbc_ingest(table, rows.collect().to_arrow(), mode="append")
 
     @contextmanager
-    def given(self, frame: pl.DataFrame) -> Iterator[None]:
+    def temp_table(self, frame: pl.DataFrame) -> Iterator[None]:
         """Have a frame as the temporary table `given`."""
-        with told(), self._connection.cursor() as cursor:
+        with translate_db_errors(), self._connection.cursor() as cursor:
             cursor.adbc_ingest("given", frame.to_arrow(), mode="create", temporary=True)
         try:
             yield
         finally:
-            self.do("DROP TABLE given")
+            self.execute("DROP TABLE given")
 
-    def join(self, frame: pl.DataFrame, sql: str, schema: Mapping[str, Any]) -> pl.DataFrame:
+    def query_with(self, frame: pl.DataFrame, sql: str, schema: Mapping[str, Any]) -> pl.DataFrame:
         """The rows of a query over `given`, the frame."""
         if frame.is_empty():
             return pl.DataFrame(schema=schema)
-        with self.given(frame):
-            return self.get(sql, schema)
+        with self.temp_table(frame):
+            return self.query(sql, schema)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """One writer at a time; nothing stays when the block raises."""
         for statement in self._dialect.begin:
-            self.do(statement)
+            self.execute(statement)
         try:
             yield
-            self.do("COMMIT")
+            self.execute("COMMIT")
         except BaseException:
             with suppress(CardsError):  # the connection is gone, and the transaction with it
-                self.do("ROLLBACK")
+                self.execute("ROLLBACK")
             raise
 
     def prepare(self) -> None:
@@ -230,14 +230,14 @@ class Database:
             with self.transaction():
                 for number in range(self._version() + 1, VERSION + 1):
                     for statement in MIGRATIONS[number]:
-                        self.do(statement)
-                    self.do(f"INSERT INTO version VALUES ({number})")
+                        self.execute(statement)
+                    self.execute(f"INSERT INTO version VALUES ({number})")
 
     def _version(self) -> int:
-        return int(self.get("SELECT max(version) FROM version", {"version": INT}).item())
+        return int(self.query("SELECT max(version) FROM version", {"version": INT}).item())
 
     def _exists(self, table: str) -> bool:
-        return bool(self.get(f"SELECT count(*) FROM {self._dialect.tables} = '{table}'", {"n": INT}).item())
+        return bool(self.query(f"SELECT count(*) FROM {self._dialect.tables} = '{table}'", {"n": INT}).item())
 
     def _create(self) -> None:
         types = {TEXT: "TEXT", INT: "BIGINT", pl.UInt8: "SMALLINT"}
@@ -248,8 +248,8 @@ class Database:
                 for name, kind in schema.items()
             ]
             kind = self._dialect.many_key if "," in key else ""
-            self.do(f"CREATE TABLE {table} ({', '.join(columns)}{f', PRIMARY KEY ({key})' if key else ''}){kind}")
+            self.execute(f"CREATE TABLE {table} ({', '.join(columns)}{f', PRIMARY KEY ({key})' if key else ''}){kind}")
         for index in INDEXES:
-            self.do(index)
-        self.do("CREATE TABLE version (version BIGINT NOT NULL)")
-        self.do(f"INSERT INTO version VALUES ({VERSION})")
+            self.execute(index)
+        self.execute("CREATE TABLE version (version BIGINT NOT NULL)")
+        self.execute(f"INSERT INTO version VALUES ({VERSION})")

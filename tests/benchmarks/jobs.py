@@ -22,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.registry import Registry, open_registry
+from pipelines.registry.store import Registry, open_registry
 
 CODES = {"code": pl.Int64, "order_no": pl.Int64, "event": pl.Int64, "state": pl.Int16}
 FIRST = 10**13
@@ -51,17 +51,14 @@ def _registry(url: str) -> Iterator[Registry]:
     registry.close()
 
 
-# -- ours --------------------------------------------------------------------------------------------------------------
-
-
 def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
-    from pipelines.orders import process_inbox
-    from pipelines.settings import load_settings
-    from pipelines.world import World
+    from pipelines.common.context import Runtime
+    from pipelines.common.settings import load_settings
+    from pipelines.process_orders import process_inbox
 
     with _registry(url) as registry:
         clock = Clock()
-        told = process_inbox(load_settings(), registry, World(step=clock.step))
+        told = process_inbox(load_settings(), registry, Runtime(checkpoint=clock.step))
         done = clock.told()
     placed = sum(one["codes_placed"] for one in told)
     assert placed == count, (placed, told[:1])
@@ -69,13 +66,13 @@ def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
 
 
 def night(home: Path, url: str, count: int) -> dict[str, Any]:
-    from pipelines.reconcile import reconcile
-    from pipelines.settings import load_settings
-    from pipelines.world import World
+    from pipelines.common.context import Runtime
+    from pipelines.common.settings import load_settings
+    from pipelines.reconcile_network import reconcile
 
     with _registry(url) as registry:
         clock = Clock()
-        told = reconcile(load_settings(), registry, World(step=clock.step))
+        told = reconcile(load_settings(), registry, Runtime(checkpoint=clock.step))
         done = clock.told()
     assert told["codes_ready"] == count, told
     return done
@@ -96,17 +93,14 @@ def prefect(home: Path, url: str, count: int) -> dict[str, Any]:
 
 
 def import_codes(home: Path, url: str, count: int) -> dict[str, Any]:
-    from pipelines import catalogue
+    from pipelines.admin import imports
 
     with _registry(url) as registry:
         clock = Clock()
-        _, new, _ = catalogue.import_codes(home / "codes.parquet", registry)
+        _, new, _ = imports.import_codes(home / "codes.parquet", registry)
         done = clock.told()
     assert new == count, new
     return done
-
-
-# -- floors ------------------------------------------------------------------------------------------------------------
 
 
 def _insert(registry: Registry, codes: pl.Series) -> None:
@@ -136,8 +130,8 @@ def floor_night(home: Path, url: str, count: int) -> dict[str, Any]:
         clock = Clock()
         (path,) = (home / "inbox/network").glob("*.csv")
         codes = pl.read_csv(path, infer_schema=False)["Authorization Code"].cast(pl.Int64)
-        with registry.transaction(), registry.given(codes.sort().to_frame("code")):
-            registry.do("UPDATE codes SET state = 1 FROM given g WHERE codes.code = g.code")
+        with registry.transaction(), registry.temp_table(codes.sort().to_frame("code")):
+            registry.execute("UPDATE codes SET state = 1 FROM given g WHERE codes.code = g.code")
         return clock.told()
 
 
@@ -194,9 +188,6 @@ def write_xlsxturbo(home: Path, url: str, count: int) -> dict[str, Any]:
     clock = Clock()
     xlsxturbo.df_to_xlsx(rows, str(home / "written.xlsx"), sheet_name="Codes", autofilter=True, freeze_panes=True)
     return clock.told()
-
-
-# -- the ways of others ------------------------------------------------------------------------------------------------
 
 
 class Rows:
@@ -322,9 +313,6 @@ def _line(row: Any) -> list[str]:
 def _run(code: str) -> bool:
     steps = [ord(after) - ord(before) for before, after in itertools.pairwise(code)]
     return any(steps[i] == steps[i + 1] == steps[i + 2] and -1 <= steps[i] <= 1 for i in range(11))
-
-
-# -- set-up ------------------------------------------------------------------------------------------------------------
 
 
 def fill(home: Path, url: str, count: int) -> dict[str, Any]:

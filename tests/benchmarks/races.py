@@ -10,7 +10,7 @@ from typing import Final
 import polars as pl
 import xlsxturbo
 
-from pipelines import placing
+from pipelines.codes import allocation
 from tests.benchmarks.stage import POSTGRESQL, SQLITE, Home, Line, Measured, Stage
 
 MILLION: Final = 1_000_000
@@ -29,7 +29,7 @@ def fields(rows: int, **columns: object) -> pl.DataFrame:
 
 def _specified(count: int) -> pl.DataFrame:
     none = pl.Series([], dtype=pl.Int64)
-    return fields(count).with_columns(placing.draw(count, lambda _: none, none).cast(pl.String).alias("Code"))
+    return fields(count).with_columns(allocation.draw_codes(count, lambda _: none, none).cast(pl.String).alias("Code"))
 
 
 def _random(home: Home, count: int) -> None:
@@ -63,9 +63,6 @@ def _swept(stage: Stage, database: str, prepare: Callable[[Home], None], codes: 
 def _alone(stage: Stage, database: str, job: str, count: int) -> Measured:
     with stage.home(database) as home:
         return stage.run(job, home, count)
-
-
-# -- the rows of the table ---------------------------------------------------------------------------------------------
 
 
 def issue(stage: Stage, database: str) -> list[Line]:

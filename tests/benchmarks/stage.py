@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines.catalogue import load_catalogue
-from pipelines.demo import lay
-from pipelines.registry import open_registry
+from pipelines.admin.demo import lay
+from pipelines.admin.imports import load_catalogue
+from pipelines.registry.store import open_registry
 from tests.benchmarks import jobs
 
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"

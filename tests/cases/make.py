@@ -60,6 +60,7 @@ INPUTS = {
     "file_too_large/orders.csv": ",".join(f"Column {number}" for number in range(257)).encode() + b"\r\n",
 }
 
+
 if __name__ == "__main__":
     for name, content in INPUTS.items():
         (HERE / name).parent.mkdir(exist_ok=True)

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipelines.registry import Registry
-from pipelines.settings import Settings
-from pipelines.verify import verify
+from pipelines.admin.audit import verify
+from pipelines.common.settings import Settings
+from pipelines.registry.store import Registry
 from tests.conftest import EXTERNAL, Shop, read_csv
 
 INT = pl.Int64
@@ -44,7 +44,7 @@ def dropped(shop: Shop) -> list[tuple[str, str]]:
 def soundness(settings: Settings, registry: Registry, files: Iterable[tuple[str, str]] = ()) -> Soundness:
     """All that must be true when nothing is at work. `files`: sender and digest of every file that was dropped."""
     files = list(files)
-    codes = registry.get("SELECT count(*) FROM codes WHERE order_no > 0", {"n": INT}).item()
+    codes = registry.query("SELECT count(*) FROM codes WHERE order_no > 0", {"n": INT}).item()
     return Soundness(
         len(files),
         codes,
@@ -83,7 +83,7 @@ def _rows(registry: Registry) -> list[str]:
         "(SELECT count(*) FROM rejected j WHERE j.event = e.event) "
         "FROM events e WHERE e.kind = 'orders' AND e.answers = e.event"
     )
-    frame = registry.get(sql, dict.fromkeys(["event", "rows", "placed", "already", "rejected"], INT))
+    frame = registry.query(sql, dict.fromkeys(["event", "rows", "placed", "already", "rejected"], INT))
     bad = frame.filter(pl.col("rows") != pl.sum_horizontal("placed", "already", "rejected"))
     return [f"rows do not add up: {row}" for row in bad.iter_rows(named=True)]
 
@@ -113,17 +113,17 @@ def _issued_once(settings: Settings) -> list[str]:
 
 def _burnt_once(registry: Registry) -> list[str]:
     sql = "SELECT count(*), count(DISTINCT code), sum(CASE WHEN code < 10000000000000 THEN 1 ELSE 0 END) FROM codes"
-    every, different, short = registry.get(sql, dict.fromkeys("abc", INT)).row(0)
+    every, different, short = registry.query(sql, dict.fromkeys("abc", INT)).row(0)
     return [] if (every, short) == (different, 0) else [f"{every} codes, {different} different, {short} short ones"]
 
 
 def _reports(settings: Settings, registry: Registry) -> list[str]:
     """Confirmations and placements hold just what the registry does."""
-    issued = registry.get(
+    issued = registry.query(
         "SELECT o.order_id, c.code FROM codes c JOIN orders o ON o.order_no = c.order_no", {"order_id": pl.String, "code": INT}
     )
     known = {(order, str(code)) for order, code in issued.iter_rows()}
-    at_first = registry.get(
+    at_first = registry.query(
         "SELECT o.order_id, c.code FROM codes c JOIN orders o ON o.order_no = c.order_no AND o.event = c.event",
         {"order_id": pl.String, "code": INT},
     )
@@ -141,14 +141,12 @@ def _reports(settings: Settings, registry: Registry) -> list[str]:
 def _remains(settings: Settings, registry: Registry) -> list[str]:
     """Nothing half done is left."""
     hidden = [str(path) for path in settings.outbox.rglob(".*")] if settings.outbox.is_dir() else []
-    return [*(f"left behind: {path}" for path in hidden), *(f"not answered: event {one}" for one in registry.unanswered())]
+    return [*(f"left behind: {path}" for path in hidden), *(f"not answered: event {one}" for one in registry.undelivered())]
 
 
 def _audit(settings: Settings, registry: Registry) -> list[str]:
     return [f"cards verify: {finding['what']} ({finding['where']})" for finding in verify(settings, registry)]
 
-
-# -- what two runs must have in common ---------------------------------------------------------------------------------
 
 _TIME = re.compile(r"20\d{6}-\d{6}-|20\d\d-\d\d-\d\d")
 
@@ -179,5 +177,5 @@ def end_state(shop: Shop, chosen: Iterable[str]) -> dict[str, Any]:
         "codes": "SELECT coalesce(o.order_id, ''), CAST(c.state AS TEXT), '', '' FROM codes c "
         "LEFT JOIN orders o ON o.order_no = c.order_no",
     }
-    rows = {name: sorted(shop.registry.get(sql, dict.fromkeys("abcd", pl.String)).rows()) for name, sql in tables.items()}
+    rows = {name: sorted(shop.registry.query(sql, dict.fromkeys("abcd", pl.String)).rows()) for name, sql in tables.items()}
     return {"files": files, "waiting": shop.waiting(), **rows}

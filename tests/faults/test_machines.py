@@ -19,7 +19,7 @@ import httpx
 import polars as pl
 import pytest
 
-from pipelines.inbox import digest_of
+from pipelines.intake.inbox import sha256_of
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Shop, csv_of, row, some_codes
 from tests.faults import figures
 from tests.faults.invariants import soundness
@@ -188,11 +188,11 @@ def test_three_workers_that_divide_the_resellers_answer_each_file_once(
             worker.terminate()
         assert [worker.wait(120) for worker in workers] == [0, 0, 0]
 
-    found = soundness(shop.settings, shop.registry, [(sender, digest_of(content)) for sender, content, _ in files])
+    found = soundness(shop.settings, shop.registry, [(sender, sha256_of(content)) for sender, content, _ in files])
     figures.tell("three Prefect workers, resellers divided, postgresql", len(machines), [found], seconds)
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []
-    events = shop.registry.get("SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys("ab", str)).rows()
+    events = shop.registry.query("SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys("ab", str)).rows()
     names = {(sender, f"{number:03}.csv") for number, (sender, _, _) in enumerate(files)}
     assert len(events) == FILES
     assert set(events) == names == {(line["reseller"], line["file"]) for line in told}

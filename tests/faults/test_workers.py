@@ -63,7 +63,7 @@ def _race(workers: int, files: int, rounds: int, shop: Shop, folder: Path, datab
     figures.tell(f"{workers} processes at once, {database}", workers, [found], seconds)
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []
-    events = shop.registry.get("SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys("ab", str)).rows()
+    events = shop.registry.query("SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys("ab", str)).rows()
     assert len(events) == len(set(events)) == files
     told = [json.loads(line)["submissions"] for one in ended for line in one.out.splitlines()]
     assert {one["file"] for lines in told for one in lines} == {f"{number:03}.csv" for number in range(files)}

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 ROOT = Path(__file__).parents[2]
-IMPORTED = ["adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "openpyxl", "xlsxturbo", "pipelines.catalogue",
-            "pipelines.cli", "pipelines.orders", "pipelines.reconcile", "pipelines.screen", "pipelines.verify"]  # fmt: skip
+IMPORTED = ["adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "openpyxl", "xlsxturbo", "pipelines.cli",
+            "pipelines.admin.audit", "pipelines.admin.imports", "pipelines.console", "pipelines.process_orders",
+            "pipelines.reconcile_network"]  # fmt: skip
 
 
 class Ended(NamedTuple):
@@ -73,9 +74,6 @@ class Worker:
         return self._process.stdout.readline()
 
 
-# -- the process -------------------------------------------------------------------------------------------------------
-
-
 def main() -> None:
     for module in IMPORTED:  # and nothing is done with them yet: their pools of threads would not go along with a fork
         importlib.import_module(module)
@@ -122,10 +120,10 @@ def _cards() -> int:
 
 def _crowded(job: dict[str, Any]) -> int:
     """Sweep as often as it is told to, with few random numbers for all."""
-    from pipelines.orders import process_inbox
-    from pipelines.registry import open_registry
-    from pipelines.settings import load_settings
-    from pipelines.world import World
+    from pipelines.common.context import Runtime
+    from pipelines.common.settings import load_settings
+    from pipelines.process_orders import process_inbox
+    from pipelines.registry.store import open_registry
 
     settings = load_settings(_env_file=None)
     words = [random.Random(number).randbytes(8) for number in range(job["space"])]
@@ -136,7 +134,7 @@ def _crowded(job: dict[str, Any]) -> int:
 
     with open_registry(settings.registry_url) as registry:
         for _ in range(job["rounds"]):
-            told = process_inbox(settings, registry, World(source=source))
+            told = process_inbox(settings, registry, Runtime(random_bytes=source))
             print(json.dumps({"submissions": told}), flush=True)
     return 0
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pipelines.registry import VERSION
+from pipelines.registry.schema import VERSION
 from tests.conftest import Shop
 from tests.faults.killing import fill, fill_night
 
@@ -24,7 +24,7 @@ def main() -> None:
         shop.night()
         fill(shop)
         shop.run()
-        shop.registry.do(f"VACUUM INTO '{folder}/kept.db'")
+        shop.registry.execute(f"VACUUM INTO '{folder}/kept.db'")
         shop.registry.close()
         shutil.copy(Path(folder, "kept.db"), kept)
 

@@ -1,0 +1,124 @@
+"""`cards demo`: the whole life of a card in a scratch folder, run by the same code as production."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines import console, process_orders, reconcile_network
+from pipelines.admin.imports import load_catalogue
+from pipelines.common.durable_files import ensure_private_dir
+from pipelines.common.errors import UsageError
+from pipelines.common.settings import load_settings
+from pipelines.registry.store import open_registry
+
+_ACCOUNTS: Final[list[tuple[str, ...]]] = [
+    ("Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"),
+    ("acme", "10023456", "7001", "Prepaid card, domestic", "whole"),
+    ("acme", "10023456", "7002", "Prepaid card, international", "whole"),
+    ("globex", "20098765", "8001", "Employee card", "partial"),
+]
+_ACCESS: Final[list[tuple[str, ...]]] = [
+    ("Access Number", "Customer Account Number", "Description"),
+    ("800-860-4444", "", "for everyone"),
+    ("800-866-3691", "", "for everyone"),
+    ("888-402-7755", "10023456", "Acme's own"),
+]
+_HEADER: Final = (
+    "Action", "Customer Account Number", "Product Account Number", "Access Number", "International Origin",
+    "International Termination", "Customer Order ID", "Comments", "Code Type", "Code", "Quantity", "BTN",
+)  # fmt: skip
+_ACME: Final = [
+    ("Add", "10023456", "7001", "800-860-4444", "No", "No", "OCT-01", "chosen codes", "Specified", "73905162840517", "", ""),
+    ("Add", "10023456", "7001", "800-860-4444", "No", "No", "OCT-01", "chosen codes", "Specified", "73905162840518", "", ""),
+    ("Add", "10023456", "7002", "888-402-7755", "Yes", "Yes", "OCT-02", "", "Random", "", "25", ""),
+    ("Add", "10023456", "7001", "800-866-3691", "No", "Yes", "OCT-03", "", "BTN+4", "", "10", "303-555-0142"),
+    ("Add", "10023456", "7001", "800-860-4444", "No", "No", "OCT-04", "broken: a run", "Specified", "73905162845555", "", ""),
+    ("Add", "10023456", "7001", "800-860-4444", "No", "No", "OCT-04", "broken: a run", "Specified", "73905162840520", "", ""),
+    ("Add", "10023456", "7001", "800-860-4444", "No", "No", "OCT-05", "broken: rounded", "Specified", "7.39052E+13", "", ""),
+    ("Add", "10023456", "7001", "800-860-4444", "No", "No", "OCT-06", "broken: no card", "BTN+4", "", "5", "800-555-5555"),
+    ("Add", "20098765", "8001", "800-860-4444", "No", "No", "OCT-07", "broken: whose?", "Random", "", "5", ""),
+    ("Add", "10023456", "7001", "888-123-4567", "Maybe", "No", "OCT-08", "broken: twice", "Random", "", "ten", ""),
+]
+_GLOBEX: Final = [
+    ("", "20098765", "8001", "(800) 860-4444", "", "", "G100", "", "", "", "12", ""),
+    ("", "20098765", "8001", "(800) 860-4444", "", "", "G101", "", "", "61750384920617;61750384920618", "", ""),
+    ("", "20098765", "8001", "(800) 860-4444", "", "", "G101", "in part", "", "0617503849206", "", ""),
+    ("", "20098765", "9999", "(800) 860-4444", "", "", "G102", "", "", "", "3", ""),
+    ("", "20098765", "8001", "(800) 860-4444", "", "", "much too long an ID", "", "", "", "3", ""),
+    ("", "20098765", "8001", "(800) 860-4444", "", "", "G103", "", "Random", "61750384920619", "3", ""),
+    ("Sell", "20098765", "8001", "(800) 860-4444", "", "", "G104", "", "", "", "3", ""),
+    ("", "20098765", "8001", "(800) 860-4444", "", "", "G105", "", "", "", "11000", "2125550142"),
+]
+
+
+def play(home: Path | None) -> None:
+    """Play the demo in a folder that is new or empty, and tell what happened and where the files lie."""
+    if home and home.exists() and any(home.iterdir()):
+        raise UsageError(f"{home} is not empty. Name a new folder for the demo.")
+    home = home or Path(tempfile.mkdtemp(prefix="cards-demo-"))
+    settings = load_settings(home=home, registry="", settle_seconds=0)
+    lay(home)
+    with open_registry(settings.registry_url) as registry:
+        load_catalogue(home / "catalogue.xlsx", registry)
+        with console.progress_runtime() as runtime:
+            told = process_orders.process_inbox(settings, registry, runtime)
+        console.print_table("1. Order files were dropped into the inbox, and answered", [_line(one) for one in told])
+        answer_as_network(home)
+        with console.progress_runtime() as runtime:
+            night = reconcile_network.reconcile(settings, registry, runtime)
+    print("\n2. The network loaded outbox/network/placement-*.csv and answered; it lacks every fifth code and one whole order")
+    print("\n3. The night compared")
+    console.print_key_values({name: value for name, value in night.items() if name != "reports"})
+    released = sorted(path.relative_to(home) for path in (home / "outbox").rglob("release-*.xlsx"))
+    console.print_table("\n4. Codes that are safe to print", [{"release file": path} for path in released])
+    print(f"\nAll files are in {home}. Open the workbooks in its outbox: confirmation, rejections, release, reconciliation.")
+
+
+def _line(told: dict[str, Any]) -> dict[str, Any]:
+    names = {"orders_placed": "orders placed", "orders_rejected": "orders rejected", "codes_placed": "codes",
+             "rows_rejected": "rows rejected"}  # fmt: skip
+    counts = {title: told[name] for name, title in names.items()}
+    return {
+        "reseller": told["reseller"],
+        "file": told["file"],
+        **counts,
+        "why (rows)": console.format_reasons(told),
+        "reports": told["folder"],
+    }
+
+
+def answer_as_network(home: Path) -> None:
+    """Write the order-ID report of a network that refuses every fifth code, and has not yet looked at one order."""
+    placed = pl.concat(pl.read_csv(path, infer_schema=False) for path in sorted((home / "outbox/network").glob("*.csv")))
+    report = placed.select("Order ID", "Authorization Code").with_row_index("line")
+    seen = report.filter(pl.col("line") % 5 != 1, pl.col("Order ID") != placed["Order ID"].last())
+    seen.drop("line").write_csv(home / "inbox/network/order-id-report.csv")
+
+
+def lay(home: Path) -> None:
+    """Lay a catalogue, codes that exist already, and a workbook and a CSV file of orders into a home."""
+    for folder in ("inbox/acme", "inbox/globex", "inbox/network"):
+        ensure_private_dir(home / folder)
+    _workbook(home / "catalogue.xlsx", {"Accounts": _ACCOUNTS, "Access Numbers": _ACCESS})
+    _workbook(home / "inbox/acme/october.xlsx", {"Orders": [_HEADER, *_ACME]})
+    (home / "existing-codes.csv").write_text("Code\n29017365829401\n29017365829402\n", "utf-8")
+    lines = [",".join(f'"{cell}"' if "," in cell else cell for cell in row) for row in (_HEADER, *_GLOBEX)]
+    (home / "inbox/globex/cards.csv").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _workbook(path: Path, sheets: dict[str, list[tuple[str, ...]]]) -> None:
+    from openpyxl import Workbook
+    from openpyxl.styles import Font
+
+    book = Workbook()
+    book.remove(book.worksheets[0])
+    for title, rows in sheets.items():
+        sheet = book.create_sheet(title)
+        for row in rows:
+            sheet.append(row)
+        for cell in sheet[1]:
+            cell.font = Font(bold=True)
+            sheet.column_dimensions[cell.column_letter].width = len(str(cell.value)) + 6
+    book.save(path)

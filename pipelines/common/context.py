@@ -1,0 +1,32 @@
+"""What a run takes from outside: random bytes, the clock, checkpoints and progress."""
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+RandomBytes = Callable[[int], bytes]
+"""A source of random bytes, as `os.urandom` is: so many of them, uniform and not to be predicted."""
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()
+
+
+def _ignore(*_: object) -> None:
+    return None
+
+
+class Runtime(NamedTuple):
+    """The source of random bytes, the clock (local time), what happens at each named step (tests kill there; some are
+    reached by several threads), and who is told of progress: the step, how much of it is done, and how much there is.
+    """
+
+    random_bytes: RandomBytes = os.urandom
+    now: Callable[[], datetime] = _now
+    checkpoint: Callable[[str], None] = _ignore
+    progress: Callable[[str, int, int], None] = _ignore
+
+    def timestamp(self) -> str:
+        """The local time as the registry keeps it: ISO 8601, to the second, with its offset."""
+        return self.now().isoformat(timespec="seconds")

@@ -1,0 +1,96 @@
+"""Files that appear whole or not at all, are synced to disk, and are readable by the service alone."""
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from pipelines.common.errors import CardsError
+
+_AT_ONCE: Final = min(4, (os.cpu_count() or 1) + 1)
+_STAGING: Final = re.compile(r"\..+\.[0-9a-f]{16}", re.DOTALL)
+
+
+@contextmanager
+def thread_pool() -> Iterator[ThreadPoolExecutor]:
+    """A few threads to read and write files, each of which waits for others; when the block raises no more are begun."""
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Have a file written so that it appears whole or not at all."""
+    ensure_private_dir(path.parent)
+    with staging_dir(path) as new:  # a folder, as who writes workbooks makes files of his own beside his target
+        write(new / path.name)
+        fsync(new / path.name)
+        (new / path.name).replace(path)
+    fsync(path.parent)
+
+
+@contextmanager
+def staging_dir(path: Path) -> Iterator[Path]:
+    """A new folder beside the path, to be filled and then renamed; gone after the block if it was not.
+
+    It is locked as long as we live, which tells it from what a dead run left.
+    """
+    new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    ensure_private_dir(new)
+    descriptor = os.open(new, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a mount without locks: what dies there stays
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield new
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        os.close(descriptor)
+
+
+def remove_stale_staging(folder: Path) -> None:
+    """Remove what dead runs began in a folder and did not finish."""
+    for left in folder.glob(".*"):
+        if _STAGING.fullmatch(left.name) and _is_stale(left):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_stale(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def ensure_private_dir(folder: Path) -> None:
+    """Make a folder that only we can enter."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise CardsError(f"The folder {folder} can't be made: {error.strerror}. Set CARDS_HOME or its permissions.") from None
+
+
+def fsync(path: Path) -> None:
+    """Have the disk hold a file, or a folder's list of names; what holds codes is for our eyes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if path.is_file():
+            os.fchmod(descriptor, 0o600)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""The confirmation: what was placed, and what was placed before."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.delivery.results import submission_counts
+from pipelines.excel import writers
+from pipelines.excel.book import Book, Sheet
+from pipelines.registry.records import SubmissionRecords
+from schemas import actions
+
+_NOT_YET: Final = (
+    "Do not print these codes yet. A code is safe to print when it appears in a release file of this folder; "
+    "that is after the network has confirmed it, usually the next morning."
+)
+
+
+def confirmation_rows(answers: SubmissionRecords, cards: pl.DataFrame) -> pl.DataFrame:
+    """`confirmation.csv`: a row for each card of a placed order, and one for each order that was placed before."""
+    columns = {
+        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref",
+        "Action": "action", "Authorization Code": "code", "State": "state",
+    }  # fmt: skip
+    placed = cards.with_columns(state=pl.lit("placed"))
+    again = answers.duplicate_orders.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
+    return pl.concat([with_headers(frame, columns) for frame in (placed, again)])
+
+
+def with_headers(frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
+    """Columns under the headers of a report (header to column)."""
+    return frame.select("^event$", *(pl.col(name).alias(header) for header, name in columns.items()))
+
+
+def confirmation_orders(answers: SubmissionRecords) -> pl.DataFrame:
+    """The first sheet of the confirmation: what was placed, and what was placed before."""
+    when = pl.col("at").str.head(19).str.to_datetime()
+    placed = answers.orders.with_columns(state=pl.lit("placed"), placed_at=when)
+    again = answers.duplicate_orders.with_columns(state=pl.lit("already placed"), placed_at=when)
+    wanted = {
+        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref", "Action": "action",
+        "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
+        "Product Account Number": "product", "Access Number": "access_number", "International Origin": "origin",
+        "International Termination": "termination", "Comments": "comments",
+    }  # fmt: skip
+    return pl.concat([with_headers(placed, wanted), with_headers(again, wanted)], how="vertical_relaxed")
+
+
+def write_confirmation(
+    path: Path, answer: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int
+) -> None:
+    """Write `confirmation.xlsx`."""
+    event = answer.events.row(0, named=True)
+    counts = submission_counts(answer)
+    new = answer.orders["action"].is_in(actions.issuing()).any()
+    facts: list[tuple[str, Any]] = [
+        ("File", event["file"]),
+        ("Received", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
+        ("Rows in the file", counts["rows"]),
+        ("Orders placed", counts["orders_placed"]),
+        ("Orders already placed", counts["orders_already_placed"]),
+        ("Orders rejected", counts["orders_rejected"]),
+        ("Codes placed", counts["codes_placed"]),
+        ("Rows rejected", counts["rows_rejected"]),
+        *[("Remark", note) for note in event["notes"].splitlines()],
+    ]
+    advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, mend it and drop it again."
+                                             if counts["rows_rejected"] else "")  # fmt: skip
+    sheets = [Sheet("Orders", orders)]
+    if len(rows) <= most_codes:
+        sheets.append(Sheet("Codes", rows))
+    else:
+        facts.append(("Where the codes are", "in confirmation.csv; there are too many of them for a workbook"))
+    advice = advice.strip() or "Nothing is left for you to do."
+    writers.write(path, Book("Order confirmation", advice, facts, sheets))

@@ -1,0 +1,201 @@
+"""The reconciliation workbook of a night, and the placement file of its replacements."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipelines.codes import capacity
+from pipelines.common.durable_files import write_atomically
+from pipelines.common.settings import Settings
+from pipelines.delivery import submission
+from pipelines.delivery.release_files import ORDER_HEADERS, code_column, with_advice, write_order_files
+from pipelines.excel import writers
+from pipelines.excel.book import Book, Sheet
+from pipelines.registry import reconciliation
+from pipelines.registry.reconciliation import STATE
+from pipelines.registry.records import NightRecords
+from pipelines.registry.store import Registry
+from schemas.codes import code_text
+
+
+def write_night(settings: Settings, registry: Registry, event: dict[str, Any]) -> NightRecords:
+    """Write everything that a night answers; what it did."""
+    night = reconciliation.load_reconciliation(registry, event)
+    cards = reconciliation.placements(registry, event["event"]).with_columns(code=code_text(pl.col("code")))
+    if len(cards):
+        submission.write_placement(settings.outbox, event, submission.placement_rows(cards))
+    write_workbook(settings, registry, night)
+    write_order_files(settings, registry, night.orders["order_no"])
+    return night
+
+
+def night_figures(settings: Settings, night: NightRecords) -> dict[str, Any]:
+    """The totals of a night, as `cards reconcile --json` has them."""
+    return {
+        "orders_settled": night.orders.filter(pl.col("awaiting") == 0).height,
+        "codes_ready": _moved(night.counts, ("placed", "refused"), "ready"),
+        "codes_ready_late": _moved(night.counts, ("refused",), "ready"),
+        "codes_refused": _moved(night.counts, ("placed",), "refused"),
+        "codes_replaced": len(night.replaced),
+        "cards_changed": night.undone.filter(pl.col("done") == 1).height,
+        "cards_not_changed": night.undone.filter(pl.col("done") == 2).height,
+        "unexpected": len(night.unexpected),
+        "orders_awaited": len(night.awaited),
+        "orders_overdue": int(_awaited(settings, night)["Overdue"].eq("yes").sum()),
+        "workbook": str(_path(settings, night).relative_to(settings.home)),
+    }
+
+
+def _path(settings: Settings, night: NightRecords) -> Path:
+    return settings.outbox / "reconciliation" / f"{_date(night.event['night']):%Y-%m-%d}.xlsx"
+
+
+def _date(night: int) -> datetime:
+    return datetime.strptime(str(night), "%Y%m%d")
+
+
+def _moved(counts: pl.DataFrame, was: tuple[str, ...], state: str) -> int:
+    chosen = counts.filter(pl.col("was").is_in([STATE[name] for name in was]), pl.col("state") == STATE[state])
+    return int(chosen["cards"].sum())
+
+
+def write_workbook(settings: Settings, registry: Registry, night: NightRecords) -> None:
+    """Write `outbox/reconciliation/<date>.xlsx`: totals with a chart, and a sheet for each thing that happened."""
+    counted = night_figures(settings, night)
+    facts: list[tuple[str, Any]] = [
+        ("Orders settled", counted["orders_settled"]),
+        ("Codes ready, safe to print", counted["codes_ready"]),
+        ("… of these after an earlier refusal", counted["codes_ready_late"]),
+        ("Codes refused", counted["codes_refused"]),
+        ("… of these replaced", counted["codes_replaced"]),
+        ("Cards changed, blocked or disconnected", counted["cards_changed"]),
+        ("Cards for which that was not done", counted["cards_not_changed"]),
+        ("Unexpected codes and orders", counted["unexpected"]),
+        ("Orders awaited", counted["orders_awaited"]),
+        ("… of these overdue", counted["orders_overdue"]),
+    ]
+    refused = with_advice(night.refused, registry)
+    sheets = [
+        Sheet("Orders", _orders(night)),
+        Sheet(
+            "Refused",
+            refused.select(
+                *_whose(),
+                code_column("code", "Refused code"),
+                code_column("replaced_by", "Replaced by"),
+                pl.col("advice").alias("What the reseller does"),
+            ),
+        ),
+        Sheet(
+            "Replaced",
+            night.replaced.select(*_whose(), code_column("replaced", "Refused code"), code_column("code", "New code")),
+        ),
+        Sheet("Ready late", night.late.select(*_whose(), code_column("code", "Authorization Code"))),
+        Sheet(
+            "Changes",
+            night.undone.select(
+                *_whose(), pl.col("action").alias("Action"), code_column("code", "Authorization Code"), _done().alias("Outcome")
+            ),
+        ),
+        Sheet(
+            "Unexpected",
+            night.unexpected.select(
+                pl.col("order_id").alias("Order ID"),
+                code_column("code", "Authorization Code"),
+                pl.col("held").alias("What is known"),
+                pl.col("file").alias("Report"),
+            ),
+        ),
+        Sheet("Awaited", _awaited(settings, night)),
+        Sheet("Capacity", _capacity(night, registry)),
+    ]
+    title = f"Reconciliation of {_date(night.event['night']):%Y-%m-%d}"
+    book = Book(title, _advice(counted), facts, sheets, _trend(night), "Codes ready and refused, a night")
+    write_atomically(_path(settings, night), lambda beside: writers.write(beside, book))
+
+
+def _advice(counted: dict[str, Any]) -> str:
+    """What needs a person."""
+    lines = []
+    if counted["orders_overdue"]:
+        lines.append(f"{counted['orders_overdue']} order(s) are overdue: ask the network for their report (sheet Awaited).")
+    if left := counted["codes_refused"] - counted["codes_replaced"]:
+        lines.append(f"{left} refused code(s) were not replaced: their resellers choose others (sheet Refused).")
+    if counted["cards_not_changed"]:
+        lines.append(
+            f"{counted['cards_not_changed']} card(s) are as they were though an order asked otherwise (sheet Changes)."
+        )
+    if counted["unexpected"]:
+        lines.append(f"{counted['unexpected']} code(s) or order(s) of the network's are not ours (sheet Unexpected).")
+    return " ".join(lines) or "Nothing needs a person."
+
+
+def _whose() -> list[pl.Expr]:
+    return [pl.col("reseller").alias("Reseller"), *(pl.col(name).alias(header) for header, name in ORDER_HEADERS.items())]
+
+
+def _done() -> pl.Expr:
+    return pl.when(pl.col("done") == 1).then(pl.lit("done")).otherwise(pl.lit("not done"))
+
+
+def _orders(night: NightRecords) -> pl.DataFrame:
+    """A row an order that something happened to: how many of its cards were confirmed, refused and so on."""
+    moved = night.counts.with_columns(
+        kind=pl.when((pl.col("was") <= STATE["refused"]) & (pl.col("state") == STATE["ready"])).then(pl.lit("Ready"))
+        .when(pl.col("state") == STATE["refused"]).then(pl.lit("Refused")).otherwise(pl.lit("Moved"))
+    ).select("order_no", "kind", "cards")  # fmt: skip
+    replaced = night.replaced.join(night.orders.select("order_id", "order_no"), on="order_id").select(
+        "order_no", kind=pl.lit("Replaced"), cards=pl.lit(1, pl.Int64)
+    )
+    kind = pl.when(pl.col("done") == 1).then(pl.lit("Done")).otherwise(pl.lit("Not done"))
+    carried = night.undone.select("order_no", kind=kind, cards=pl.lit(1, pl.Int64))  # fmt: skip
+    every = pl.concat([moved, replaced, carried])
+    kinds = ["Ready", "Refused", "Replaced", "Done", "Not done"]
+    counts = every.group_by("order_no").agg(pl.col("cards").filter(pl.col("kind") == kind).sum().alias(kind) for kind in kinds)
+    told = night.orders.join(counts, on="order_no", how="left", maintain_order="left")
+    state = pl.when(pl.col("awaiting") > 0).then(pl.lit("awaited")).otherwise(pl.lit("settled"))
+    return told.select(
+        *_whose(), pl.col("action").alias("Action"), _time("placed").alias("Placed"), pl.col("cards").alias("Cards"),
+        pl.col(kinds).fill_null(0), state.alias("State"),
+    )  # fmt: skip
+
+
+def _time(name: str) -> pl.Expr:
+    """Local time of ISO text."""
+    return pl.col(name).str.head(19).str.to_datetime("%Y-%m-%dT%H:%M:%S")
+
+
+def _instant(text: pl.Expr) -> pl.Expr:
+    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_zone="UTC")
+
+
+def _awaited(settings: Settings, night: NightRecords) -> pl.DataFrame:
+    """Orders that no report has named, with their age when the night ran."""
+    age = (_instant(pl.lit(night.event["at"])) - _instant(pl.col("since"))).dt.total_seconds() / 3600
+    rows = night.awaited.with_columns(age=age)
+    overdue = pl.when(pl.col("age") > settings.overdue_hours).then(pl.lit("yes")).otherwise(pl.lit(""))
+    return rows.select(
+        *_whose(), pl.col("action").alias("Action"), pl.col("cards").alias("Cards"), _time("since").alias("Awaited since"),
+        pl.col("age").round(1).alias("Hours"), overdue.alias("Overdue"),
+    )  # fmt: skip
+
+
+def _capacity(night: NightRecords, registry: Registry) -> pl.DataFrame:
+    """How many PINs each BTN in use has left."""
+    btns = night.btns["btn"]
+    free = capacity.free_pins(btns, registry.codes_under(btns)["code"])
+    return free.select(pl.col("btn").cast(pl.String).alias("BTN"), pl.col("free").alias("Free PINs"))
+
+
+def _trend(night: NightRecords) -> pl.DataFrame:
+    """Ready and refused cards of the latest nights."""
+    ready = (pl.col("state") == STATE["ready"]) & (pl.col("was") <= STATE["refused"])
+    rows = night.trend.group_by("night", maintain_order=True).agg(
+        pl.col("cards").filter(ready).sum().alias("Ready"),
+        pl.col("cards").filter(pl.col("state") == STATE["refused"]).sum().alias("Refused"),
+    )
+    return rows.select(
+        pl.col("night").cast(pl.String).str.to_date("%Y%m%d").dt.strftime("%Y-%m-%d").alias("Night"), "Ready", "Refused"
+    )

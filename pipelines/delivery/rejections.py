@@ -1,0 +1,101 @@
+"""The rejection workbook: every rejected row, what is wrong with it and how to fix it."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.excel import writers
+from pipelines.excel.annotator import Annotator
+from pipelines.excel.book import NOTED, SMALL, Book, Sheet
+from pipelines.registry.records import SubmissionRecords
+from schemas.orders import HEADERS, NAMES
+from schemas.reasons import REASONS
+
+OF_REPORTS: Final = ["target", "code"]
+"""The columns of an order file that rejected rows of a network report have: Order ID and Code."""
+
+_NEW_ID: Final = "Other rows of this order were placed: give this row a new Customer Order ID."
+
+
+def rejection_rows(answer: SubmissionRecords) -> pl.DataFrame:
+    """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix."""
+    told = _with_messages(answer.findings)
+    whole = told.filter(pl.col("row") == 0)
+    each = told.filter(pl.col("row") > 0).group_by("row").agg(
+        pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
+    )  # fmt: skip
+    rows = answer.rejected.join(each, on="row", how="left", maintain_order="left")
+    rows = rows.join(
+        answer.orders.select("account", "order_ref", placed=pl.lit(value=True)), on=["account", "order_ref"], how="left",
+        maintain_order="left",
+    )  # fmt: skip
+    of_file = "; ".join(whole["reason"].unique(maintain_order=True)), " ".join(whole["words"].unique(maintain_order=True))
+    reasons = pl.concat_str(pl.lit(of_file[0] or None, pl.String), "reason", separator="; ", ignore_nulls=True)
+    new_id = pl.when("placed").then(pl.lit(_NEW_ID))
+    fix = pl.concat_str(pl.lit(of_file[1] or None, pl.String), "words", new_id, separator=" ", ignore_nulls=True)
+    names = NAMES if answer.events["kind"].item() == "orders" else OF_REPORTS
+    named = rows.select(
+        *(pl.col(name).alias(HEADERS[name]) for name in names), pl.col("row").alias("Row"),
+        reasons.alias("Reason"), fix.alias("What to fix"),
+    )  # fmt: skip
+    if len(named) or whole.is_empty():
+        return named
+    blank = [pl.lit("").alias(HEADERS[name]) for name in names]
+    return whole.select(
+        *blank, pl.col("row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
+    )
+
+
+def sorted_findings(findings: pl.DataFrame) -> pl.DataFrame:
+    """The findings row by row; within a row as its columns stand, and then as in the table of reasons."""
+    column = pl.col("column_name").replace_strict({name: n for n, name in enumerate(HEADERS)}, default=-1)
+    reason = pl.col("reason").replace_strict({code: n for n, code in enumerate(REASONS)})
+    return findings.sort("row", column, reason, "value", maintain_order=True)
+
+
+def _with_messages(findings: pl.DataFrame) -> pl.DataFrame:
+    """The findings in order, with `words`: the column, what stands in it, and what to do."""
+    words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
+    column = pl.col("column_name").replace_strict(HEADERS, default="", return_dtype=pl.String)
+    value = pl.col("value").str.slice(0, 200)
+    value = pl.when(pl.col("value") != "").then(pl.when(pl.col("row") > 0).then(pl.format("“{}”", value)).otherwise(value))
+    where = pl.concat_str(pl.when(column != "").then(column), value, separator=" ", ignore_nulls=True)
+    return sorted_findings(findings).with_columns(
+        words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words)
+    )
+
+
+def write_rejections(
+    path: Path, answer: SubmissionRecords, rows: pl.DataFrame, original: Path | None, mender: Annotator
+) -> None:
+    """Write `rejections.xlsx`, in the layout of the original where that can be kept."""
+    event = answer.events.row(0, named=True)
+    findings = sorted_findings(answer.findings)
+    whole = findings.filter(pl.col("row") == 0)
+    marks = _cell_marks(answer)
+    counts = findings.group_by("reason", maintain_order=True).len()
+    words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
+    what = counts.select(Reason="reason", Count=pl.col("len").cast(pl.Int64), words=words).rename({"words": "What to fix"})
+    found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
+    facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(answer.rejected)), *found]
+    advice = "Mend the marked cells of the sheet Orders, save, and drop this workbook again. The last three columns may stay."
+    if len(marks) > NOTED or rows.height * rows.width > SMALL:
+        advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
+    if answer.rejected.is_empty():
+        advice = "Nothing of it was placed. Correct the file as said below and drop it again."
+        writers.write(path, Book("The file could not be used", advice, facts, [], what))
+        return
+    book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what)
+    if original is None or not mender.write_own(path, book, original):
+        writers.write(path, book)
+
+
+def _cell_marks(answer: SubmissionRecords) -> pl.DataFrame:
+    """The cells at fault: `index` of the row among the rejected, `column` (header), `note`."""
+    place = answer.rejected.select("row").with_row_index("index")
+    told = _with_messages(answer.findings.filter(pl.col("column_name").is_in(NAMES)))
+    told = told.with_columns(note=pl.format("{}: {}", "reason", "words"))
+    placed = told.join(place, on="row", maintain_order="left").group_by("index", "column_name", maintain_order=True)
+    notes = placed.agg(pl.col("note").unique(maintain_order=True).str.join("\n"))
+    return notes.select("index", column=pl.col("column_name").replace_strict(HEADERS, return_dtype=pl.String), note="note")

@@ -1,0 +1,121 @@
+"""Release files (safe to print) and refused files of the orders that a night reconciled."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.codes import capacity
+from pipelines.common.durable_files import thread_pool, write_atomically
+from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.settings import Settings
+from pipelines.delivery import csv_files
+from pipelines.excel import writers
+from pipelines.excel.book import Book, Sheet
+from pipelines.registry import reconciliation
+from pipelines.registry.reconciliation import STATE
+from pipelines.registry.store import Registry
+from schemas import actions
+from schemas.codes import code_text
+from schemas.orders import BTN4, SPECIFIED
+
+_SAFE: Final = "The network has confirmed these codes. They are safe to print."
+_NOT_SAFE: Final = "The network does not have these codes; most likely each exists there already. Never print them."
+_EXISTS: Final = "The network does not have it under this order; most likely it exists there already."
+_NOT_SHOWN: Final = "The network's report of this order does not show the card."
+_REPLACED: Final = "It was replaced. Use the new code once it stands in a release file."
+_CHOOSE: Final = "Choose another code and order it under a new Customer Order ID."
+_NO_PIN: Final = "No PIN of this BTN is free. Order it for another BTN, under a new Customer Order ID."
+_ORDER_AGAIN: Final = "Order another code under a new Customer Order ID."
+_LATE: Final = "The network has it after all: it was released."
+_NOT_DONE: Final = "The network does not show that this was done; the card is as it was. Order it again under a new ID."
+
+
+def write_order_files(settings: Settings, registry: Registry, orders: pl.Series) -> None:
+    """Write the release file of each of the orders that the network ever had a card of, and beside it the list of
+    what was refused or not carried out. Raises CardsError, after all others, when those of an order can't be written.
+    """
+    found = reconciliation.order_outcomes(registry, orders)
+    fields = found.orders.select("order_no", "order_id", "account", "order_ref")
+    ready = _by_order(found.ready.join(fields, on="order_no", maintain_order="left").select("order_no", *_release()))
+    refused = with_advice(found.refused, registry).with_columns(cause=pl.lit(_EXISTS))
+    undone = found.undone.with_columns(replaced_by=pl.lit(0, pl.Int64), advice=pl.lit(_NOT_DONE), cause=pl.lit(_NOT_SHOWN))
+    names = ["order_no", "code", "replaced_by", "cause", "advice"]
+    bad = pl.concat([refused.select(names), undone.select(names)]).join(fields, on="order_no", maintain_order="left")
+    lost = _by_order(
+        bad.select(
+            "order_no",
+            *_release(),
+            code_column("replaced_by", "Replaced by"),
+            pl.col("cause").alias("Likely cause"),
+            pl.col("advice").alias("What to do"),
+        )
+    )
+    none = pl.DataFrame(schema=dict.fromkeys([*ORDER_HEADERS, "Authorization Code"], pl.String))
+
+    def write(order: dict[str, Any]) -> CardsError | None:
+        number = order["order_no"]
+        try:
+            _write_outcome(settings, order, ready.get(number, none), lost.get(number))
+        except Exception as error:  # an order never takes another with it
+            return to_cards_error(error)
+        return None
+
+    with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
+        failed = [error for error in pool.map(write, found.orders.iter_rows(named=True)) if error]
+    if failed:
+        raise CardsError(f"What became of {len(failed)} orders could not be written. {failed[0]}")
+
+
+def _write_outcome(settings: Settings, order: dict[str, Any], ready: pl.DataFrame, lost: pl.DataFrame | None) -> None:
+    folder = settings.outbox / order["reseller"] / order["folder"]
+    if order["released"]:
+        _write_pair(folder / f"release-{order['order_id']}", ready, "Codes that are safe to print", _SAFE)
+    issued = order["action"] in actions.issuing()
+    words = ("Codes that were refused", _NOT_SAFE) if issued else ("Cards that are as they were", _NOT_DONE)
+    if lost is not None:
+        _write_pair(folder / f"refused-{order['order_id']}", lost, *words)
+    else:  # the network has them after all: nothing may say any more that they must not be printed
+        for kind in ("csv", "xlsx"):
+            (folder / f"refused-{order['order_id']}.{kind}").unlink(missing_ok=True)
+
+
+ORDER_HEADERS: Final = {"Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref"}
+
+
+def _release() -> list[pl.Expr]:
+    return [*(pl.col(name).alias(header) for header, name in ORDER_HEADERS.items()), code_column("code", "Authorization Code")]
+
+
+def code_column(name: str, header: str) -> pl.Expr:
+    """A column of codes as text; empty where the number is 0."""
+    return pl.when(pl.col(name) > 0).then(code_text(pl.col(name))).otherwise(pl.lit("")).alias(header)
+
+
+def _by_order(rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
+    parts = rows.partition_by("order_no", as_dict=True, include_key=False, maintain_order=True)
+    return {number: part for (number,), part in parts.items()}
+
+
+def _write_pair(path: Path, rows: pl.DataFrame, title: str, advice: str) -> None:
+    facts: list[tuple[str, Any]] = [("Order ID", path.name.partition("-")[2]), ("Codes", len(rows))]
+    book = Book(title, advice, facts, [Sheet("Codes", rows)])
+    write_atomically(path.with_name(f"{path.name}.csv"), lambda beside: csv_files.write_csv(rows, beside))
+    write_atomically(path.with_name(f"{path.name}.xlsx"), lambda beside: writers.write(beside, book, 2_000))
+
+
+def with_advice(refused: pl.DataFrame, registry: Registry) -> pl.DataFrame:
+    """Refused codes with the `advice` to their reseller."""
+    btn = pl.col("code") // capacity.PINS
+    waiting = refused.filter(pl.col("code_type") == BTN4, pl.col("replaced_by") == 0).select(btn.alias("btn"))["btn"]
+    free = capacity.free_pins(waiting, registry.codes_under(waiting)["code"])
+    exhausted = free.filter(pl.col("free") == 0)["btn"]
+    kind = pl.col("code_type")
+    advice = (
+        pl.when(pl.col("state") != STATE["refused"]).then(pl.lit(_LATE))
+        .when(pl.col("replaced_by") > 0).then(pl.lit(_REPLACED))
+        .when(kind == SPECIFIED).then(pl.lit(_CHOOSE))
+        .when((kind == BTN4) & btn.is_in(exhausted.implode())).then(pl.lit(_NO_PIN))
+        .otherwise(pl.lit(_ORDER_AGAIN))
+    )  # fmt: skip
+    return refused.with_columns(advice=advice)

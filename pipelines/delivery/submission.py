@@ -1,0 +1,95 @@
+"""The reports of one submission, built from what the registry holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from pipelines.common.durable_files import write_atomically
+from pipelines.delivery.confirmation import confirmation_orders, confirmation_rows, with_headers, write_confirmation
+from pipelines.delivery.csv_files import write_csv
+from pipelines.delivery.rejections import rejection_rows, write_rejections
+from pipelines.excel.annotator import Annotator
+from pipelines.registry.records import SubmissionRecords
+from schemas.codes import code_text
+
+PLACEMENT: Final = [
+    "Order ID", "Action", "Customer Account Number", "Product Account Number", "Access Number", "Authorization Code",
+    "International Origin", "International Termination",
+]  # fmt: skip
+
+
+class SubmissionReports(NamedTuple):
+    """What is written for one event.
+
+    `event`: its fields; `answer`: all that the registry knows of it; `orders`: the first sheet of the confirmation;
+    `confirmed` and `placement`: the rows of `confirmation.csv` and `placement-*.csv`.
+    """
+
+    event: dict[str, Any]
+    answer: SubmissionRecords
+    orders: pl.DataFrame
+    confirmed: pl.DataFrame
+    placement: pl.DataFrame
+
+
+def build_reports(answers: SubmissionRecords) -> list[SubmissionReports]:
+    """What is written for each event, made for all at once: a query costs as much for a small file as for a thousand."""
+    cards = _cards(answers)
+    made = (confirmation_orders(answers), confirmation_rows(answers, cards), placement_rows(cards))
+    parts = [_by_event(frame) for frame in answers]
+    more = [_by_event(frame) for frame in made]
+    return [
+        SubmissionReports(
+            event,
+            SubmissionRecords(*(part(event["event"]) for part in parts)),
+            *(part(event["event"]).drop("event") for part in more),
+        )
+        for event in answers.events.iter_rows(named=True)
+    ]
+
+
+def _by_event(frame: pl.DataFrame) -> Callable[[int], pl.DataFrame]:
+    """What concerns an event, by its number."""
+    parts = (
+        frame.partition_by("event", as_dict=True) if frame["event"].n_unique() > 1 else {tuple(frame["event"].head(1)): frame}
+    )
+    none = frame.clear()
+    return lambda event: parts.get((event,), none)
+
+
+def write_folder(folder: Path, papers: SubmissionReports, original: Path | None, mender: Annotator, most_codes: int) -> None:
+    """Write the reports of one event into a folder.
+
+    `original`: where the file that it answers lies, if it is there; `most_codes`: how many codes a workbook lists.
+    """
+    if papers.event["readable"] and papers.event["kind"] == "orders":
+        write_csv(papers.confirmed, folder / "confirmation.csv")
+        write_confirmation(folder / "confirmation.xlsx", papers.answer, papers.orders, papers.confirmed, most_codes)
+    if len(papers.answer.findings):
+        rows = rejection_rows(papers.answer)
+        write_csv(rows, folder / "rejections.csv")
+        write_rejections(folder / "rejections.xlsx", papers.answer, rows, original, mender)
+
+
+def _cards(answers: SubmissionRecords) -> pl.DataFrame:
+    """Every card of the placed orders, new or taken, with the fields of its order."""
+    cards = pl.concat([answers.codes, answers.card_actions]).select("event", "order_no", "code")
+    cards = cards.with_columns(code=code_text(pl.col("code")))
+    return cards.join(answers.orders, on=["event", "order_no"], maintain_order="left")
+
+
+def placement_rows(cards: pl.DataFrame) -> pl.DataFrame:
+    """`placement-*.csv`: a row for each card (`code` as text) with the fields of its order."""
+    names = ["order_id", "action", "account", "product", "access_number", "code", "origin", "termination"]
+    return with_headers(cards, dict(zip(PLACEMENT, names, strict=True)))
+
+
+def write_placement(outbox: Path, event: dict[str, Any], rows: pl.DataFrame) -> None:
+    """Write `outbox/network/placement-*.csv`: what the network must load for an event's cards.
+
+    For a change of existing cards, an empty cell means: as it was.
+    """
+    path = outbox / "network" / f"placement-{event['sender']}-{event['folder']}.csv"
+    write_atomically(path, lambda beside: write_csv(rows, beside))

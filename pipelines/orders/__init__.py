@@ -1,0 +1,1 @@
+"""From text tables to decisions about orders."""

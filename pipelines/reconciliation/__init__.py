@@ -1,0 +1,1 @@
+"""Network reports against the registry."""

@@ -1,0 +1,81 @@
+"""Match a network report with what the registry holds."""
+
+import polars as pl
+
+from pipelines.intake.reader import Table, missing_columns
+from pipelines.registry import reconciliation
+from pipelines.registry.reconciliation import STATE
+from pipelines.registry.records import ReportMatch
+from pipelines.registry.store import Registry
+from schemas import actions, findings, network
+from schemas.orders import NAMES
+
+
+def validate_report(table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of a report (`order_id`, `code`), and findings: `row` (0: the whole file), `column_name`, `reason`,
+    `value`.
+    """
+    lacking = (
+        missing_columns(table, {column.name: column.header for column in network.COLUMNS})
+        if table.titles
+        else table.faults.clear()
+    )
+    faults = pl.concat([table.faults, lacking])
+    lines = table.rows.with_row_index("line")
+    _, found = findings.split(lines, network.REPORT)
+    of_rows = found.join(lines.select("line", "row"), on="line", maintain_order="left").select(
+        "row", "column", "reason", "value"
+    )
+    every = pl.concat([faults, of_rows]).select(
+        pl.col("row").cast(pl.Int64), "reason", pl.col("value").fill_null(""),
+        column_name=pl.col("column").replace({"order_id": "target"}),
+    )  # fmt: skip
+    return lines.select("order_id", "code"), every
+
+
+def as_order_rows(table: Table, found: pl.DataFrame) -> pl.DataFrame:
+    """The rows at fault with the columns under which the registry keeps rejected rows."""
+    rows = table.rows.filter(pl.col("row").is_in(found["row"].implode())).rename({"order_id": "target"})
+    empty = [pl.lit("").alias(name) for name in NAMES if name not in ("target", "code")]
+    return rows.select("row", pl.col("target", "code").fill_null(""), *empty)
+
+
+def match_report(rows: pl.DataFrame, registry: Registry) -> ReportMatch:
+    """What follows from a well-formed report (`order_id`, `code` as text, null where nothing was placed)."""
+    ids = rows["order_id"]
+    named = reconciliation.orders_named(registry, ids)
+    shown = reconciliation.match_codes(registry, rows.drop_nulls("code").with_columns(pl.col("code").cast(pl.Int64)), named)
+    state = pl.col("state")
+    own = shown.filter(pl.col("order_no") == pl.col("owner"), pl.col("owner") > 0)
+    arrived = own.filter(state.is_in([STATE["placed"], STATE["refused"]]))
+    done = shown.filter(pl.col("done").is_in([0, 2]))
+    becomes = pl.col("action").replace_strict(
+        {name: STATE.get(action.card_becomes, -1) for name, action in actions.ACTIONS.items()}, default=-1
+    )
+    allowed = pl.any_horizontal(
+        *((pl.col("action") == action.name) & state.is_in([STATE[name] for name in action.cards_in])
+          for action in actions.ACTIONS.values())
+    )  # fmt: skip
+    changed = done.filter((becomes >= 0) & allowed).select("code", order_no="owner", was="state", state=becomes)
+    moves = pl.concat(
+        [arrived.select("code", "order_no", was="state", state=pl.lit(STATE["ready"], pl.Int64)), changed.cast(pl.Int64)]
+    )
+    strange = shown.filter((pl.col("owner") != pl.col("order_no")) | (pl.col("owner") <= 0), pl.col("done") < 0)
+    nowhere = ids.filter(~ids.is_in(named["order_id"].implode())).unique().to_frame("order_id")
+    nowhere = nowhere.join(strange, on="order_id", how="anti").select(
+        "order_id", code=pl.lit(0, pl.Int64), held=pl.lit(_NO_ORDER)
+    )
+    unexpected = strange.filter(pl.col("owner") != 0).select("order_id", "code", held=_known())
+    return ReportMatch(
+        named, moves.sort("code", "state").unique("code", keep="last"), done,  # of two moves, to be disconnected is final
+        pl.concat([unexpected, nowhere]).sort("order_id", "code"), strange.filter(pl.col("owner") < 0)["code"],
+    )  # fmt: skip
+
+
+_NO_ORDER = "no such order was placed"
+
+
+def _known() -> pl.Expr:
+    order = pl.when(pl.col("order_no") == 0).then(pl.lit(f"{_NO_ORDER}; ")).otherwise(pl.lit(""))
+    code = pl.when(pl.col("owner") < 0).then(pl.lit("nobody issued this code, it is never issued from now on"))
+    return order + code.otherwise(pl.lit("this code was issued under another order"))
