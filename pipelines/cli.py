@@ -2,6 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,35 +31,36 @@ Shown = Annotated[bool, typer.Option("--show-codes", help="Show codes in full in
 @app.command(epilog="Example: cards run --json")
 def run(as_json: Json = False) -> None:
     """Answer every order file that is ready in the inbox, now and in this process."""
-    from pipelines import console, process_orders
-    from pipelines.common.settings import load_settings
+    from pipelines import console
+    from pipelines.process_orders import process_inbox
 
-    settings = load_settings()
-    with _registry(settings) as registry, console.progress_runtime(quiet=as_json) as runtime:
-        told = process_orders.process_inbox(settings, registry, runtime)
+    with _run(quiet=as_json) as run:
+        done = process_inbox(run)
     if as_json:
-        console.print_json({"submissions": told})
+        console.print_json({"submissions": [asdict(one) for one in done.results], "failures": _lines(done.failures)})
     else:
-        console.print_table("Submissions", mask_document([_short(one) for one in told]))
+        console.print_table("Submissions", mask_document([_summary(one) for one in done.results]))
+    _exit_on(done.failures)
 
 
 @app.command(epilog="Example: cards reconcile --json")
 def reconcile(as_json: Json = False) -> None:
     """Compare what was placed with the network's order-ID reports: release, refuse, replace, and write the workbook."""
-    from pipelines import console
-    from pipelines import reconcile_network as night
-    from pipelines.common.settings import load_settings
+    from pipelines import console, reconcile_network
 
-    settings = load_settings()
-    with _registry(settings) as registry, console.progress_runtime(quiet=as_json) as runtime:
-        told = night.reconcile(settings, registry, runtime)
+    with _run(quiet=as_json) as run:
+        night = reconcile_network.reconcile(run)
+    figures = asdict(night.figures) if night.figures else {"already_running": True}
     if as_json:
-        console.print_json(told)
-    elif "already_running" in told:
-        print("Another reconciliation is at work; it does what this one would have done.")
+        reports = [asdict(one) for one in night.reports]
+        console.print_json({"night": night.night, "reports": reports, **figures, "failures": _lines(night.failures)})
+    elif night.already_running:
+        print("Another reconciliation is already running; nothing to do.")
     else:
-        console.print_table("Reports", [{**one, "reasons": console.format_reasons(one)} for one in told.pop("reports")])
-        console.print_key_values(told)
+        reports = [{**asdict(one), "reasons": console.format_reasons(one.reasons)} for one in night.reports]
+        console.print_table("Reports", mask_document(reports))
+        console.print_key_values({"night": night.night, **figures})
+    _exit_on(night.failures)
 
 
 @app.command(epilog="Example: cards serve")
@@ -76,12 +80,12 @@ def serve() -> None:
     loop.serve(stop)
 
 
-def _short(told: dict[str, Any]) -> dict[str, Any]:
+def _summary(result: Any) -> dict[str, Any]:
     from pipelines import console
 
-    return {"reseller": told["reseller"], "file": told["file"], "placed": told["orders_placed"],
-            "already": told["orders_already_placed"], "rejected": told["orders_rejected"], "codes": told["codes_placed"],
-            "reasons (rows)": console.format_reasons(told), "folder": told["folder"]}  # fmt: skip
+    return {"reseller": result.reseller, "file": result.file, "placed": result.orders_placed,
+            "already": result.orders_already_placed, "rejected": result.orders_rejected, "codes": result.codes_placed,
+            "reasons (rows)": console.format_reasons(result.reasons), "folder": result.folder}  # fmt: skip
 
 
 @app.command(epilog="Example: cards check october.xlsx --reseller acme")
@@ -91,22 +95,21 @@ def check(
     as_json: Json = False,
     show_codes: Shown = False,
 ) -> None:
-    """Tell every reason for which a file, or a part of it, would be rejected. Nothing is placed."""
+    """Show every reason for which a file, or a part of it, would be rejected. Nothing is placed."""
     from pipelines import console, process_orders
-    from pipelines.common.settings import load_settings
 
-    settings = load_settings()
-    with _registry(settings) as registry:
-        told = process_orders.check(file, reseller, settings, registry)
+    with _run(quiet=True) as run:
+        result = asdict(process_orders.check(file, reseller, run))
     if not show_codes:
-        told["findings"] = [{key: mask_codes(str(text)) if key in ("value", "what_to_fix") else text
-                             for key, text in finding.items()} for finding in told["findings"]]  # fmt: skip
+        result["findings"] = [{key: mask_codes(str(text)) if key in ("value", "what_to_fix") else text
+                               for key, text in finding.items()} for finding in result["findings"]]  # fmt: skip
     if as_json:
-        console.print_json(told)
+        console.print_json(result)
     else:
-        print(f"{told['file']}: {told['rows']} rows; {told['orders_placed']} orders can be placed, "
-              f"{told['orders_already_placed']} are placed already, {told['orders_rejected']} would be rejected.")  # fmt: skip
-        console.print_table("Reasons", told["findings"])
+        print(f"{result['file']}: {result['rows']} rows; {result['orders_placed']} orders can be placed, "
+              f"{result['orders_already_placed']} are already placed, "
+              f"{result['orders_rejected']} would be rejected.")  # fmt: skip
+        console.print_table("Reasons", result["findings"])
 
 
 @app.command(epilog="Example: cards template --reseller acme orders.xlsx")
@@ -189,12 +192,10 @@ def report(submission: str, as_json: Json = False) -> None:
     """Write every report of a submission again, from the registry."""
     from pipelines import console
     from pipelines.admin import queries
-    from pipelines.common.settings import load_settings
     from pipelines.delivery import recovery
 
-    settings = load_settings()
-    with _registry(settings) as registry:
-        folder = recovery.rewrite_submission(settings, registry, queries.submission(submission, registry)["event"])
+    with _run(quiet=True) as run:
+        folder = recovery.rewrite_submission(run, queries.submission(submission, run.registry)["event"])
     files = sorted(path.name for path in folder.iterdir())
     if as_json:
         console.print_json({"folder": str(folder), "files": files})
@@ -260,6 +261,27 @@ def import_existing(file: Path) -> None:
     with _registry(load_settings()) as registry, console.progress_runtime() as runtime:
         lines, new, wrong = imports.import_codes(file, registry, lambda done: runtime.progress("codes", done, done))
     print(f"{lines} lines: {new} codes are new, {lines - new - wrong} were known, {wrong} are no 14 digits and were left out.")
+
+
+@contextmanager
+def _run(*, quiet: bool) -> Iterator[Any]:
+    """A run with the settings of the environment; it shows its progress unless it is to be quiet."""
+    from pipelines import console
+    from pipelines.common.settings import load_settings
+    from pipelines.run import open_run
+
+    with open_run(load_settings()) as run, console.progress_runtime(quiet=quiet) as runtime:
+        yield run._replace(runtime=runtime)
+
+
+def _lines(failures: Sequence[Exception]) -> list[str]:
+    return [mask_codes(str(failure)) for failure in failures]
+
+
+def _exit_on(failures: Sequence[Exception]) -> None:
+    """End with exit code 1 when something could not be written; everything else has been done by then."""
+    if failures:
+        raise errors.CardsError(f"{len(failures)} could not be written; the next run writes them. {failures[0]}")
 
 
 def _registry(settings: Any) -> Any:

@@ -31,9 +31,9 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def format_reasons(told: dict[str, Any]) -> str:
+def format_reasons(reasons: dict[str, int]) -> str:
     """The reasons of a submission, each with its number of rows."""
-    return ", ".join(f"{reason} {rows}" for reason, rows in told["reasons"].items())
+    return ", ".join(f"{reason} {rows}" for reason, rows in reasons.items())
 
 
 def print_key_values(values: dict[str, Any]) -> None:

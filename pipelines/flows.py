@@ -6,7 +6,8 @@ the same codes twice. Exactly-once lives in the registry alone; Prefect may retr
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -24,8 +25,10 @@ from pipelines.common.errors import CardsError, TransientError, to_cards_error
 from pipelines.common.masking import mask_codes, mask_document
 from pipelines.common.settings import load_settings
 from pipelines.console import format_reasons
+from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult
 from pipelines.intake import inbox
-from pipelines.registry.store import open_registry
+from pipelines.reconcile_network import NightResult
+from pipelines.run import Run, open_run
 
 _PROGRESS_SECONDS: Final = 2
 
@@ -41,24 +44,26 @@ def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 # the next minute tries again anyway, and `cards serve` waits for a sweep before it stops
 @task(name="sweep", task_run_name="sweep", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 5],
       retry_condition_fn=_transient)  # fmt: skip
-def sweep(resellers: list[str] | None) -> list[dict[str, Any]]:
+def sweep(resellers: list[str] | None) -> Delivery[SubmissionResult]:
     """Answer every ready order file of the resellers (of all when None)."""
-    settings = load_settings()
-    try:
-        with open_registry(settings.registry_url) as registry:
-            return process_orders.process_inbox(settings, registry, Runtime(progress=_shown()), _asked(resellers))
-    except Exception as error:
-        raise to_cards_error(error) from None
+    with _run() as run:
+        return process_orders.process_inbox(run, _asked(resellers))
 
 
 @task(name="night", task_run_name="night", cache_policy=NO_CACHE, persist_result=False, retries=4,
       retry_delay_seconds=[1, 5, 20, 60], retry_condition_fn=_transient)  # fmt: skip
-def night() -> dict[str, Any]:
+def night() -> NightResult:
     """Reconcile what was placed with the reports at hand."""
-    settings = load_settings()
+    with _run() as run:
+        return reconcile_network.reconcile(run)
+
+
+@contextlib.contextmanager
+def _run() -> Iterator[Run]:
+    """A run whose progress is an artifact, and whose errors hold no code."""
     try:
-        with open_registry(settings.registry_url) as registry:
-            return reconcile_network.reconcile(settings, registry, Runtime(progress=_shown()))
+        with open_run(load_settings(), Runtime(progress=_progress_artifact())) as run:
+            yield run
     except Exception as error:
         raise to_cards_error(error) from None
 
@@ -67,7 +72,7 @@ def _asked(resellers: list[str] | None) -> Callable[[str], bool]:
     return lambda sender: sender != inbox.NETWORK and (resellers is None or sender in resellers)
 
 
-def _shown() -> Callable[[str, int, int], None]:
+def _progress_artifact() -> Callable[[str, int, int], None]:
     """Progress as an artifact, of a run that takes more than a moment; quick ones are done before they could be seen."""
     made: list[UUID] = []
     last = time.monotonic()
@@ -94,7 +99,7 @@ def _orders_run() -> str:
         drops = inbox.stable_files(settings.inbox, settings.settle_seconds, _asked(this_run.parameters.get("resellers")))
     except Exception:
         return "orders"
-    senders = sorted({drop.sender for drop in drops})
+    senders = sorted({drop.source for drop in drops})
     named = mask_codes(", ".join(senders[:5])) + (" …" if len(senders) > 5 else "")
     return f"orders: {_count(len(drops))} from {named}" if drops else "orders: no files"
 
@@ -105,18 +110,26 @@ def _count(files: int) -> str:
 
 @flow(name="process-inbox", flow_run_name=_orders_run, persist_result=False, log_prints=False)
 def process_inbox(resellers: list[str] | None = None) -> State[int]:
-    """Answer every ready order file; how many files were answered. The run says in one line what it did, or why not."""
+    """Answer every ready order file; how many were answered. The run's state says in one line what it did, or why not."""
     try:
-        submissions = sweep(resellers)
+        done = sweep(resellers)
     except CardsError as error:
         return Failed(message=mask_codes(str(error)), data=error)
-    told = f"{_count(len(submissions))} answered"
-    if submissions:
-        placed, rejected, codes = (sum(one[name] for one in submissions) for name in _SUMS)
-        told += f": {placed} orders placed with {codes} codes, {rejected} rejected"
-        _table("submissions", submissions, told)
-    get_run_logger().info(told)
-    return Completed(message=told, data=len(submissions))
+    results = done.results
+    message = f"{_count(len(results))} answered"
+    if results:
+        placed, rejected, codes = (sum(getattr(one, name) for one in results) for name in _SUMS)
+        message += f": {placed} orders placed with {codes} codes, {rejected} rejected"
+        _table("submissions", results, message)
+    return _state(message, done.failures, len(results))
+
+
+def _state(message: str, failures: list[CardsError], data: Any) -> State[Any]:
+    """The state of a run that did its work; failed when something could not be written."""
+    if failures:
+        return Failed(message=mask_codes(f"{message}; {len(failures)} could not be written: {failures[0]}"), data=failures[0])
+    get_run_logger().info(message)
+    return Completed(message=message, data=data)
 
 
 def _night_run() -> str:
@@ -126,33 +139,33 @@ def _night_run() -> str:
 
 @flow(name="nightly-reconciliation", flow_run_name=_night_run, persist_result=False, log_prints=False)
 def nightly_reconciliation() -> State[str]:
-    """Take the network's reports, release what is ready, replace what was refused; where the workbook lies."""
+    """Take the network's reports, release what is ready, replace what was refused; the path of the workbook."""
     try:
         done = night()
     except CardsError as error:
         return Failed(message=mask_codes(str(error)), data=error)
-    if "already_running" in done:
-        return Completed(message="Another reconciliation is at work; it does what this one would have done.", data="")
-    reports = done.pop("reports")
-    if reports:
-        _table("reports", reports, "The network's reports")
-    figures = [{"figure": name.replace("_", " "), "value": value} for name, value in done.items()]
-    create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done['night']}")
-    told = f"{done['codes_ready']} codes are ready, {done['codes_refused']} were refused; see {done['workbook']}"
-    get_run_logger().info(told)
-    return Completed(message=told, data=str(done["workbook"]))
+    if done.figures is None:
+        return Completed(message="Another reconciliation is already running; nothing to do.", data="")
+    if done.reports:
+        _table("reports", done.reports, "The network's reports")
+    figures = [{"figure": name.replace("_", " "), "value": value} for name, value in asdict(done.figures).items()]
+    create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done.night}")
+    message = (
+        f"{done.figures.codes_ready} codes are ready, {done.figures.codes_refused} were refused; see {done.figures.workbook}"
+    )
+    return _state(message, done.failures, done.figures.workbook)
 
 
 _COLUMNS: Final = {
     "file": "file", "reseller": "reseller", "orders_placed": "placed", "orders_already_placed": "already placed",
     "orders_rejected": "rejected", "codes_placed": "codes", "rows": "rows", "rows_rejected": "rows rejected",
-    "seen": "seen before", "reasons": "reasons (rows)", "folder": "folder",
+    "repeated": "repeated", "reasons": "reasons (rows)", "folder": "folder",
 }  # fmt: skip
 
 
-def _table(key: str, files: list[dict[str, Any]], words: str) -> None:
+def _table(key: str, files: Sequence[SubmissionResult | ReportResult], words: str) -> None:
     """An artifact with a row a file; a file may be named after a code, so names are masked."""
     more = f"; {len(files) - _ROWS} more files are not shown" if len(files) > _ROWS else ""
-    rows = [{**one, "reasons": format_reasons(one)} for one in files]
-    table = [{title: one[name] for name, title in _COLUMNS.items() if name in one} for one in rows[:_ROWS]]
+    rows = [{**asdict(one), "reasons": format_reasons(one.reasons)} for one in files[:_ROWS]]
+    table = [{title: one[name] for name, title in _COLUMNS.items() if name in one} for one in rows]
     create_table_artifact(key=key, table=mask_document(table), description=words + more)

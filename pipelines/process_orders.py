@@ -4,14 +4,17 @@ ready files → load → file rules → group into orders → registry facts →
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, ConflictError, UsageError
 from pipelines.common.settings import Settings
-from pipelines.delivery import deliver, recovery, rejections
+from pipelines.delivery import recovery, rejections
+from pipelines.delivery.deliver import deliver
+from pipelines.delivery.results import Delivery, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
@@ -20,6 +23,7 @@ from pipelines.orders.batch import Batch, build_batch, conflict_free_groups
 from pipelines.orders.decision import all_findings, decide, ingest_batch
 from pipelines.orders.loading import OrderFile, load_files, original_events, portions
 from pipelines.registry.store import Registry
+from pipelines.run import Run
 from schemas import orders
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
@@ -27,36 +31,30 @@ from schemas.reasons import REASONS
 _TRIES: Final = 20
 
 
-def process_inbox(
-    settings: Settings, registry: Registry, runtime: Runtime = Runtime(), senders: Callable[[str], bool] = lambda _: True
-) -> list[dict[str, Any]]:
-    """Answer every ready order file; what became of each, see `outbox.deliver`.
+def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[SubmissionResult]:
+    """Answer every ready order file of the sources asked for.
 
-    Raises DeliveryError, after all files, when an answer could not be written; CardsError while there is no catalogue.
-    What an earlier run left half answered is finished first. A file that another worker takes meanwhile is left
-    to it.
+    What an earlier run committed and did not deliver is delivered first. A file that another worker answers meanwhile
+    is left to it. Raises CardsError while there is no catalogue.
     """
-    left, failed = deliver.catch_delivery_errors(lambda: recovery.finish_undelivered(settings, registry, runtime, senders))
-    answered = [one for one in left if "reseller" in one]  # not a dead night's reports
-    drops = inbox.stable_files(
-        settings.inbox, settings.settle_seconds, lambda sender: sender != inbox.NETWORK and senders(sender)
+    deliveries = [recovery.finish_undelivered(run, sources)]
+    settings = run.settings
+    files = inbox.stable_files(
+        settings.inbox, settings.settle_seconds, lambda source: source != inbox.NETWORK and sources(source)
     )
-    if drops and registry.catalogue()[0].is_empty():
-        raise CardsError("The catalogue is empty, so no order could be placed. Load it first: cards catalog load FILE. "
-                         "The files wait in the inbox.")  # fmt: skip
+    if files and run.registry.catalogue()[0].is_empty():
+        raise CardsError("The catalogue is empty, so no order can be placed. Load it first: cards catalogue load FILE. "
+                         "The files stay in the inbox.")  # fmt: skip
     with Parser(settings) as parser:
-        if drops:
+        if files:
             parser.start()
             writers.load()  # which takes as long as the parser to start
-        for batch in portions(drops):
-            sweep = build_batch(load_files(batch, parser, settings, registry, runtime), settings)
-            for wave in conflict_free_groups(sweep, settings):
-                events = _enter(sweep.only(wave), settings, registry, runtime)
-                more, wrong = deliver.catch_delivery_errors(lambda: deliver.deliver(settings, registry, events, runtime))  # noqa: B023
-                answered, failed = answered + more, failed or wrong
-    if failed:
-        raise failed
-    return answered
+        for portion in portions(files):
+            batch = build_batch(load_files(portion, parser, run), settings)
+            groups = conflict_free_groups(batch, settings)
+            deliveries += (deliver(run, _enter(batch.only(group), settings, run.registry, run.runtime)) for group in groups)
+    done = merge(deliveries)
+    return Delivery([one for one in done.results if isinstance(one, SubmissionResult)], done.failures)
 
 
 def _enter(sweep: Batch, settings: Settings, registry: Registry, runtime: Runtime, tries: int = _TRIES) -> dict[int, InboxFile]:
@@ -92,32 +90,60 @@ def _enter(sweep: Batch, settings: Settings, registry: Registry, runtime: Runtim
 
 def _seen(files: list[OrderFile], registry: Registry) -> list[OrderFile]:
     """The files with the event that answered the same bytes meanwhile, of an earlier wave or by another worker."""
-    seen = original_events([(file.drop.sender, file.digest) for file in files], registry)
-    return [file._replace(answers=seen.get((file.drop.sender, file.digest), {"answers": 0})["answers"]) for file in files]
+    seen = original_events([(file.drop.source, file.digest) for file in files], registry)
+    return [file._replace(answers=seen.get((file.drop.source, file.digest), {"answers": 0})["answers"]) for file in files]
 
 
-def check(path: Path, sender: str, settings: Settings, registry: Registry) -> dict[str, Any]:
-    """Everything that is wrong with a file, and what could be placed of it; nothing is.
+@dataclass(frozen=True)
+class CheckFinding:
+    """One thing that is wrong with a file. `row` is the row in the file; 0 means the whole file."""
 
-    One document: `file`, `rows`, `orders_placed`, `orders_already_placed`, `orders_rejected`, and `findings`, each
-    with `row` (0: the whole file), `column`, `reason`, `value` and `what_to_fix`.
+    row: int
+    column: str
+    reason: str
+    value: str
+    what_to_fix: str
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What would become of a file if it were dropped now."""
+
+    file: str
+    rows: int
+    orders_placed: int
+    orders_already_placed: int
+    orders_rejected: int
+    findings: list[CheckFinding]
+
+
+def check(path: Path, source: str, run: Run) -> CheckResult:
+    """Everything that is wrong with a file, and what could be placed of it. Nothing is placed.
+
+    Raises UsageError when there is no such file.
     """
     if not path.is_file():
-        raise UsageError(f"{path} is no file.")
+        raise UsageError(f"{path}: file not found.")
+    settings = run.settings
     info = path.stat()
-    drop = InboxFile(sender or inbox.OPERATOR, path, info.st_size, info.st_mtime_ns, info.st_ino)
+    file = InboxFile(source or inbox.OPERATOR, path, info.st_size, info.st_mtime_ns, info.st_ino)
     with Parser(settings) as parser:
-        content = inbox.read_content(drop, settings.max_file_mb << 20)
-        file = OrderFile(0, drop, "", read(content or b"", parser, settings, NAMES, orders.BY_HEADER))
-    sweep = build_batch([file], settings)
-    decision = decide(sweep, settings, registry, Runtime())
+        content = inbox.read_content(file, settings.max_file_mb << 20)
+        loaded = OrderFile(0, file, "", read(content or b"", parser, settings, NAMES, orders.BY_HEADER))
+    batch = build_batch([loaded], settings)
+    decision = decide(batch, settings, run.registry, Runtime())
     fates = dict(decision.orders["fate"].value_counts().iter_rows())
-    return {
-        "file": str(path), "rows": len(sweep.rows), "orders_placed": fates.get("placed", 0),
-        "orders_already_placed": fates.get("already", 0), "orders_rejected": fates.get("rejected", 0),
-        "findings": [
-            {"row": row["row"], "column": HEADERS.get(row["column_name"], ""), "reason": row["reason"], "value": row["value"],
-             "what_to_fix": REASONS[row["reason"]].words}
-            for row in rejections.sorted_findings(all_findings(decision)).iter_rows(named=True)
+    found = rejections.sorted_findings(all_findings(decision)).iter_rows(named=True)
+    return CheckResult(
+        file=str(path),
+        rows=len(batch.rows),
+        orders_placed=fates.get("placed", 0),
+        orders_already_placed=fates.get("already", 0),
+        orders_rejected=fates.get("rejected", 0),
+        findings=[
+            CheckFinding(
+                one["row"], HEADERS.get(one["column_name"], ""), one["reason"], one["value"], REASONS[one["reason"]].words
+            )
+            for one in found
         ],
-    }  # fmt: skip
+    )

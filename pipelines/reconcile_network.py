@@ -4,116 +4,117 @@ reports → load → validate → match → commit → close reported orders (re
 the replacements, workbook.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from pipelines.common.context import Runtime
-from pipelines.common.errors import DeliveryError
-from pipelines.common.settings import Settings
-from pipelines.delivery import deliver, reconciliation_workbook, recovery
+from pipelines.common.errors import CardsError
+from pipelines.delivery import reconciliation_workbook, recovery
+from pipelines.delivery.deliver import deliver
+from pipelines.delivery.reconciliation_workbook import NightFigures
+from pipelines.delivery.results import Delivery, ReportResult, merge
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.reader import Parser, Table, read
 from pipelines.reconciliation.matching import as_order_rows, match_report, validate_report
 from pipelines.reconciliation.replacement import replacements
 from pipelines.registry import reconciliation
-from pipelines.registry.store import Registry
+from pipelines.run import Run
 from schemas import network
 
 
-def reconcile(settings: Settings, registry: Registry, runtime: Runtime = Runtime()) -> dict[str, Any]:
-    """Take every report at hand, settle what they name, and write the answers; what the night did.
+@dataclass(frozen=True)
+class NightResult:
+    """What a night did: its date, what became of each report, the totals, and errors of what could not be written.
 
-    That is one document: `night`, `reports` (each as `taken` tells it; also those that a dead run left), and the figures
-    of `night_reports.figures`. While another is at it there is just `night` and `already_running`. Running it again in
-    the same night changes nothing and tells the same figures.
+    `already_running`: another process holds the night; nothing was done here, and there are no figures.
     """
-    today = {"night": f"{runtime.now():%Y-%m-%d}"}
-    with registry.try_reconciliation_lock() as alone:
-        return {**today, **_night(settings, registry, runtime)} if alone else {**today, "already_running": True}
+
+    night: str
+    reports: list[ReportResult]
+    figures: NightFigures | None
+    failures: list[CardsError]
+    already_running: bool = False
 
 
-def _night(settings: Settings, registry: Registry, runtime: Runtime) -> dict[str, Any]:
-    left, failed = deliver.catch_delivery_errors(lambda: recovery.finish_undelivered(settings, registry, runtime))
-    more, wrong = deliver.catch_delivery_errors(lambda: ingest_reports(settings, registry, runtime))
-    reports, failed = [one for one in left if "seen" in one] + more, failed or wrong
-    night = int(runtime.now().strftime("%Y%m%d"))
-    if reconciliation.has_open_reports(registry) or reconciliation.latest_night(registry, night) is None:
-        event = close_reported_orders(night, settings, registry, runtime)
-        runtime.checkpoint("settled")
-        told = reconciliation_workbook.write_night(settings, registry, reconciliation.latest_night(registry, night) or {})
-        runtime.checkpoint("night written")
-        registry.mark_delivered([event])
-        runtime.checkpoint("answered")
-    else:
-        told = reconciliation.load_reconciliation(registry, reconciliation.latest_night(registry, night) or {})
-    if failed:
-        raise failed
-    return {"reports": reports, **reconciliation_workbook.night_figures(settings, told)}
+def reconcile(run: Run) -> NightResult:
+    """Take every report at hand, close the orders that they name, and write the release files and the workbook.
 
-
-def ingest_reports(settings: Settings, registry: Registry, runtime: Runtime) -> list[dict[str, Any]]:
-    """Enter every report that is ready, oldest first, and archive it: `file`, `folder`, `rows`, `seen` (whether the same
-    bytes came before) and `reasons` of one that is malformed and was not used.
-
-    Raises DeliveryError, after all reports, when the folder of one could not be written.
+    Running it again on the same date changes nothing and gives the same figures.
     """
-    told: list[dict[str, Any]] = []
-    failed = None
-    drops = inbox.stable_files(settings.inbox, settings.settle_seconds, lambda sender: sender == inbox.NETWORK)
+    night = f"{run.runtime.now():%Y-%m-%d}"
+    with run.registry.try_reconciliation_lock() as locked:
+        if not locked:
+            return NightResult(night, [], None, [], already_running=True)
+        reports = merge([_left_reports(run), *ingest_reports(run)])
+        figures = _close(run, int(night.replace("-", "")))
+        return NightResult(night, reports.results, figures, reports.failures)
+
+
+def _left_reports(run: Run) -> Delivery[ReportResult]:
+    """Reports that an earlier run entered and did not deliver."""
+    left = recovery.finish_undelivered(run)
+    return Delivery([one for one in left.results if isinstance(one, ReportResult)], left.failures)
+
+
+def _close(run: Run, date: int) -> NightFigures:
+    """Close the orders that reports name, unless this night has done so, and write its workbook; the totals."""
+    registry = run.registry
+    if not reconciliation.has_open_reports(registry) and (latest := reconciliation.latest_night(registry, date)):
+        return reconciliation_workbook.night_figures(run.settings, reconciliation.load_reconciliation(registry, latest))
+    event = close_reported_orders(run, date)
+    run.runtime.checkpoint("orders closed")
+    night = reconciliation_workbook.write_night(run, reconciliation.latest_night(registry, date) or {})
+    run.runtime.checkpoint("night written")
+    registry.mark_delivered([event])
+    run.runtime.checkpoint("delivered")
+    return reconciliation_workbook.night_figures(run.settings, night)
+
+
+def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:
+    """Enter every report that is ready, oldest first, and archive it."""
+    settings = run.settings
+    files = inbox.stable_files(settings.inbox, settings.settle_seconds, lambda source: source == inbox.NETWORK)
     with Parser(settings) as parser:
-        for done, drop in enumerate(drops, 1):
-            content = inbox.read_content(drop, settings.max_file_mb << 20)
+        for done, file in enumerate(files, 1):
+            content = inbox.read_content(file, settings.max_file_mb << 20)
             if content is None:
                 continue
-            digest = inbox.sha256_of(content)
-            event = _enter(drop, digest, read(content, parser, settings, network.NAMES, network.BY_HEADER), registry, runtime)
-            runtime.checkpoint("report entered")
-            more, wrong = deliver.catch_delivery_errors(lambda: deliver.deliver(settings, registry, {event: drop}, runtime))  # noqa: B023
-            told, failed = told + more, failed or wrong
-            runtime.progress("reports", done, len(drops))
-    if failed:
-        raise DeliveryError(str(failed), told)
-    return told
+            table = read(content, parser, settings, network.NAMES, network.BY_HEADER)
+            event = _enter(run, file, inbox.sha256_of(content), table)
+            run.runtime.checkpoint("report entered")
+            delivered = deliver(run, {event: file})
+            yield Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
+            run.runtime.progress("reports", done, len(files))
 
 
-def _enter(drop: InboxFile, digest: str, table: Table, registry: Registry, runtime: Runtime) -> int:
-    """Enter one report: its verdict, or what is wrong with it."""
+def _enter(run: Run, file: InboxFile, digest: str, table: Table) -> int:
+    """Enter one report: what follows from it, or what is wrong with it; the event's number."""
+    registry = run.registry
     rows, found = validate_report(table)
-    event = {
-        "kind": "report",
-        "sender": inbox.NETWORK,
-        "digest": digest,
-        "file": inbox.display_name(drop.path.name),
-        "at": runtime.timestamp(),
-        "rows": len(table.rows),
-        "notes": "\n".join(table.notes),
-        "readable": int(found.is_empty()),
-    }
+    event = _event(run, "report", digest, inbox.display_name(file.path.name)) | {
+        "rows": len(table.rows), "notes": "\n".join(table.notes), "readable": int(found.is_empty()),
+    }  # fmt: skip
     with registry.transaction():
-        seen = registry.original_events(pl.DataFrame({"sender": [inbox.NETWORK], "digest": [digest]}))
-        if len(seen):
-            return registry.enter_event(event, seen["answers"].item())
+        earlier = registry.original_events(pl.DataFrame({"sender": [inbox.NETWORK], "digest": [digest]}))
+        if len(earlier):
+            return registry.enter_event(event, earlier["answers"].item())
         if len(found):
             return registry.enter_rejected(event, as_order_rows(table, found), found)
         return reconciliation.enter_report(registry, event, 0, match_report(rows, registry))
 
 
-def close_reported_orders(night: int, settings: Settings, registry: Registry, runtime: Runtime) -> int:
-    """Refuse what named orders lack, and draw replacements; the event's number. One transaction."""
-    event = {
-        "kind": "night",
-        "sender": inbox.NETWORK,
-        "digest": "",
-        "file": "nightly-reconciliation",
-        "at": runtime.timestamp(),
-        "rows": 0,
-        "notes": "",
-        "readable": 0,
-        "night": night,
-    }
+def close_reported_orders(run: Run, date: int) -> int:
+    """Refuse the cards that reported orders lack, and draw replacements, in one transaction; the event's number."""
+    registry = run.registry
+    event = _event(run, "night", "", "nightly-reconciliation") | {"rows": 0, "notes": "", "readable": 0, "night": date}
     with registry.transaction():
         refused = reconciliation.unconfirmed_cards(registry)
-        wanted = refused if settings.replace_refused else refused.clear()
-        return reconciliation.enter_night(registry, event, refused, replacements(wanted, registry, runtime))
+        wanted = refused if run.settings.replace_refused else refused.clear()
+        return reconciliation.enter_night(registry, event, refused, replacements(wanted, registry, run.runtime))
+
+
+def _event(run: Run, kind: str, digest: str, file: str) -> dict[str, Any]:
+    return {"kind": kind, "sender": inbox.NETWORK, "digest": digest, "file": file, "at": run.runtime.timestamp()}

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +19,13 @@ import pytest
 from hypothesis import settings
 
 from pipelines.common.context import Runtime
+from pipelines.common.errors import CardsError
 from pipelines.common.settings import load_settings
 from pipelines.intake.reader import Parser
 from pipelines.process_orders import process_inbox
-from pipelines.reconcile_network import reconcile
+from pipelines.reconcile_network import NightResult, reconcile
 from pipelines.registry.store import Registry, open_registry
+from pipelines.run import Run
 from schemas.codes import STATES
 from schemas.orders import HEADERS
 
@@ -160,6 +163,7 @@ class Shop:
         self.now = NOW
         self.runtime = Runtime(random_bytes=random.Random(seed).randbytes, now=lambda: self.now)
         self._dropped = 0
+        self.failures: list[CardsError] = []
 
     def drop(self, name: str | bytes, content: bytes | str, sender: str = "acme") -> Path:
         """Put a file into a reseller's inbox (`house`: into the inbox itself), later than all before it."""
@@ -170,11 +174,16 @@ class Shop:
         os.utime(path, (1_760_000_000 + self._dropped,) * 2)
         return path
 
+    @property
+    def as_run(self) -> Run:
+        """What the jobs take."""
+        return Run(self.settings, self.registry, self.runtime)
+
     def run(self, step: Callable[[str], None] = lambda _: None) -> list[Answer]:
         """Answer what lies in the inbox."""
-        return [
-            self._answer(told) for told in process_inbox(self.settings, self.registry, self.runtime._replace(checkpoint=step))
-        ]
+        done = process_inbox(Run(self.settings, self.registry, self.runtime._replace(checkpoint=step)))
+        self.failures = done.failures
+        return [self._answer(asdict(one)) for one in done.results]
 
     def _answer(self, told: dict[str, Any]) -> Answer:
         folder = self.settings.home / told["folder"]
@@ -198,7 +207,9 @@ class Shop:
 
     def night(self, step: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
         """Reconcile what was placed with the reports at hand."""
-        return reconcile(self.settings, self.registry, self.runtime._replace(checkpoint=step))
+        done = reconcile(Run(self.settings, self.registry, self.runtime._replace(checkpoint=step)))
+        self.failures = done.failures
+        return night_document(done)
 
     def states(self) -> dict[str, str]:
         """The state of every code that was issued here or came with a report."""
@@ -217,6 +228,12 @@ class Shop:
     def burnt(self) -> list[int]:
         """Every code that the registry holds."""
         return self.registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+
+
+def night_document(done: NightResult) -> dict[str, Any]:
+    """A night's result as one flat document, as `cards reconcile --json` has it."""
+    figures = asdict(done.figures) if done.figures else {"already_running": True}
+    return {"night": done.night, "reports": [asdict(one) for one in done.reports], **figures}
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ HOME = Path(sys.argv[1])
 os.environ |= {"CARDS_HOME": str(HOME), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": os.environ.get("CARDS_REGISTRY", "")}
 
 
-ORDERS = ["read", "decided", "committed", "placement written", "folder written", "archived", "answered"]
-NIGHT = ["report entered", "settled", "folder written", "answered"]
+ORDERS = ["read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
+NIGHT = ["report entered", "orders closed", "folder written", "delivered"]
 
 
 def some_code() -> str:
@@ -68,11 +68,11 @@ def main() -> None:
                 "Customer Account Number,Product Account Number,Access Number,Customer Order ID,Quantity\n"
                 f"10023456,7001,8008604444,{at.replace(' ', '-')[:15]},3\n"
             )
-            tried(flows.process_inbox, flows.orders, "process_inbox", at)
+            tried(flows.process_inbox, flows.process_orders, "process_inbox", at)
         flows.process_inbox()
         demo.answer_as_network(HOME)
         for at in NIGHT:
-            tried(flows.nightly_reconciliation, flows.reconcile, "reconcile", at)
+            tried(flows.nightly_reconciliation, flows.reconcile_network, "reconcile", at)
         flows.nightly_reconciliation()
         time.sleep(3)  # logs are sent to the server in portions
         shutil.copytree(os.environ["TMPDIR"], HOME.parent / "kept", dirs_exist_ok=True)  # the harness removes its database

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.common.errors import CardsError, DeliveryError
+from pipelines.common.errors import CardsError
 from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, row, some_codes
 
 GLOBEX = {"account": "20098765", "product": "8001"}
@@ -84,8 +84,8 @@ def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop
     blocked.parent.mkdir(parents=True, exist_ok=True)
     blocked.write_text("in the way")
     for _ in range(2):  # the second run meets it first
-        with pytest.raises(DeliveryError, match="outbox/acme"):
-            shop.run()
+        shop.run()
+        assert "outbox/acme" in str(shop.failures[0])
     assert [path.name for path in shop.waiting()] == ["a.csv"]
     assert list((shop.settings.outbox / "globex").glob("*/b.csv"))
     blocked.unlink()

@@ -345,7 +345,7 @@ class Life(RuleBasedStateMachine):
             order.touches[code] for order in self.orders.values() for code, day in order.settled.items() if day == date
         )
         night.figures = {
-            "orders_settled": sum(self.orders[name].awaiting == 0 for name in night.touched),
+            "orders_closed": sum(self.orders[name].awaiting == 0 for name in night.touched),
             **{name: night.counts[name] for name in ("codes_ready", "codes_ready_late", "codes_refused", "codes_replaced")},
             "cards_changed": done[1],
             "cards_not_changed": done[2],

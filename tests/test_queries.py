@@ -57,7 +57,7 @@ def test_the_order_id_report_tells_the_order_and_the_state_of_each_code(life: Sh
     told = queries.order("10023456-1", life.registry)
     expected = {
         "order_id": "10023456-1", "reseller": "acme", "account": "10023456", "order_ref": "A", "action": "Add",
-        "code_type": "Specified", "product": "7001", "access_number": "8008604444", "cards": 2, "state": "settled",
+        "code_type": "Specified", "product": "7001", "access_number": "8008604444", "cards": 2, "state": "orders closed",
     }  # fmt: skip
     assert {name: told[name] for name in expected} == expected
     assert told["counts"] == {"ready": 1, "refused": 1}

@@ -69,7 +69,7 @@ def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Sho
     assert released.rows() == [("10023456-1", "10023456", "A", ONE)]
     assert not (answer.folder / "release-10023456-2.csv").exists()
     assert shop.states() == {ONE: "ready", TWO: "refused", THREE: "placed"}
-    assert (told["orders_settled"], told["codes_ready"], told["codes_refused"], told["orders_awaited"]) == (1, 1, 1, 1)
+    assert (told["orders_closed"], told["codes_ready"], told["codes_refused"], told["orders_awaited"]) == (1, 1, 1, 1)
     book = sheets_of(answer.folder / "release-10023456-1.xlsx")
     assert book["Codes"] == [tuple(RELEASE), *released.rows()]
 
@@ -281,7 +281,7 @@ def test_a_report_that_came_before_changes_nothing(shop: Shop) -> None:
     shop.report(*shown(answer, answer.codes[0]), name="again.csv")
     told = shop.night()
     (report,) = told["reports"]
-    assert report["seen"]
+    assert report["repeated"]
     assert (shop.settings.home / report["folder"] / "again.csv").exists()
     assert dump(shop) == before
     assert (told["codes_ready"], told["codes_refused"], told["unexpected"], told["orders_awaited"]) == (0, 0, 0, 1)
@@ -414,7 +414,7 @@ def _disturbed(shop: Shop, step: str, times: int) -> int:
     return come
 
 
-STEPS = ["report entered", "placement written", "folder written", "archived", "answered", "settled", "night written"]
+STEPS = ["report entered", "placement written", "folder written", "archived", "delivered", "orders closed", "night written"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -454,7 +454,7 @@ def test_what_a_dead_night_left_is_told_by_the_next_one(shop: Shop) -> None:
     with pytest.raises(KilledError):
         shop.night(die)
     (report,) = shop.night()["reports"]
-    assert (report["file"], report["seen"]) == ("report.csv", False)
+    assert (report["file"], report["repeated"]) == ("report.csv", False)
 
 
 def test_orders_that_come_after_a_dead_night_are_answered_and_told_alone(shop: Shop) -> None:

@@ -28,7 +28,7 @@ def registry(url: str) -> Iterator[Registry]:
     """An empty registry."""
     with open_registry(url) as made:
         for table in TABLES:
-            made.do(f"DELETE FROM {table}")
+            made.execute(f"DELETE FROM {table}")
         yield made
 
 
@@ -181,7 +181,7 @@ def test_nothing_stays_when_the_connection_is_closed_within_a_transaction(url: s
 
     def work() -> None:
         with other.transaction():
-            other.put("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
+            other.append("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
             other.close()
             raise ZeroDivisionError
 

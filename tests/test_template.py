@@ -26,6 +26,7 @@ from pipelines.orders.batch import build_batch
 from pipelines.orders.loading import OrderFile
 from pipelines.process_orders import process_inbox
 from pipelines.registry.store import Registry, open_registry
+from pipelines.run import Run
 from schemas.actions import ACTIONS
 from schemas.codes import FORBIDDEN_SEQUENCES, is_code
 from schemas.orders import BTN4, BY_HEADER, COLUMNS, HEADERS, NAMES, RANDOM, SPECIFIED
@@ -211,8 +212,8 @@ def test_filled_in_and_dropped_it_is_placed(book: Workbook, settings: Settings, 
     fill(book["Orders"], rows)
     (settings.inbox / "acme").mkdir()
     book.save(settings.inbox / "acme" / "october.xlsx")
-    (told,) = process_inbox(settings, registry)
-    assert (told["reasons"], told["orders_placed"], told["orders_rejected"], told["codes_placed"]) == ({}, 4, 0, 42)
+    (result,) = process_inbox(Run(settings, registry)).results
+    assert (result.reasons, result.orders_placed, result.orders_rejected, result.codes_placed) == ({}, 4, 0, 42)
 
 
 def test_examples_are_well_formed_and_show_every_action_and_code_type(book: Workbook, settings: Settings) -> None:

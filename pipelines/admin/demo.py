@@ -1,17 +1,21 @@
 """`cards demo`: the whole life of a card in a scratch folder, run by the same code as production."""
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from pipelines import console, process_orders, reconcile_network
+from pipelines import console
 from pipelines.admin.imports import load_catalogue
 from pipelines.common.durable_files import ensure_private_dir
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import load_settings
-from pipelines.registry.store import open_registry
+from pipelines.delivery.results import SubmissionResult
+from pipelines.process_orders import process_inbox
+from pipelines.reconcile_network import reconcile
+from pipelines.run import open_run
 
 _ACCOUNTS: Final[list[tuple[str, ...]]] = [
     ("Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"),
@@ -60,33 +64,28 @@ def play(home: Path | None) -> None:
     home = home or Path(tempfile.mkdtemp(prefix="cards-demo-"))
     settings = load_settings(home=home, registry="", settle_seconds=0)
     lay(home)
-    with open_registry(settings.registry_url) as registry:
-        load_catalogue(home / "catalogue.xlsx", registry)
+    with open_run(settings) as run:
+        load_catalogue(home / "catalogue.xlsx", run.registry)
         with console.progress_runtime() as runtime:
-            told = process_orders.process_inbox(settings, registry, runtime)
-        console.print_table("1. Order files were dropped into the inbox, and answered", [_line(one) for one in told])
+            done = process_inbox(run._replace(runtime=runtime))
+        console.print_table("1. Order files were dropped into the inbox, and answered", [_line(one) for one in done.results])
         answer_as_network(home)
         with console.progress_runtime() as runtime:
-            night = reconcile_network.reconcile(settings, registry, runtime)
+            night = reconcile(run._replace(runtime=runtime))
     print("\n2. The network loaded outbox/network/placement-*.csv and answered; it lacks every fifth code and one whole order")
     print("\n3. The night compared")
-    console.print_key_values({name: value for name, value in night.items() if name != "reports"})
+    console.print_key_values({"night": night.night, **asdict(night.figures)} if night.figures else {})
     released = sorted(path.relative_to(home) for path in (home / "outbox").rglob("release-*.xlsx"))
     console.print_table("\n4. Codes that are safe to print", [{"release file": path} for path in released])
     print(f"\nAll files are in {home}. Open the workbooks in its outbox: confirmation, rejections, release, reconciliation.")
 
 
-def _line(told: dict[str, Any]) -> dict[str, Any]:
-    names = {"orders_placed": "orders placed", "orders_rejected": "orders rejected", "codes_placed": "codes",
-             "rows_rejected": "rows rejected"}  # fmt: skip
-    counts = {title: told[name] for name, title in names.items()}
+def _line(result: SubmissionResult) -> dict[str, Any]:
     return {
-        "reseller": told["reseller"],
-        "file": told["file"],
-        **counts,
-        "why (rows)": console.format_reasons(told),
-        "reports": told["folder"],
-    }
+        "reseller": result.reseller, "file": result.file, "orders placed": result.orders_placed,
+        "orders rejected": result.orders_rejected, "codes": result.codes_placed, "rows rejected": result.rows_rejected,
+        "why (rows)": console.format_reasons(result.reasons), "reports": result.folder,
+    }  # fmt: skip
 
 
 def answer_as_network(home: Path) -> None:

@@ -4,7 +4,6 @@ import os
 import re
 import traceback
 from pathlib import Path
-from typing import Any
 
 
 class CardsError(Exception):
@@ -17,14 +16,6 @@ class UsageError(CardsError):
 
 class TransientError(CardsError):
     """The registry is out of reach or busy for now; the same work may succeed in a moment."""
-
-
-class DeliveryError(CardsError):
-    """Some files were entered and could not be answered; the next run answers them. `told`: what became of the others."""
-
-    def __init__(self, text: str, told: list[dict[str, Any]]) -> None:
-        super().__init__(text)
-        self.told = told
 
 
 class ConflictError(Exception):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.delivery.results import submission_counts
+from pipelines.delivery.results import submission_result
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
 from pipelines.registry.records import SubmissionRecords
@@ -18,14 +18,14 @@ _NOT_YET: Final = (
 )
 
 
-def confirmation_rows(answers: SubmissionRecords, cards: pl.DataFrame) -> pl.DataFrame:
+def confirmation_rows(records: SubmissionRecords, cards: pl.DataFrame) -> pl.DataFrame:
     """`confirmation.csv`: a row for each card of a placed order, and one for each order that was placed before."""
     columns = {
         "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref",
         "Action": "action", "Authorization Code": "code", "State": "state",
     }  # fmt: skip
     placed = cards.with_columns(state=pl.lit("placed"))
-    again = answers.duplicate_orders.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
+    again = records.duplicate_orders.with_columns(code=pl.lit(""), state=pl.lit("already placed"))
     return pl.concat([with_headers(frame, columns) for frame in (placed, again)])
 
 
@@ -34,11 +34,11 @@ def with_headers(frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
     return frame.select("^event$", *(pl.col(name).alias(header) for header, name in columns.items()))
 
 
-def confirmation_orders(answers: SubmissionRecords) -> pl.DataFrame:
+def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
     """The first sheet of the confirmation: what was placed, and what was placed before."""
     when = pl.col("at").str.head(19).str.to_datetime()
-    placed = answers.orders.with_columns(state=pl.lit("placed"), placed_at=when)
-    again = answers.duplicate_orders.with_columns(state=pl.lit("already placed"), placed_at=when)
+    placed = records.orders.with_columns(state=pl.lit("placed"), placed_at=when)
+    again = records.duplicate_orders.with_columns(state=pl.lit("already placed"), placed_at=when)
     wanted = {
         "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref", "Action": "action",
         "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
@@ -49,25 +49,25 @@ def confirmation_orders(answers: SubmissionRecords) -> pl.DataFrame:
 
 
 def write_confirmation(
-    path: Path, answer: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int
+    path: Path, records: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int
 ) -> None:
     """Write `confirmation.xlsx`."""
-    event = answer.events.row(0, named=True)
-    counts = submission_counts(answer)
-    new = answer.orders["action"].is_in(actions.issuing()).any()
+    event = records.events.row(0, named=True)
+    counts = submission_result(records, "")
+    new = records.orders["action"].is_in(actions.issuing()).any()
     facts: list[tuple[str, Any]] = [
         ("File", event["file"]),
         ("Received", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
-        ("Rows in the file", counts["rows"]),
-        ("Orders placed", counts["orders_placed"]),
-        ("Orders already placed", counts["orders_already_placed"]),
-        ("Orders rejected", counts["orders_rejected"]),
-        ("Codes placed", counts["codes_placed"]),
-        ("Rows rejected", counts["rows_rejected"]),
+        ("Rows in the file", counts.rows),
+        ("Orders placed", counts.orders_placed),
+        ("Orders already placed", counts.orders_already_placed),
+        ("Orders rejected", counts.orders_rejected),
+        ("Codes placed", counts.codes_placed),
+        ("Rows rejected", counts.rows_rejected),
         *[("Remark", note) for note in event["notes"].splitlines()],
     ]
     advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, mend it and drop it again."
-                                             if counts["rows_rejected"] else "")  # fmt: skip
+                                             if counts.rows_rejected else "")  # fmt: skip
     sheets = [Sheet("Orders", orders)]
     if len(rows) <= most_codes:
         sheets.append(Sheet("Codes", rows))

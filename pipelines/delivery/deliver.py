@@ -1,106 +1,87 @@
 """Submission folders: written to a staging folder, renamed, and the original moved in last."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
-from pipelines.common.context import Runtime
 from pipelines.common.durable_files import ensure_private_dir, fsync, staging_dir, thread_pool
-from pipelines.common.errors import CardsError, DeliveryError
-from pipelines.common.errors import to_cards_error as error_told
+from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
-from pipelines.delivery import reconciliation_workbook, results, submission
+from pipelines.delivery import reconciliation_workbook, submission
+from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult, report_result, submission_result
 from pipelines.delivery.submission import SubmissionReports
 from pipelines.excel.annotator import Annotator
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
 from pipelines.registry.records import SubmissionRecords
-from pipelines.registry.store import Registry
+from pipelines.run import Run
 
 REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "release-", "refused-")
+Result = SubmissionResult | ReportResult | None
+"""What became of a file; nothing of a night."""
 
 
-def deliver(
-    settings: Settings, registry: Registry, events: Mapping[int, InboxFile | None], runtime: Runtime
-) -> list[dict[str, Any]]:
-    """Write the answers of events, move their originals in, and note that it is done; what became of each file.
+def deliver(run: Run, events: Mapping[int, InboxFile | None]) -> Delivery[SubmissionResult | ReportResult]:
+    """Write the reports of events, move their originals in, and mark them as delivered.
 
-    Raises DeliveryError, after all others, when some could not be written; they are written by the next run.
-    What became of a file is one document: `reseller`, `file`, `folder` (below the home), and the figures of `reports.counted`;
-    of a report of the network see `reconcile.taken`.
+    A failure never keeps the other events from being delivered.
     """
-    papers, failed = _build_reports(registry.submission_records(list(events)))
-    told: list[dict[str, Any]] = []
-    answered: list[int] = []
-    with Annotator(settings) as mender, thread_pool() as pool:
+    reports, failures = _build_reports(run.registry.submission_records(list(events)))
+    results: list[SubmissionResult | ReportResult] = []
+    delivered: list[int] = []
+    with Annotator(run.settings) as annotator, thread_pool() as pool:
 
-        def answer(one: SubmissionReports) -> list[dict[str, Any]] | CardsError:
+        def deliver_one(one: SubmissionReports) -> Result | CardsError:
             try:
-                return _deliver_one(settings, registry, one, events[one.event["event"]], mender, runtime)
+                return _deliver_one(run, one, events[one.event["event"]], annotator)
             except Exception as error:  # a file never takes another with it
-                return error_told(error)
+                return to_cards_error(error)
 
-        files = [one for one in papers if one.event["kind"] != "night"]
-        nights = [one for one in papers if one.event["kind"] == "night"]
+        files = [one for one in reports if one.event["kind"] != "night"]
+        nights = [one for one in reports if one.event["kind"] == "night"]
         # while a file waits for the disk another is written; a night asks the registry, which is for this thread alone
-        outcomes = chain(pool.map(answer, files), map(answer, nights))
+        outcomes = chain(pool.map(deliver_one, files), map(deliver_one, nights))
         for done, (one, outcome) in enumerate(zip([*files, *nights], outcomes, strict=True), 1):
             if isinstance(outcome, CardsError):
-                failed.append(outcome)
+                failures.append(outcome)
             else:
-                answered.append(one.event["event"])
-                told += outcome
-            runtime.progress("answering", done, len(papers))
-    registry.mark_delivered(answered)
-    runtime.checkpoint("answered")
-    if failed:
-        raise DeliveryError(f"{len(failed)} of {len(events)} answers could not be written. {failed[0]}", told)
-    return told
+                delivered.append(one.event["event"])
+                results += [outcome] if outcome else []
+            run.runtime.progress("delivering", done, len(reports))
+    run.registry.mark_delivered(delivered)
+    run.runtime.checkpoint("delivered")
+    return Delivery(results, failures)
 
 
-def _build_reports(answers: SubmissionRecords) -> tuple[list[SubmissionReports], list[CardsError]]:
-    """What is written for each event, and the errors of those for which it can't be told."""
+def _build_reports(records: SubmissionRecords) -> tuple[list[SubmissionReports], list[CardsError]]:
+    """The reports of each event, and the errors of those whose reports can't be built."""
     try:
-        return submission.build_reports(answers), []
+        return submission.build_reports(records), []
     except Exception as error:
-        events = answers.events["event"]
+        events = records.events["event"]
         if len(events) == 1:
-            return [], [error_told(error)]
-        each = [_build_reports(SubmissionRecords(*(frame.filter(event=event) for frame in answers))) for event in events]
-        return [one for papers, _ in each for one in papers], [error for _, errors in each for error in errors]
+            return [], [to_cards_error(error)]
+        each = [_build_reports(records.of_event(event)) for event in events]
+        return [one for reports, _ in each for one in reports], [error for _, errors in each for error in errors]
 
 
-def _deliver_one(
-    settings: Settings,
-    registry: Registry,
-    papers: SubmissionReports,
-    drop: InboxFile | None,
-    mender: Annotator,
-    runtime: Runtime,
-) -> list[dict[str, Any]]:
-    """Write one answer; what became of the file, nothing for a night."""
-    if papers.event["kind"] == "night":
-        reconciliation_workbook.write_night(settings, registry, papers.event)
-        return []
-    folder = submission_folder(settings, papers.event)
-    write_event_placement(settings, papers)
-    runtime.checkpoint("placement written")
-    _write(settings, folder, papers, drop.path if drop else None, mender)
-    runtime.checkpoint("folder written")
-    _archive(drop, folder)
-    runtime.checkpoint("archived")
-    return [_submission(settings, folder, papers)]
-
-
-def catch_delivery_errors(deliver: Callable[[], list[dict[str, Any]]]) -> tuple[list[dict[str, Any]], DeliveryError | None]:
-    """What was answered, and the error of what was not, to be raised when all other work is done."""
-    try:
-        return deliver(), None
-    except DeliveryError as error:
-        return error.told, error
+def _deliver_one(run: Run, reports: SubmissionReports, file: InboxFile | None, annotator: Annotator) -> Result:
+    """Write what one event answers."""
+    if reports.event["kind"] == "night":
+        reconciliation_workbook.write_night(run, reports.event)
+        return None
+    folder = submission_folder(run.settings, reports.event)
+    write_event_placement(run.settings, reports)
+    run.runtime.checkpoint("placement written")
+    _write(run.settings, folder, reports, file.path if file else None, annotator)
+    run.runtime.checkpoint("folder written")
+    _archive(file, folder)
+    run.runtime.checkpoint("archived")
+    shown = str(folder.relative_to(run.settings.home))
+    return (report_result if reports.event["kind"] == "report" else submission_result)(reports.records, shown)
 
 
 def submission_folder(settings: Settings, event: dict[str, Any]) -> Path:
@@ -108,29 +89,20 @@ def submission_folder(settings: Settings, event: dict[str, Any]) -> Path:
     return settings.outbox / str(event["sender"]) / str(event["folder"])
 
 
-def _submission(settings: Settings, folder: Path, papers: SubmissionReports) -> dict[str, Any]:
-    event = papers.event
-    where = {"reseller": event["sender"], "file": event["file"], "folder": str(folder.relative_to(settings.home))}
-    if event["kind"] == "report":
-        return {"file": where["file"], "folder": where["folder"], "rows": event["rows"],
-                "seen": event["answers"] != event["event"], "reasons": results.reason_counts(papers.answer)}  # fmt: skip
-    return {**where, **results.submission_counts(papers.answer)}
+def write_event_placement(settings: Settings, reports: SubmissionReports) -> None:
+    """Write the placement file of an event that placed something and repeats no earlier one."""
+    event = reports.event
+    if len(reports.placement) and event["answers"] == event["event"]:
+        submission.write_placement(settings.outbox, event, reports.placement)
 
 
-def write_event_placement(settings: Settings, papers: SubmissionReports) -> None:
-    """Write the placement file of an event that placed something and is no repetition."""
-    event = papers.event
-    if len(papers.placement) and event["answers"] == event["event"]:
-        submission.write_placement(settings.outbox, event, papers.placement)
-
-
-def _write(settings: Settings, folder: Path, papers: SubmissionReports, original: Path | None, mender: Annotator) -> None:
+def _write(settings: Settings, folder: Path, reports: SubmissionReports, original: Path | None, annotator: Annotator) -> None:
     if folder.is_dir():
         return
     ensure_private_dir(folder.parent)
     with staging_dir(folder) as new:
         try:
-            submission.write_folder(new, papers, original, mender, settings.max_sheet_codes)
+            submission.write_folder(new, reports, original, annotator, settings.max_sheet_codes)
             for path in (*new.iterdir(), new):
                 fsync(path)
             new.rename(folder)
@@ -140,19 +112,19 @@ def _write(settings: Settings, folder: Path, papers: SubmissionReports, original
     fsync(folder.parent)
 
 
-def _archive(drop: InboxFile | None, folder: Path) -> None:
+def _archive(file: InboxFile | None, folder: Path) -> None:
     """Move the original into its folder, if it is still the file that was answered."""
-    if drop is None or not inbox.is_unchanged(drop):
+    if file is None or not inbox.is_unchanged(file):
         return
-    name = drop.path.name
+    name = file.path.name
     if name.lower().startswith(REPORT_PREFIXES):
         name = f"original-{name}"
     moved = folder / name
     with suppress(FileNotFoundError):  # another worker was quicker
-        drop.path.chmod(0o600)
-        shutil.move(drop.path, moved)
-        here = moved.stat().st_dev == drop.path.parent.stat().st_dev  # else it was copied, and is another by its number
-        if here and not inbox.is_unchanged(drop._replace(path=moved)) and not drop.path.exists():
-            moved.rename(drop.path)  # it was replaced as we moved it
+        file.path.chmod(0o600)
+        shutil.move(file.path, moved)
+        here = moved.stat().st_dev == file.path.parent.stat().st_dev  # else it was copied, and is another by its number
+        if here and not inbox.is_unchanged(file._replace(path=moved)) and not file.path.exists():
+            moved.rename(file.path)  # it was replaced as we moved it
     fsync(folder)
-    fsync(drop.path.parent)
+    fsync(file.path.parent)

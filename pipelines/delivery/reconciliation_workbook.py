@@ -1,5 +1,6 @@
 """The reconciliation workbook of a night, and the placement file of its replacements."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,35 +18,54 @@ from pipelines.registry import reconciliation
 from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
+from pipelines.run import Run
 from schemas.codes import code_text
 
 
-def write_night(settings: Settings, registry: Registry, event: dict[str, Any]) -> NightRecords:
-    """Write everything that a night answers; what it did."""
+def write_night(run: Run, event: dict[str, Any]) -> NightRecords:
+    """Write the placement file, workbook, release and refused files of a night; what it did."""
+    settings, registry = run.settings, run.registry
     night = reconciliation.load_reconciliation(registry, event)
     cards = reconciliation.placements(registry, event["event"]).with_columns(code=code_text(pl.col("code")))
     if len(cards):
         submission.write_placement(settings.outbox, event, submission.placement_rows(cards))
     write_workbook(settings, registry, night)
-    write_order_files(settings, registry, night.orders["order_no"])
+    write_order_files(run, night.orders["order_no"])
     return night
 
 
-def night_figures(settings: Settings, night: NightRecords) -> dict[str, Any]:
-    """The totals of a night, as `cards reconcile --json` has them."""
-    return {
-        "orders_settled": night.orders.filter(pl.col("awaiting") == 0).height,
-        "codes_ready": _moved(night.counts, ("placed", "refused"), "ready"),
-        "codes_ready_late": _moved(night.counts, ("refused",), "ready"),
-        "codes_refused": _moved(night.counts, ("placed",), "refused"),
-        "codes_replaced": len(night.replaced),
-        "cards_changed": night.undone.filter(pl.col("done") == 1).height,
-        "cards_not_changed": night.undone.filter(pl.col("done") == 2).height,
-        "unexpected": len(night.unexpected),
-        "orders_awaited": len(night.awaited),
-        "orders_overdue": int(_awaited(settings, night)["Overdue"].eq("yes").sum()),
-        "workbook": str(_path(settings, night).relative_to(settings.home)),
-    }
+@dataclass(frozen=True)
+class NightFigures:
+    """The totals of a night. `workbook` is its path, relative to the home."""
+
+    orders_closed: int
+    codes_ready: int
+    codes_ready_late: int
+    codes_refused: int
+    codes_replaced: int
+    cards_changed: int
+    cards_not_changed: int
+    unexpected: int
+    orders_awaited: int
+    orders_overdue: int
+    workbook: str
+
+
+def night_figures(settings: Settings, night: NightRecords) -> NightFigures:
+    """The totals of a night."""
+    return NightFigures(
+        orders_closed=night.orders.filter(pl.col("awaiting") == 0).height,
+        codes_ready=_moved(night.counts, ("placed", "refused"), "ready"),
+        codes_ready_late=_moved(night.counts, ("refused",), "ready"),
+        codes_refused=_moved(night.counts, ("placed",), "refused"),
+        codes_replaced=len(night.replaced),
+        cards_changed=night.undone.filter(pl.col("done") == 1).height,
+        cards_not_changed=night.undone.filter(pl.col("done") == 2).height,
+        unexpected=len(night.unexpected),
+        orders_awaited=len(night.awaited),
+        orders_overdue=int(_awaited(settings, night)["Overdue"].eq("yes").sum()),
+        workbook=str(_path(settings, night).relative_to(settings.home)),
+    )
 
 
 def _path(settings: Settings, night: NightRecords) -> Path:
@@ -63,18 +83,18 @@ def _moved(counts: pl.DataFrame, was: tuple[str, ...], state: str) -> int:
 
 def write_workbook(settings: Settings, registry: Registry, night: NightRecords) -> None:
     """Write `outbox/reconciliation/<date>.xlsx`: totals with a chart, and a sheet for each thing that happened."""
-    counted = night_figures(settings, night)
+    figures = night_figures(settings, night)
     facts: list[tuple[str, Any]] = [
-        ("Orders settled", counted["orders_settled"]),
-        ("Codes ready, safe to print", counted["codes_ready"]),
-        ("… of these after an earlier refusal", counted["codes_ready_late"]),
-        ("Codes refused", counted["codes_refused"]),
-        ("… of these replaced", counted["codes_replaced"]),
-        ("Cards changed, blocked or disconnected", counted["cards_changed"]),
-        ("Cards for which that was not done", counted["cards_not_changed"]),
-        ("Unexpected codes and orders", counted["unexpected"]),
-        ("Orders awaited", counted["orders_awaited"]),
-        ("… of these overdue", counted["orders_overdue"]),
+        ("Orders settled", figures.orders_closed),
+        ("Codes ready, safe to print", figures.codes_ready),
+        ("… of these after an earlier refusal", figures.codes_ready_late),
+        ("Codes refused", figures.codes_refused),
+        ("… of these replaced", figures.codes_replaced),
+        ("Cards changed, blocked or disconnected", figures.cards_changed),
+        ("Cards for which that was not done", figures.cards_not_changed),
+        ("Unexpected codes and orders", figures.unexpected),
+        ("Orders awaited", figures.orders_awaited),
+        ("… of these overdue", figures.orders_overdue),
     ]
     refused = with_advice(night.refused, registry)
     sheets = [
@@ -112,23 +132,21 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
         Sheet("Capacity", _capacity(night, registry)),
     ]
     title = f"Reconciliation of {_date(night.event['night']):%Y-%m-%d}"
-    book = Book(title, _advice(counted), facts, sheets, _trend(night), "Codes ready and refused, a night")
+    book = Book(title, _advice(figures), facts, sheets, _trend(night), "Codes ready and refused, a night")
     write_atomically(_path(settings, night), lambda beside: writers.write(beside, book))
 
 
-def _advice(counted: dict[str, Any]) -> str:
+def _advice(figures: NightFigures) -> str:
     """What needs a person."""
     lines = []
-    if counted["orders_overdue"]:
-        lines.append(f"{counted['orders_overdue']} order(s) are overdue: ask the network for their report (sheet Awaited).")
-    if left := counted["codes_refused"] - counted["codes_replaced"]:
+    if figures.orders_overdue:
+        lines.append(f"{figures.orders_overdue} order(s) are overdue: ask the network for their report (sheet Awaited).")
+    if left := figures.codes_refused - figures.codes_replaced:
         lines.append(f"{left} refused code(s) were not replaced: their resellers choose others (sheet Refused).")
-    if counted["cards_not_changed"]:
-        lines.append(
-            f"{counted['cards_not_changed']} card(s) are as they were though an order asked otherwise (sheet Changes)."
-        )
-    if counted["unexpected"]:
-        lines.append(f"{counted['unexpected']} code(s) or order(s) of the network's are not ours (sheet Unexpected).")
+    if figures.cards_not_changed:
+        lines.append(f"{figures.cards_not_changed} card(s) are as they were though an order asked otherwise (sheet Changes).")
+    if figures.unexpected:
+        lines.append(f"{figures.unexpected} code(s) or order(s) of the network's are not ours (sheet Unexpected).")
     return " ".join(lines) or "Nothing needs a person."
 
 

@@ -6,35 +6,33 @@ from typing import Any
 
 import polars as pl
 
-from pipelines.common.context import Runtime
 from pipelines.common.durable_files import ensure_private_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.settings import Settings
 from pipelines.delivery import release_files, submission
 from pipelines.delivery.deliver import REPORT_PREFIXES, deliver, submission_folder, write_event_placement
+from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult
 from pipelines.excel.annotator import Annotator
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile, display_name
-from pipelines.registry.store import Registry
+from pipelines.run import Run
 
 
-def finish_undelivered(
-    settings: Settings, registry: Registry, runtime: Runtime, senders: Callable[[str], bool] = lambda _: True
-) -> list[dict[str, Any]]:
-    """Answer what an earlier run entered and did not live to answer; of order files those of the senders asked for."""
-    events = registry.undelivered()
+def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[SubmissionResult | ReportResult]:
+    """Deliver what an earlier run committed and did not live to deliver; of order files those of the sources asked for."""
+    events = run.registry.undelivered()
     if not events:
-        return []
-    given = registry.submission_records(events).events
-    asked = [sender for sender in given["sender"].unique() if senders(sender)]
-    given = given.filter((pl.col("kind") != "orders") | pl.col("sender").is_in(asked))
-    drops = {(drop.sender, display_name(drop.path.name)): drop for drop in inbox.list_files(settings.inbox)}
+        return Delivery([], [])
+    left = run.registry.submission_records(events).events
+    wanted = [source for source in left["sender"].unique() if sources(source)]
+    left = left.filter((pl.col("kind") != "orders") | pl.col("sender").is_in(wanted))
+    files = {(file.source, display_name(file.path.name)): file for file in inbox.list_files(run.settings.inbox)}
     originals: dict[int, InboxFile | None] = {}
-    for event, sender, file, digest in given.select("event", "sender", "file", "digest").iter_rows():
-        drop = drops.get((sender, file))
-        content = inbox.read_content(drop, settings.max_file_mb << 20) if drop else None
-        originals[event] = drop if content is not None and inbox.sha256_of(content) == digest else None
-    _remove_stale(settings, given)
-    return deliver(settings, registry, originals, runtime)
+    for event, source, name, digest in left.select("event", "sender", "file", "digest").iter_rows():
+        file = files.get((source, name))
+        content = inbox.read_content(file, run.settings.max_file_mb << 20) if file else None
+        originals[event] = file if content is not None and inbox.sha256_of(content) == digest else None
+    _remove_stale(run.settings, left)
+    return deliver(run, originals)
 
 
 def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
@@ -47,19 +45,19 @@ def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
             remove_stale_staging(one)
 
 
-def rewrite_submission(settings: Settings, registry: Registry, event: int) -> Path:
+def rewrite_submission(run: Run, event: int) -> Path:
     """Write every report of a submission again from the registry; its folder."""
-    papers = submission.build_reports(registry.submission_records([event]))[0]
-    folder = submission_folder(settings, papers.event)
+    reports = submission.build_reports(run.registry.submission_records([event]))[0]
+    folder = submission_folder(run.settings, reports.event)
     ensure_private_dir(folder)
-    with staging_dir(folder) as new, Annotator(settings) as mender:
-        submission.write_folder(new, papers, _original(folder, papers.event), mender, settings.max_sheet_codes)
+    with staging_dir(folder) as new, Annotator(run.settings) as annotator:
+        submission.write_folder(new, reports, _original(folder, reports.event), annotator, run.settings.max_sheet_codes)
         for path in new.iterdir():
             fsync(path)
             path.replace(folder / path.name)
     fsync(folder)
-    write_event_placement(settings, papers)
-    release_files.write_order_files(settings, registry, papers.answer.orders["order_no"])
+    write_event_placement(run.settings, reports)
+    release_files.write_order_files(run, reports.records.orders["order_no"])
     return folder
 
 

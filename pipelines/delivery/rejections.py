@@ -18,23 +18,23 @@ OF_REPORTS: Final = ["target", "code"]
 _NEW_ID: Final = "Other rows of this order were placed: give this row a new Customer Order ID."
 
 
-def rejection_rows(answer: SubmissionRecords) -> pl.DataFrame:
+def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix."""
-    told = _with_messages(answer.findings)
+    told = _with_messages(records.findings)
     whole = told.filter(pl.col("row") == 0)
     each = told.filter(pl.col("row") > 0).group_by("row").agg(
         pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
     )  # fmt: skip
-    rows = answer.rejected.join(each, on="row", how="left", maintain_order="left")
+    rows = records.rejected.join(each, on="row", how="left", maintain_order="left")
     rows = rows.join(
-        answer.orders.select("account", "order_ref", placed=pl.lit(value=True)), on=["account", "order_ref"], how="left",
+        records.orders.select("account", "order_ref", placed=pl.lit(value=True)), on=["account", "order_ref"], how="left",
         maintain_order="left",
     )  # fmt: skip
     of_file = "; ".join(whole["reason"].unique(maintain_order=True)), " ".join(whole["words"].unique(maintain_order=True))
     reasons = pl.concat_str(pl.lit(of_file[0] or None, pl.String), "reason", separator="; ", ignore_nulls=True)
     new_id = pl.when("placed").then(pl.lit(_NEW_ID))
     fix = pl.concat_str(pl.lit(of_file[1] or None, pl.String), "words", new_id, separator=" ", ignore_nulls=True)
-    names = NAMES if answer.events["kind"].item() == "orders" else OF_REPORTS
+    names = NAMES if records.events["kind"].item() == "orders" else OF_REPORTS
     named = rows.select(
         *(pl.col(name).alias(HEADERS[name]) for name in names), pl.col("row").alias("Row"),
         reasons.alias("Reason"), fix.alias("What to fix"),
@@ -67,34 +67,34 @@ def _with_messages(findings: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_rejections(
-    path: Path, answer: SubmissionRecords, rows: pl.DataFrame, original: Path | None, mender: Annotator
+    path: Path, records: SubmissionRecords, rows: pl.DataFrame, original: Path | None, annotator: Annotator
 ) -> None:
     """Write `rejections.xlsx`, in the layout of the original where that can be kept."""
-    event = answer.events.row(0, named=True)
-    findings = sorted_findings(answer.findings)
+    event = records.events.row(0, named=True)
+    findings = sorted_findings(records.findings)
     whole = findings.filter(pl.col("row") == 0)
-    marks = _cell_marks(answer)
+    marks = _cell_marks(records)
     counts = findings.group_by("reason", maintain_order=True).len()
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     what = counts.select(Reason="reason", Count=pl.col("len").cast(pl.Int64), words=words).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
-    facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(answer.rejected)), *found]
+    facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(records.rejected)), *found]
     advice = "Mend the marked cells of the sheet Orders, save, and drop this workbook again. The last three columns may stay."
     if len(marks) > NOTED or rows.height * rows.width > SMALL:
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
-    if answer.rejected.is_empty():
+    if records.rejected.is_empty():
         advice = "Nothing of it was placed. Correct the file as said below and drop it again."
         writers.write(path, Book("The file could not be used", advice, facts, [], what))
         return
     book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what)
-    if original is None or not mender.write_own(path, book, original):
+    if original is None or not annotator.write_own(path, book, original):
         writers.write(path, book)
 
 
-def _cell_marks(answer: SubmissionRecords) -> pl.DataFrame:
+def _cell_marks(records: SubmissionRecords) -> pl.DataFrame:
     """The cells at fault: `index` of the row among the rejected, `column` (header), `note`."""
-    place = answer.rejected.select("row").with_row_index("index")
-    told = _with_messages(answer.findings.filter(pl.col("column_name").is_in(NAMES)))
+    place = records.rejected.select("row").with_row_index("index")
+    told = _with_messages(records.findings.filter(pl.col("column_name").is_in(NAMES)))
     told = told.with_columns(note=pl.format("{}: {}", "reason", "words"))
     placed = told.join(place, on="row", maintain_order="left").group_by("index", "column_name", maintain_order=True)
     notes = placed.agg(pl.col("note").unique(maintain_order=True).str.join("\n"))

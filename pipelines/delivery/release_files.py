@@ -15,6 +15,7 @@ from pipelines.excel.book import Book, Sheet
 from pipelines.registry import reconciliation
 from pipelines.registry.reconciliation import STATE
 from pipelines.registry.store import Registry
+from pipelines.run import Run
 from schemas import actions
 from schemas.codes import code_text
 from schemas.orders import BTN4, SPECIFIED
@@ -31,14 +32,14 @@ _LATE: Final = "The network has it after all: it was released."
 _NOT_DONE: Final = "The network does not show that this was done; the card is as it was. Order it again under a new ID."
 
 
-def write_order_files(settings: Settings, registry: Registry, orders: pl.Series) -> None:
+def write_order_files(run: Run, orders: pl.Series) -> None:
     """Write the release file of each of the orders that the network ever had a card of, and beside it the list of
     what was refused or not carried out. Raises CardsError, after all others, when those of an order can't be written.
     """
-    found = reconciliation.order_outcomes(registry, orders)
+    found = reconciliation.order_outcomes(run.registry, orders)
     fields = found.orders.select("order_no", "order_id", "account", "order_ref")
     ready = _by_order(found.ready.join(fields, on="order_no", maintain_order="left").select("order_no", *_release()))
-    refused = with_advice(found.refused, registry).with_columns(cause=pl.lit(_EXISTS))
+    refused = with_advice(found.refused, run.registry).with_columns(cause=pl.lit(_EXISTS))
     undone = found.undone.with_columns(replaced_by=pl.lit(0, pl.Int64), advice=pl.lit(_NOT_DONE), cause=pl.lit(_NOT_SHOWN))
     names = ["order_no", "code", "replaced_by", "cause", "advice"]
     bad = pl.concat([refused.select(names), undone.select(names)]).join(fields, on="order_no", maintain_order="left")
@@ -56,7 +57,7 @@ def write_order_files(settings: Settings, registry: Registry, orders: pl.Series)
     def write(order: dict[str, Any]) -> CardsError | None:
         number = order["order_no"]
         try:
-            _write_outcome(settings, order, ready.get(number, none), lost.get(number))
+            _write_outcome(run.settings, order, ready.get(number, none), lost.get(number))
         except Exception as error:  # an order never takes another with it
             return to_cards_error(error)
         return None

@@ -1,31 +1,89 @@
-"""The figures of a submission."""
+"""What became of each file: one result document per submission, report of the network, and night."""
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
 import polars as pl
 
+from pipelines.common.errors import CardsError
 from pipelines.registry.records import SubmissionRecords
 
+T = TypeVar("T")
 
-def submission_counts(answer: SubmissionRecords) -> dict[str, Any]:
-    """The figures of an event, as `cards run --json` has them."""
+
+@dataclass(frozen=True)
+class SubmissionResult:
+    """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason."""
+
+    reseller: str
+    file: str
+    folder: str
+    orders_placed: int
+    orders_already_placed: int
+    orders_rejected: int
+    codes_placed: int
+    rows: int
+    rows_rejected: int
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What became of an order-ID report of the network.
+
+    `repeated`: the same bytes came before, so nothing was done; `reasons`: why a malformed report was not used.
+    """
+
+    file: str
+    folder: str
+    rows: int
+    repeated: bool
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+class Delivery(NamedTuple, Generic[T]):
+    """What was delivered, and an error for each answer that could not be written; the next run writes those."""
+
+    results: list[T]
+    failures: list[CardsError]
+
+
+def merge(deliveries: Iterable[Delivery[T]]) -> Delivery[T]:
+    """Several deliveries as one."""
+    parts = list(deliveries)
+    return Delivery([one for part in parts for one in part.results], [one for part in parts for one in part.failures])
+
+
+def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
+    """The result of one order file, from what the registry holds."""
+    event = records.events.row(0, named=True)
     keys = ["account", "order_ref"]
-    rejected = answer.rejected
+    rejected = records.rejected
     if len(rejected):
-        rejected = rejected.join(answer.orders.select(keys), on=keys, how="anti")
-    return {
-        "orders_placed": len(answer.orders),
-        "orders_already_placed": len(answer.duplicate_orders),
-        "orders_rejected": rejected.n_unique(keys) if len(rejected) else 0,
-        "codes_placed": len(answer.codes),
-        "rows": answer.events["rows"].item(),
-        "rows_rejected": len(answer.rejected),
-        "reasons": reason_counts(answer),
-    }
+        rejected = rejected.join(records.orders.select(keys), on=keys, how="anti")
+    return SubmissionResult(
+        reseller=event["sender"],
+        file=event["file"],
+        folder=folder,
+        orders_placed=len(records.orders),
+        orders_already_placed=len(records.duplicate_orders),
+        orders_rejected=rejected.n_unique(keys) if len(rejected) else 0,
+        codes_placed=len(records.codes),
+        rows=event["rows"],
+        rows_rejected=len(records.rejected),
+        reasons=reason_counts(records),
+    )
 
 
-def reason_counts(answer: SubmissionRecords) -> dict[str, int]:
+def report_result(records: SubmissionRecords, folder: str) -> ReportResult:
+    """The result of one order-ID report, from what the registry holds."""
+    event = records.events.row(0, named=True)
+    return ReportResult(event["file"], folder, event["rows"], event["answers"] != event["event"], reason_counts(records))
+
+
+def reason_counts(records: SubmissionRecords) -> dict[str, int]:
     """In how many rows each reason was found."""
-    if answer.findings.is_empty():  # most files, and frames of nothing take their time too
+    if records.findings.is_empty():  # most files, and frames of nothing take their time too
         return {}
-    return dict(answer.findings.group_by("reason").agg(pl.col("row").n_unique()).sort("reason").iter_rows())
+    return dict(records.findings.group_by("reason").agg(pl.col("row").n_unique()).sort("reason").iter_rows())

@@ -23,22 +23,22 @@ PLACEMENT: Final = [
 class SubmissionReports(NamedTuple):
     """What is written for one event.
 
-    `event`: its fields; `answer`: all that the registry knows of it; `orders`: the first sheet of the confirmation;
+    `event`: its fields; `records`: all that the registry knows of it; `orders`: the first sheet of the confirmation;
     `confirmed` and `placement`: the rows of `confirmation.csv` and `placement-*.csv`.
     """
 
     event: dict[str, Any]
-    answer: SubmissionRecords
+    records: SubmissionRecords
     orders: pl.DataFrame
     confirmed: pl.DataFrame
     placement: pl.DataFrame
 
 
-def build_reports(answers: SubmissionRecords) -> list[SubmissionReports]:
+def build_reports(records: SubmissionRecords) -> list[SubmissionReports]:
     """What is written for each event, made for all at once: a query costs as much for a small file as for a thousand."""
-    cards = _cards(answers)
-    made = (confirmation_orders(answers), confirmation_rows(answers, cards), placement_rows(cards))
-    parts = [_by_event(frame) for frame in answers]
+    cards = _cards(records)
+    made = (confirmation_orders(records), confirmation_rows(records, cards), placement_rows(cards))
+    parts = [_by_event(frame) for frame in records]
     more = [_by_event(frame) for frame in made]
     return [
         SubmissionReports(
@@ -46,7 +46,7 @@ def build_reports(answers: SubmissionRecords) -> list[SubmissionReports]:
             SubmissionRecords(*(part(event["event"]) for part in parts)),
             *(part(event["event"]).drop("event") for part in more),
         )
-        for event in answers.events.iter_rows(named=True)
+        for event in records.events.iter_rows(named=True)
     ]
 
 
@@ -59,25 +59,27 @@ def _by_event(frame: pl.DataFrame) -> Callable[[int], pl.DataFrame]:
     return lambda event: parts.get((event,), none)
 
 
-def write_folder(folder: Path, papers: SubmissionReports, original: Path | None, mender: Annotator, most_codes: int) -> None:
+def write_folder(
+    folder: Path, reports: SubmissionReports, original: Path | None, annotator: Annotator, most_codes: int
+) -> None:
     """Write the reports of one event into a folder.
 
     `original`: where the file that it answers lies, if it is there; `most_codes`: how many codes a workbook lists.
     """
-    if papers.event["readable"] and papers.event["kind"] == "orders":
-        write_csv(papers.confirmed, folder / "confirmation.csv")
-        write_confirmation(folder / "confirmation.xlsx", papers.answer, papers.orders, papers.confirmed, most_codes)
-    if len(papers.answer.findings):
-        rows = rejection_rows(papers.answer)
+    if reports.event["readable"] and reports.event["kind"] == "orders":
+        write_csv(reports.confirmed, folder / "confirmation.csv")
+        write_confirmation(folder / "confirmation.xlsx", reports.records, reports.orders, reports.confirmed, most_codes)
+    if len(reports.records.findings):
+        rows = rejection_rows(reports.records)
         write_csv(rows, folder / "rejections.csv")
-        write_rejections(folder / "rejections.xlsx", papers.answer, rows, original, mender)
+        write_rejections(folder / "rejections.xlsx", reports.records, rows, original, annotator)
 
 
-def _cards(answers: SubmissionRecords) -> pl.DataFrame:
+def _cards(records: SubmissionRecords) -> pl.DataFrame:
     """Every card of the placed orders, new or taken, with the fields of its order."""
-    cards = pl.concat([answers.codes, answers.card_actions]).select("event", "order_no", "code")
+    cards = pl.concat([records.codes, records.card_actions]).select("event", "order_no", "code")
     cards = cards.with_columns(code=code_text(pl.col("code")))
-    return cards.join(answers.orders, on=["event", "order_no"], maintain_order="left")
+    return cards.join(records.orders, on=["event", "order_no"], maintain_order="left")
 
 
 def placement_rows(cards: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,7 @@ _PARTIAL: Final = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 class InboxFile(NamedTuple):
     """A file in the inbox: who sent it, where it is, and what it was when we looked (for `same`)."""
 
-    sender: str
+    source: str
     path: Path
     size: int
     mtime_ns: int
@@ -35,14 +35,14 @@ def stable_files(
     as its own may be copied along from elsewhere. A time that lies far in the future says nothing.
     """
     now = time.time() if now is None else now
-    drops = [drop for drop in list_files(inbox) if senders(drop.sender)]
-    settled = [drop for drop in drops if _is_stable(drop, settle_seconds, now)]
-    return sorted(settled, key=lambda drop: (drop.mtime_ns, drop.path.name, drop.sender))
+    files = [file for file in list_files(inbox) if senders(file.source)]
+    settled = [file for file in files if _is_stable(file, settle_seconds, now)]
+    return sorted(settled, key=lambda file: (file.mtime_ns, file.path.name, file.source))
 
 
 def list_files(inbox: Path) -> list[InboxFile]:
     """Every file that could be taken, complete or not."""
-    return [drop for sender, folder in _folders(inbox) for drop in _files(sender, folder)]
+    return [file for sender, folder in _folders(inbox) for file in _files(sender, folder)]
 
 
 def _folders(inbox: Path) -> Iterator[tuple[str, Path]]:
@@ -75,33 +75,33 @@ def _files(sender: str, folder: Path) -> Iterator[InboxFile]:
             yield InboxFile(sender, Path(entry.path), info.st_size, info.st_mtime_ns, info.st_ino)
 
 
-def _is_stable(drop: InboxFile, settle_seconds: float, now: float) -> bool:
+def _is_stable(file: InboxFile, settle_seconds: float, now: float) -> bool:
     try:
-        changed = drop.path.lstat().st_ctime
+        changed = file.path.lstat().st_ctime
     except FileNotFoundError:
         return False
     # either side: what is written on a share may be stamped by a clock that is a little ahead of ours
-    return all(abs(now - time) >= settle_seconds for time in (changed, drop.mtime_ns / 1e9))
+    return all(abs(now - time) >= settle_seconds for time in (changed, file.mtime_ns / 1e9))
 
 
-def is_unchanged(drop: InboxFile) -> bool:
+def is_unchanged(file: InboxFile) -> bool:
     """Whether the file at the drop's path is still the one that was found."""
     try:
-        info = drop.path.lstat()
+        info = file.path.lstat()
     except FileNotFoundError:
         return False
-    return (info.st_size, info.st_mtime_ns, info.st_ino) == (drop.size, drop.mtime_ns, drop.inode)
+    return (info.st_size, info.st_mtime_ns, info.st_ino) == (file.size, file.mtime_ns, file.inode)
 
 
-def read_content(drop: InboxFile, most: int) -> bytes | None:
+def read_content(file: InboxFile, most: int) -> bytes | None:
     """The bytes of a drop, at most `most` + 1 of them; None when it has vanished or changed since it was found."""
     try:
-        descriptor = os.open(drop.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with open(descriptor, "rb") as file:
-        content = file.read(most + 1)
-    return content if is_unchanged(drop) else None
+    with open(descriptor, "rb") as stream:
+        content = stream.read(most + 1)
+    return content if is_unchanged(file) else None
 
 
 def sha256_of(content: bytes) -> str:

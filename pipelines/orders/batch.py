@@ -124,7 +124,7 @@ def conflict_free_groups(sweep: Batch, settings: Settings) -> Iterator[list[Orde
         return
     order_keys = sweep.orders.select("file", key=pl.concat_str("account", pl.lit(" "), "order_ref"))
     digests = pl.DataFrame(
-        {"file": [file.number for file in sweep.files], "key": [f"{file.drop.sender}/{file.digest}" for file in sweep.files]},
+        {"file": [file.number for file in sweep.files], "key": [f"{file.drop.source}/{file.digest}" for file in sweep.files]},
         {"file": pl.UInt32, "key": pl.String},
     )
     keys = [

@@ -84,7 +84,7 @@ ALWAYS: Final = pl.lit(value=True)
 
 
 def _sources(files: list[OrderFile]) -> pl.DataFrame:
-    senders = [(file.number, file.drop.sender, file.drop.sender == inbox.OPERATOR) for file in files]
+    senders = [(file.number, file.drop.source, file.drop.source == inbox.OPERATOR) for file in files]
     return pl.DataFrame(senders, {"file": pl.UInt32, "sender": pl.String, "house": pl.Boolean}, orient="row")
 
 
@@ -198,7 +198,7 @@ def ingest_batch(files: list[OrderFile], decision: Decision, runtime: Runtime) -
     unreadable = set(findings.filter(pl.col("row") == 0)["file"])
     at = runtime.timestamp()
     events = [
-        {"file": file.number, "answers": file.answers, "kind": "orders", "sender": file.drop.sender, "digest": file.digest,
+        {"file": file.number, "answers": file.answers, "kind": "orders", "sender": file.drop.source, "digest": file.digest,
          "name": inbox.display_name(file.drop.path.name), "at": at, "rows": len(file.table.rows),
          "notes": "\n".join(file.table.notes), "readable": int(file.answers > 0 or file.number not in unreadable)}
         for file in files

@@ -5,13 +5,12 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.common.context import Runtime
 from pipelines.common.durable_files import thread_pool
-from pipelines.common.settings import Settings
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.reader import Parser, Table, read
 from pipelines.registry.store import Registry
+from pipelines.run import Run
 from schemas import orders
 from schemas.orders import NAMES
 
@@ -42,17 +41,16 @@ def portions(drops: list[InboxFile]) -> Iterator[list[InboxFile]]:
         yield batch
 
 
-def load_files(
-    drops: list[InboxFile], parser: Parser, settings: Settings, registry: Registry, runtime: Runtime
-) -> list[OrderFile]:
+def load_files(drops: list[InboxFile], parser: Parser, run: Run) -> list[OrderFile]:
     """The files with what they hold; those that were answered before are not read again."""
+    settings, registry, runtime = run
     contents = {drop: inbox.read_content(drop, settings.max_file_mb << 20) for drop in drops}
     digests = {drop: inbox.sha256_of(content) for drop, content in contents.items() if content is not None}
-    seen = original_events([(drop.sender, digest) for drop, digest in digests.items()], registry)
+    seen = original_events([(drop.source, digest) for drop, digest in digests.items()], registry)
 
     def table(drop: InboxFile) -> Table:
         content = contents.pop(drop)  # no longer held than it is needed: it may be large
-        before = (drop.sender, digests[drop]) in seen
+        before = (drop.source, digests[drop]) in seen
         return EMPTY_TABLE if before else read(content or b"", parser, settings, NAMES, orders.BY_HEADER)
 
     files: list[OrderFile] = []
@@ -60,7 +58,7 @@ def load_files(
         tables = pool.map(table, digests)
         for done, (drop, digest) in enumerate(digests.items()):
             runtime.progress("reading", done, len(digests))
-            before = seen.get((drop.sender, digest), {"answered": 1, "answers": 0})
+            before = seen.get((drop.source, digest), {"answered": 1, "answers": 0})
             read_table = next(tables)
             if before["answered"]:  # else another worker is at it
                 files.append(OrderFile(len(files), drop, digest, read_table, before["answers"]))

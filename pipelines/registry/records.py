@@ -75,7 +75,7 @@ class IngestBatch(NamedTuple):
 
 
 class SubmissionRecords(NamedTuple):
-    """What the reports of some files say; `event` in each frame tells whose they are."""
+    """What the registry holds of some submissions; the column `event` of each frame says which one."""
 
     events: pl.DataFrame
     orders: pl.DataFrame
@@ -84,3 +84,7 @@ class SubmissionRecords(NamedTuple):
     duplicate_orders: pl.DataFrame
     rejected: pl.DataFrame
     findings: pl.DataFrame
+
+    def of_event(self, event: int) -> "SubmissionRecords":
+        """The part of one event."""
+        return SubmissionRecords(*(frame.filter(event=event) for frame in self))

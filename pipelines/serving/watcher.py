@@ -30,7 +30,7 @@ def settled(folder: Path, settle_seconds: float, stop: threading.Event) -> Itera
         if not (changes or waiting):
             yield False
             continue
-        waiting = any(_orders(drop.sender) for drop in inbox.list_files(folder))
+        waiting = any(_orders(drop.source) for drop in inbox.list_files(folder))
         now = time.monotonic()
         ready = inbox.stable_files(folder, settle_seconds, _orders) if waiting else []
         new = any(now - told.get(drop, -math.inf) >= _AGAIN_SECONDS for drop in ready)

@@ -55,13 +55,14 @@ def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
     from pipelines.process_orders import process_inbox
+    from pipelines.run import Run
 
     with _registry(url) as registry:
         clock = Clock()
-        told = process_inbox(load_settings(), registry, Runtime(checkpoint=clock.step))
+        results = process_inbox(Run(load_settings(), registry, Runtime(checkpoint=clock.step))).results
         done = clock.told()
-    placed = sum(one["codes_placed"] for one in told)
-    assert placed == count, (placed, told[:1])
+    placed = sum(one.codes_placed for one in results)
+    assert placed == count, (placed, results[:1])
     return done
 
 
@@ -69,12 +70,14 @@ def night(home: Path, url: str, count: int) -> dict[str, Any]:
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
     from pipelines.reconcile_network import reconcile
+    from pipelines.run import Run
 
     with _registry(url) as registry:
         clock = Clock()
-        told = reconcile(load_settings(), registry, Runtime(checkpoint=clock.step))
+        result = reconcile(Run(load_settings(), registry, Runtime(checkpoint=clock.step)))
         done = clock.told()
-    assert told["codes_ready"] == count, told
+    assert result.figures
+    assert result.figures.codes_ready == count, result
     return done
 
 

@@ -245,7 +245,7 @@ def night(stage: Stage, database: str) -> list[Line]:
 
     done = stage.race({"ours": lambda: run("night"), "floor": lambda: run("floor_night")})
     ours, floor = done["ours"], done["floor"].seconds
-    settled = ours._replace(seconds=ours.steps["settled"])
+    settled = ours._replace(seconds=ours.steps["orders closed"])
     job = f"a night of {count:,} awaited codes"
     return [
         Line(f"{job}: states", database, settled.seconds, settled.peak,

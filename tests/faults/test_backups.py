@@ -49,7 +49,7 @@ def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from
         def back_up(step: str) -> None:
             with one, open_registry(url) as other:
                 backups.append(tmp_path / f"backup-{len(backups)}.db")
-                other.do(f"VACUUM INTO '{backups[-1]}'")
+                other.execute(f"VACUUM INTO '{backups[-1]}'")
 
         fill(shop)
         files = dropped(shop)

@@ -157,7 +157,7 @@ def own_server() -> Iterator[Server]:
 _MORE = [pytest.param(step, marks=pytest.mark.long) for step in ("read", "decided", "report entered")]
 
 
-@pytest.mark.parametrize("step", ["committed", "settled", *_MORE])
+@pytest.mark.parametrize("step", ["committed", "orders closed", *_MORE])
 def test_a_server_that_stops_is_told_and_all_is_finished_when_it_is_back(step: str, tmp_path: Path, own_server: Server) -> None:
     with open_registry(own_server.url) as registry:
         registry.execute("DROP SCHEMA public CASCADE")
@@ -176,7 +176,7 @@ def test_a_server_that_stops_is_told_and_all_is_finished_when_it_is_back(step: s
     stopped = False
     try:
         with pytest.raises(TransientError) as error:
-            shop.night(stop) if step in ("report entered", "settled") else shop.run(stop)
+            shop.night(stop) if step in ("report entered", "orders closed") else shop.run(stop)
         assert "\n" not in str(error.value)
         with pytest.raises(TransientError, match="can't be opened"):
             open_registry(own_server.url)

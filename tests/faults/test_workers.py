@@ -88,7 +88,7 @@ def test_of_two_nights_at_once_one_does_the_work_and_the_other_says_so(shop: Sho
     with Worker(tmp_path / "worker") as worker:
 
         def other(step: str) -> None:
-            if step == "settled":
+            if step == "orders closed":
                 ended.append(worker.run("reconcile", "--json", environment=environment(shop)))
 
         ended: list[Ended] = []

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -124,6 +125,7 @@ def _crowded(job: dict[str, Any]) -> int:
     from pipelines.common.settings import load_settings
     from pipelines.process_orders import process_inbox
     from pipelines.registry.store import open_registry
+    from pipelines.run import Run
 
     settings = load_settings(_env_file=None)
     words = [random.Random(number).randbytes(8) for number in range(job["space"])]
@@ -134,8 +136,8 @@ def _crowded(job: dict[str, Any]) -> int:
 
     with open_registry(settings.registry_url) as registry:
         for _ in range(job["rounds"]):
-            told = process_inbox(settings, registry, Runtime(random_bytes=source))
-            print(json.dumps({"submissions": told}), flush=True)
+            done = process_inbox(Run(settings, registry, Runtime(random_bytes=source)))
+            print(json.dumps({"submissions": [asdict(one) for one in done.results]}), flush=True)
     return 0
 
 
