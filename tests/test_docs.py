@@ -44,7 +44,7 @@ def home(demo_home: Path, tmp_path: Path) -> Path:
 def bash(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run a script in a folder with this environment's programs. It stops at the first command that fails, and names it."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "CARDS_SETTLE_SECONDS": "0"}
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CARDS_SETTLE_SECONDS": "0"}
     command = ["bash", "-euo", "pipefail", "-c", "trap 'echo failed: $BASH_COMMAND >&2' ERR\n" + script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -215,7 +215,7 @@ def keys(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             name = "<reason>" if key in REASONS else "<state>" if key in STATES else key
             yield from keys(one, f"{path}.{name}" if path else name)
     elif isinstance(value, list):
-        merged: dict[str, str] = {}
+        merged: dict[str, str] = {} if value else {f"{path}[]": "text"}
         for one in value:
             for key, kind in keys(one, f"{path}[]"):
                 merged[key] = merged.get(key) or kind
