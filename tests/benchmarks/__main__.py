@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks`: races the large jobs against floors and the ways of others.
 
-Writes the table into the README, the chart to docs/benchmarks.svg and all figures to docs/benchmarks.json. Every ratio
+Writes the table into docs/performance.md, the chart to docs/benchmarks.svg and all figures to docs/benchmarks.json. Every ratio
 is of one run, in which the contenders take turns; medians. `--only NAME` runs one race, and renews its lines alone.
 """
 
@@ -18,16 +18,14 @@ from typing import Any
 from tests.benchmarks import chart
 from tests.benchmarks.races import RACES
 from tests.benchmarks.stage import Line, Stage
-
-ROOT = Path(__file__).parents[2]
-BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
+from tests.pages import DOCS, replace_section
 
 
 @dataclass
 class Where:
     """Where the results go."""
 
-    readme: Path
+    page: Path
     json: Path
     chart: Path
 
@@ -39,10 +37,10 @@ def main() -> None:
     asked.add_argument("--only", choices=RACES, action="append", help="just this race (may be repeated)")
     asked.add_argument("--times", type=int, default=3, help="how often each contender runs")
     asked.add_argument("--pandas", type=Path, help="where pandas was installed (pip install --target); it slows who imports us")
-    asked.add_argument("--out", type=Path, help="a folder for table, chart and figures, instead of README and docs")
+    asked.add_argument("--out", type=Path, help="a folder for table, chart and figures, instead of docs")
     options = asked.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that PostgreSQL is stopped and the registries go
-    where = Where(ROOT / "README.md", ROOT / "docs/benchmarks.json", ROOT / "docs/benchmarks.svg")
+    where = Where(DOCS / "performance.md", DOCS / "benchmarks.json", DOCS / "benchmarks.svg")
     if options.out or options.short:
         folder = options.out or Path(tempfile.mkdtemp(prefix="cards-benchmarks-"))
         folder.mkdir(exist_ok=True)
@@ -62,7 +60,7 @@ def main() -> None:
                 keep(name, lines, where)
         finally:
             stage.close()
-    print(f"Table: {where.readme}, chart: {where.chart}, figures: {where.json}")
+    print(f"Table: {where.page}, chart: {where.chart}, figures: {where.json}")
 
 
 def keep(name: str, lines: list[Line], where: Where) -> None:
@@ -73,11 +71,8 @@ def keep(name: str, lines: list[Line], where: Where) -> None:
     where.json.write_text(json.dumps({"machine": machine(), "races": races}, indent=1, ensure_ascii=False) + "\n", "utf-8")
     every = [Line(**{key: value for key, value in one.items() if key != "met"}) for told in races.values() for one in told]
     chart.draw(every, where.chart)
-    text = where.readme.read_text("utf-8") if where.readme.exists() else BEGIN + END
-    before, _, rest = text.partition(BEGIN)
     header = "| job | registry | seconds | memory | against | result | goal | met |\n|---|---|---:|---:|---|---:|---:|---|\n"
-    table = header + "".join(row(line) + "\n" for line in every)
-    where.readme.write_text(before + BEGIN + table + END + rest.partition(END)[2], "utf-8")
+    replace_section(where.page, "measured", header + "".join(row(line) + "\n" for line in every))
 
 
 def row(line: Line) -> str:

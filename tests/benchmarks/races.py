@@ -86,7 +86,7 @@ def issue(stage: Stage, database: str) -> list[Line]:
              batch / ours.seconds, 10, "× as fast", faster=True),
         Line(job, database, ours.seconds, ours.peak, f"floor, os.urandom + bulk insert: {done['floor'].seconds:.2f} s",
              ours.seconds / done["floor"].seconds, 1.5, "× the floor"),
-        _memory(f"{count:,} Random codes, the whole sweep with its reports", database, done["ours"]),
+        _memory(f"{count:,} Random codes, the whole run with its reports", database, done["ours"]),
     ]  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def files(stage: Stage, database: str) -> list[Line]:
     return [
         Line(f"{count:,} files of 10 orders, half .xlsx, half .csv", database, many.seconds, many.peak, "a file",
              many.seconds / count * 1000, 15, " ms"),
-        Line("a sweep of 1 file, after imports", database, one.seconds, one.peak, "the sweep", one.seconds * 1000, 300,
+        Line("a run with 1 file, after imports", database, one.seconds, one.peak, "the run", one.seconds * 1000, 300,
              " ms"),
     ]  # fmt: skip
 

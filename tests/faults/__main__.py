@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: the long form; prints its figures and writes them into the README."""
+"""`python -m tests.faults`: the long form; prints its figures and writes them into docs/performance.md."""
 
 import sys
 from pathlib import Path
@@ -6,19 +6,15 @@ from pathlib import Path
 import pytest
 
 from tests.faults import figures
-
-README = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- faults -->\n", "<!-- /faults -->\n"
+from tests.pages import DOCS, replace_section
 
 
 def main() -> int:
     code = pytest.main(["-m", "long", "-q", "-s", "-o", "faulthandler_timeout=1800", str(Path(__file__).parent), *sys.argv[1:]])
     table = "\n".join([*figures.HEADER, *figures.LINES, ""])
     print(table)
-    before, begin, rest = README.read_text("utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if end and not code:
-        README.write_text(before + begin + table + end + after, "utf-8")
+    if not code:
+        replace_section(DOCS / "performance.md", "faults", table)
     return int(code)
 
 

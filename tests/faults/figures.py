@@ -1,4 +1,4 @@
-"""The figures of a long run, for its table in the README."""
+"""The figures of a long run, for its table in docs/performance.md."""
 
 from typing import Any
 

@@ -24,7 +24,8 @@ from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Shop, csv_of, row, some_cod
 from tests.faults import figures
 from tests.faults.invariants import soundness
 from tests.faults.killing import globex
-from tests.test_serve import ROOT, House, artifacts, prefect_server, running, trigger, until
+from tests.pages import DOCS, blocks, section
+from tests.test_serve import House, artifacts, prefect_server, running, trigger, until
 
 FILES = 150
 CHOSEN = some_codes(20, seed=17)
@@ -69,7 +70,7 @@ def databases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Databases]:
 
 
 class Machine(House):
-    """A machine of the README's section: the home is shared; what it prints and its Prefect home are its own."""
+    """A machine as docs/deployment.md sets it up: the home is shared; what it prints and its Prefect home are its own."""
 
     def __init__(self, folder: Path, home: Path, registry: str, api: str) -> None:
         super().__init__(folder)
@@ -88,9 +89,9 @@ class Machine(House):
 
 
 def _commands() -> list[str]:
-    """What the README has one type, in its order: to deploy, and on each machine."""
-    section = (ROOT / "README.md").read_text("utf-8").partition("### Several machines")[2].partition("\n### ")[0]
-    return section.split("```")[1::2]
+    """What docs/deployment.md has one type, in its order: to deploy, and on each machine."""
+    text = (DOCS / "deployment.md").read_text("utf-8")
+    return [blocks(section(text, name))[0][1] for name in ("deploy", "worker")]
 
 
 @pytest.fixture
