@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipelines.common.errors import CardsError
-from schemas.catalogue import RESERVED
+from schemas.sources import NETWORK, OPERATOR, RESERVED
 
-OPERATOR: Final = "house"
-"""The source of files that lie in the inbox itself: the operator's own."""
-NETWORK: Final = "network"
 _PARTIAL: Final = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 _MOST_ENTRIES: Final = 100_000
 """So many entries of a folder are looked at in one go: a flood in one folder delays no other."""
