@@ -28,6 +28,7 @@ from pipelines.registry import limits
 from pipelines.run import Run
 from schemas.orders import HEADERS
 from schemas.reasons import REASONS
+from schemas.sources import NETWORK, OPERATOR
 
 _TRIES: Final = 20
 _RUN_SECONDS: Final = 600
@@ -54,7 +55,7 @@ def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFi
     Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
     """
     settings = run.settings
-    found = inbox.scan(settings.inbox, lambda source: source != inbox.NETWORK and sources(source))
+    found = inbox.scan(settings.inbox, lambda source: source != NETWORK and sources(source))
     stable = [file for file in found.files if inbox.is_stable(file, settings.settle_seconds, time.time())]
     if not stable:
         return [], found.failures
@@ -62,7 +63,7 @@ def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFi
     if resellers.is_empty():
         raise CardsError("The catalogue is empty, so no order can be placed. Load it first: cards catalogue load FILE. "
                          "The files stay in the inbox.")  # fmt: skip
-    known = {inbox.OPERATOR, *resellers}
+    known = {OPERATOR, *resellers}
     used = limits.usage_of(run.registry, resellers.unique(), f"{run.runtime.now():%Y-%m-%d}")
     budgets = {
         source: Budget(files, size, parse_ms / 1000)
@@ -164,7 +165,7 @@ def check(path: Path, source: str, run: Run) -> CheckResult:
         raise UsageError(f"{path}: file not found.")
     settings = run.settings
     with Parser(settings) as parser, Spool(settings.home) as spool:
-        file = load_file(inbox.file_at(path.resolve(), source or inbox.OPERATOR), parser, spool, settings)
+        file = load_file(inbox.file_at(path.resolve(), source or OPERATOR), parser, spool, settings)
     batch = build_batch([file], settings.max_quantity, settings.max_findings)
     decision = decide(batch, load_facts(batch, run.registry, settings, run.runtime), run.runtime.random_bytes)
     counts = dict(decision.orders["decision"].value_counts().iter_rows())

@@ -23,6 +23,7 @@ from pipelines.reconciliation.replacement import replacements
 from pipelines.registry import reconciliation
 from pipelines.run import Run
 from schemas import network
+from schemas.sources import NETWORK
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _close(run: Run, date: int) -> NightFigures:
 def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:
     """Enter every report that is ready, oldest first, and archive it."""
     settings = run.settings
-    files = inbox.stable_files(settings.inbox, settings.settle_seconds, lambda source: source == inbox.NETWORK)
+    files = inbox.stable_files(settings.inbox, settings.settle_seconds, lambda source: source == NETWORK)
     if not files:
         return
     with Parser(settings) as parser, Spool(settings.home) as spool:
@@ -97,7 +98,7 @@ def _enter(run: Run, copy: PrivateCopy, table: Table) -> int:
         "rows": len(table.rows), "notes": "\n".join(table.notes), "readable": int(found.is_empty()),
     }  # fmt: skip
     with registry.transaction():
-        earlier = registry.original_events(pl.DataFrame({"sender": [inbox.NETWORK], "digest": [copy.digest]}))
+        earlier = registry.original_events(pl.DataFrame({"sender": [NETWORK], "digest": [copy.digest]}))
         if len(earlier):
             return registry.enter_event(event, earlier["answers"].item())
         if len(found):
@@ -116,4 +117,4 @@ def close_reported_orders(run: Run, date: int) -> int:
 
 
 def _event(run: Run, kind: str, digest: str, file: str) -> dict[str, Any]:
-    return {"kind": kind, "sender": inbox.NETWORK, "digest": digest, "file": file, "at": run.runtime.timestamp()}
+    return {"kind": kind, "sender": NETWORK, "digest": digest, "file": file, "at": run.runtime.timestamp()}

@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile, is_unchanged, list_files, read_content, stable_files
+from schemas.sources import NETWORK
 
 LONG_AGO = 1_760_000_000
 
@@ -38,7 +39,7 @@ def test_the_sender_is_the_folder_and_the_house_for_the_inbox_itself(tmp_path: P
 def test_only_senders_that_are_asked_for_are_taken(tmp_path: Path) -> None:
     lay(tmp_path / "acme/b.csv")
     lay(tmp_path / "network/c.csv")
-    assert [drop.source for drop in stable_files(tmp_path, 0, lambda sender: sender != inbox.NETWORK)] == ["acme"]
+    assert [drop.source for drop in stable_files(tmp_path, 0, lambda sender: sender != NETWORK)] == ["acme"]
 
 
 def test_folders_with_names_of_ours_are_no_senders(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pipelines.intake.inbox import display_name
 from pipelines.intake.private_copy import Leftovers, PrivateCopy, Spool, leftovers
 from pipelines.registry import limits
 from pipelines.run import Run
+from schemas.sources import NETWORK
 
 _STRIKES: Final = 2
 """After so many deaths with an event alone in hand, its answer is written without workbooks."""
@@ -82,7 +83,7 @@ def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
     """Remove what a dead run began to write for these events; a night writes into folders of all its orders."""
     nights = events.filter(kind="night")
     senders = settings.outbox.glob("*") if len(nights) else [settings.outbox / sender for sender in events["sender"].unique()]
-    for folder in {*senders, settings.outbox / inbox.NETWORK}:
+    for folder in {*senders, settings.outbox / NETWORK}:
         remove_stale_staging(folder)
         for one in folder.glob("[!.]*/") if len(nights) else ():
             remove_stale_staging(one)

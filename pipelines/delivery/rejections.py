@@ -8,10 +8,10 @@ import polars as pl
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import NOTED, SMALL, Book, Sheet
-from pipelines.intake.inbox import OPERATOR
 from pipelines.registry.records import SubmissionRecords
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
+from schemas.sources import OPERATOR
 
 OF_REPORTS: Final = ["target", "code"]
 """The columns of an order file that rejected rows of a network report have: Order ID and Code."""

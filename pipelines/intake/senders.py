@@ -4,7 +4,8 @@ from collections import defaultdict
 from itertools import zip_longest
 from typing import NamedTuple
 
-from pipelines.intake.inbox import OPERATOR, InboxFile
+from pipelines.intake.inbox import InboxFile
+from schemas.sources import OPERATOR
 
 
 class Budget(NamedTuple):

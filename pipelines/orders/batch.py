@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.intake import inbox
 from pipelines.intake.private_copy import PrivateCopy
 from pipelines.intake.reader import Table, missing_columns
 from pipelines.orders import file_rules, normalize
 from schemas.findings import FINDING, NO_FINDINGS, findings
 from schemas.orders import HEADERS, NAMES
+from schemas.sources import OPERATOR
 
 _SHOWN = 100
 """So many rows are shown of a file that has too many findings."""
@@ -106,7 +106,7 @@ def _concat_files(files: list[OrderFile], frames: list[pl.DataFrame], none: pl.D
 
 
 def _sources(files: list[OrderFile]) -> pl.DataFrame:
-    sources = [(file.number, file.copy.file.source, file.copy.file.source == inbox.OPERATOR) for file in files]
+    sources = [(file.number, file.copy.file.source, file.copy.file.source == OPERATOR) for file in files]
     return pl.DataFrame(sources, {"file": pl.UInt32, "source": pl.String, "operator": pl.Boolean}, orient="row")
 
 
