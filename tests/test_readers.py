@@ -447,7 +447,10 @@ def test_more_text_than_the_limit_is_too_large(kind: str) -> None:
 M = 1 << 20
 FORMULA = book(HEADER, [*ONE[:3], "=1"])
 EVERYWHERE = ' table:number-rows-repeated="1048576"'
-BRACKETS = b'<styleSheet><numFmts><numFmt numFmtId="200" formatCode="%s"/></numFmts><cellXfs><xf numFmtId="200"/></cellXfs></styleSheet>'
+BRACKETS = (
+    b'<styleSheet><numFmts><numFmt numFmtId="200" formatCode="%s"/></numFmts>'
+    b'<cellXfs><xf numFmtId="200"/></cellXfs></styleSheet>'
+)
 
 
 def before_cells(added: bytes) -> bytes:
