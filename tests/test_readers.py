@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -486,6 +487,14 @@ def test_no_search_is_worse_than_linear_and_no_memory_without_bounds(name: str, 
         assert fresh._process, "it was killed: it took too long or too much"
     assert len(table.rows) or len(table.faults) or table.notes
     assert time.process_time() - began < 5  # what comes back is little
+
+
+def test_the_child_starts_without_what_only_some_files_need() -> None:
+    heavy = "{'polars', 'pandera', 'prefect', 'xlrd', 'lxml', 'msoffcrypto', 'openpyxl'}"
+    script = (
+        f"import sys, pipelines.intake.parser_worker; assert not {heavy} & sys.modules.keys(), {heavy} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 # -- a child that dies or hangs ----------------------------------------------------------------------------------------
