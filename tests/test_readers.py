@@ -4,6 +4,7 @@ import random
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -440,7 +441,10 @@ def test_more_text_than_the_limit_is_too_large(kind: str) -> None:
 M = 1 << 20
 FORMULA = book(HEADER, [*ONE[:3], "=1"])
 EVERYWHERE = ' table:number-rows-repeated="1048576"'
-BRACKETS = b'<styleSheet><numFmts><numFmt numFmtId="200" formatCode="%s"/></numFmts><cellXfs><xf numFmtId="200"/></cellXfs></styleSheet>'  # noqa: E501
+BRACKETS = (
+    b'<styleSheet><numFmts><numFmt numFmtId="200" formatCode="%s"/></numFmts>'
+    b'<cellXfs><xf numFmtId="200"/></cellXfs></styleSheet>'
+)
 
 
 def before_cells(added: bytes) -> bytes:
@@ -476,6 +480,14 @@ def test_no_search_is_worse_than_linear_and_no_memory_without_bounds(name: str, 
         assert fresh._process, "it was killed: it took too long or too much"
     assert len(table.rows) or len(table.findings) or table.notes
     assert time.process_time() - began < 5  # what comes back is little
+
+
+def test_the_child_starts_without_what_only_some_files_need() -> None:
+    heavy = "{'polars', 'pandera', 'prefect', 'xlrd', 'lxml', 'msoffcrypto', 'openpyxl'}"
+    script = (
+        f"import sys, pipelines.intake.parser_worker; assert not {heavy} & sys.modules.keys(), {heavy} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 # -- a child that dies or hangs ----------------------------------------------------------------------------------------

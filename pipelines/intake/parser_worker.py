@@ -12,6 +12,7 @@ import resource
 import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ from pipelines.intake.text_format import read_text
 from pipelines.intake.xls import read_xls
 from pipelines.intake.xlsb import read_xlsb
 from pipelines.intake.xlsx import read_xlsx
+
+_NO_MEMORY: Final = "reading it takes too much memory"
 
 READERS: Final[dict[Kind, Callable[[bytes, frozenset[str], Limits], Parsed]]] = {
     Kind.XLSX: read_xlsx,
@@ -58,7 +61,13 @@ def parse(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
     except UnreadableError as error:
         return Parsed(faults=[(0, -1, error.reason, error.found)])
     except MemoryError:
-        return Parsed(faults=[(0, -1, "FILE_TOO_LARGE", "reading it takes too much memory")])
+        return Parsed(faults=[(0, -1, "FILE_TOO_LARGE", _NO_MEMORY)])
+
+
+def _addresses() -> int:
+    """Bytes of address space in use, which is what the ceiling counts; 0 where the system doesn't tell."""
+    sizes = Path("/proc/self/statm")
+    return int(sizes.read_text().split()[0]) * resource.getpagesize() if sizes.exists() else 0
 
 
 def main() -> None:
@@ -69,6 +78,7 @@ def main() -> None:
         pa.set_memory_pool(pa.jemalloc_memory_pool())
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    at_start = _addresses()
     while True:
         try:
             content, known = connection.recv_bytes(), frozenset(json.loads(connection.recv_bytes()))
@@ -78,8 +88,8 @@ def main() -> None:
         # no pickle: what a stranger's bytes can take over must not be able to send us code
         connection.send_bytes(json.dumps([parsed.faults, parsed.notes, parsed.header]).encode())
         connection.send_bytes(parsed.table)
-        if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10 > limits.memory // 4:
-            # memory that a large file left in pieces would be missed by the next: a fresh process takes over the line
+        if _addresses() - at_start > limits.memory // 2 or any(fault[3] == _NO_MEMORY for fault in parsed.faults[:1]):
+            # addresses that a large file left in pieces would be missed by the next: a fresh process takes over the line
             os.execv(sys.executable, [sys.executable, "-m", "pipelines.intake.parser_worker", *sys.argv[1:]])  # noqa: S606
 
 
