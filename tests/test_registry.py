@@ -1,18 +1,21 @@
 """The registry's own promises, on both databases: unique codes, whole transactions, errors that tell no code."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
+from pipelines.registry import limits
 from pipelines.registry.database import translate_db_errors
 from pipelines.registry.migrations import VERSION, prepare
 from pipelines.registry.records import IngestBatch
-from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES
+from pipelines.registry.schema import ORDER, TABLES
 from pipelines.registry.store import Registry, open_registry
+from schemas.findings import NO_FINDINGS, findings
+from schemas.orders import NAMES
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
 
 CODES = [int(code) for code in some_codes(6)]
@@ -34,9 +37,10 @@ def registry(url: str) -> Iterator[Registry]:
 
 
 def placed(
-    ref: str = "A1", codes: list[int] | None = None, digest: str = "", orders: int = 1, account: str = "10023456"
-) -> IngestBatch:
-    """A file with one order (or more, alike) that takes these codes."""
+    ref: str = "A1", codes: list[int] | None = None, digest: str = "", orders: int = 1, account: str = "10023456",
+    btns: Iterable[tuple[int, int, str]] = (),
+) -> IngestBatch:  # fmt: skip
+    """A file with one order (or more, alike) that takes these codes, and PINs of these BTNs (order, BTN, account)."""
     of_order = {name: kind for name, kind in ORDER.items() if name not in ("order_no", "event", "order_id", "number")}
     fields: dict[str, Any] = {name: "" if kind == pl.String else 0 for name, kind in of_order.items()}
     fields |= {"account": account, "order_ref": ref, "action": "Add", "code_type": "Specified"}
@@ -55,8 +59,11 @@ def placed(
         row_keys=pl.DataFrame(schema={**number, "wish": pl.String}),
         duplicate_orders=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
         taken_code_attempts=frame([], {"codes": pl.Int64}),
-        rejected=frame([], {name: kind for name, kind in REJECTED_ROW.items() if name != "event"}),
-        findings=frame([], {name: kind for name, kind in FINDING.items() if name != "event"}),
+        rejected=frame([], {"source_row": pl.UInt32, **dict.fromkeys(NAMES, pl.String)}),
+        findings=NO_FINDINGS,
+        btns=pl.DataFrame(btns, {**number, "btn": pl.Int64, "account": pl.String}, orient="row"),
+        usage=pl.DataFrame({"file": [0], "bytes": [1_000], "parse_ms": [20]}),
+        held=frame([], {}),
     )
 
 
@@ -210,6 +217,50 @@ def test_an_answer_can_be_read_as_it_was_entered(registry: Registry) -> None:
     assert registry.original_events(pl.DataFrame({"sender": ["acme", "globex"], "digest": ["A1", "A1"]}))[
         "event"
     ].to_list() == [event]
+
+
+def test_what_is_wrong_with_a_file_can_be_read_as_it_was_entered(registry: Registry) -> None:
+    row = {"file": 0, "source_row": 7, **dict.fromkeys(NAMES, ""), "order_ref": "A2", "code": "12"}
+    batch = placed("A1", CODES[:1])
+    wrong = findings([(7, "code", "CODE_FORMAT", "12"), (7, "", "ORDER_INCOMPLETE", ""), (0, "", "FILE_TOO_LARGE", "much")])
+    event = registry.commit(batch._replace(rejected=pl.DataFrame([row], batch.rejected.schema), findings=wrong))[0]
+    answers = registry.submission_records([event])
+    assert answers.rejected.drop("event").rows(named=True) == [{name: cell for name, cell in row.items() if name != "file"}]
+    assert sorted(answers.findings.select("source_row", "column", "reason", "value").rows()) == [
+        (0, "", "FILE_TOO_LARGE", "much"), (7, "", "ORDER_INCOMPLETE", ""), (7, "code", "CODE_FORMAT", "12"),
+    ]  # fmt: skip
+
+
+def test_a_btn_belongs_to_the_account_of_the_first_order_and_others_are_refused(registry: Registry) -> None:
+    mine = [(0, 3035550142, "10023456")]
+    registry.commit(placed("A1", CODES[:1], btns=mine))
+    registry.commit(placed("A2", CODES[1:2], btns=mine))
+    before = counts(registry)
+    theirs = placed("A3", CODES[2:3], account="20098765", btns=[(0, 2015550142, "20098765"), (0, 3035550142, "20098765")])
+    with pytest.raises(ConflictError) as conflict:
+        registry.commit(theirs)
+    assert conflict.value.files == {0}
+    assert counts(registry) == before
+    assert limits.btn_owners(registry, pl.Series([3035550142, 2015550142])).rows() == [(3035550142, "10023456")]
+
+
+def test_files_bytes_codes_and_seconds_are_counted_of_what_is_entered_alone(registry: Registry) -> None:
+    registry.commit(placed("A1", CODES[:2]))
+    registry.commit(placed("A2", CODES[2:5]))
+    assert registry.commit(placed("A3", CODES[5:]), lambda _: False) == {}  # it has vanished
+    used = limits.usage_of(registry, pl.Series(["acme", "globex"]), "2026-10-05")
+    assert used.rows() == [("acme", "2026-10-05", 5, 2, 2_000, 40), ("globex", "2026-10-05", 0, 0, 0, 0)]
+
+
+def test_the_source_of_a_held_file_is_on_hold_from_then_on(registry: Registry) -> None:
+    batch = placed("A1")
+    held_file = batch._replace(held=pl.DataFrame({"file": [0]}, batch.held.schema))
+    registry.commit(held_file, lambda _: False)
+    assert not limits.is_on_hold(registry, "acme")
+    registry.commit(held_file)
+    assert limits.is_on_hold(registry, "acme")
+    assert registry.clear_hold("acme", "2026-10-05T10:00:00-06:00")
+    assert not limits.is_on_hold(registry, "acme")
 
 
 def test_codes_are_found_among_any_number(registry: Registry) -> None:
