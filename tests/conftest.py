@@ -131,6 +131,27 @@ def registry_url(new_registry: NewRegistry) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user can enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(prefix="cards-shared-") as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Be no longer root, whom permissions do not stop; another user is what we are already."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
 class Answer(NamedTuple):
     """What became of a file: `told` by the run, the submission's `folder`, and its reports (empty where there is none)."""
 

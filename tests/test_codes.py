@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.codes import capacity
-from pipelines.orders import registry_rules
 from schemas.codes import FORBIDDEN_SEQUENCES, is_code
 from tests.conftest import obeys, run_in
 
@@ -127,4 +126,4 @@ def test_every_btn_without_a_run_has_more_pins_than_are_taken_for_sure() -> None
     btns = [next(btn for before in ("3035570", "3035595") if not run_in(btn := f"{before}{end:03}")) for end in range(1000)]
     free = capacity.free_pins(pl.Series("btn", btns).cast(pl.Int64), pl.Series([], dtype=pl.Int64))
     assert len(free) == 1000
-    assert free["free"].min() >= registry_rules._FEWEST_PINS
+    assert free["free"].min() >= capacity.FEWEST_PINS

@@ -99,11 +99,17 @@ def test_usage_that_several_workers_add_at_once_is_all_counted(url: str, registr
 
 def test_strikes_count_by_reseller_and_file(registry: Registry) -> None:
     for reseller, digest in (("acme", "one"), ("acme", "two"), ("acme", "one"), ("globex", "one")):
-        limits.add_strike(registry, reseller, digest, AT)
-    files = pl.DataFrame({"reseller": ["acme", "acme", "acme", "globex"], "digest": ["one", "one", "three", "one"]})
-    found = limits.strikes_of(registry, files)
-    assert sorted(found.rows()) == [("acme", "one", 2), ("globex", "one", 1)]
-    assert limits.strikes_of(registry, files.clear()).is_empty()
+        limits.add_strike(registry, reseller, digest, AT, alone=True)
+    files = [("acme", "one"), ("acme", "one"), ("acme", "three"), ("globex", "one")]
+    assert limits.strikes_of(registry, files) == {("acme", "one"): 2, ("globex", "one"): 1}
+    assert limits.strikes_of(registry, []) == {}
+
+
+def test_a_file_that_was_in_hand_with_others_is_a_suspect_without_a_strike(registry: Registry) -> None:
+    for alone in (False, False, True, False, True):
+        limits.add_strike(registry, "acme", "one", AT, alone=alone)
+    limits.add_strike(registry, "acme", "two", AT, alone=False)
+    assert limits.strikes_of(registry, [("acme", "one"), ("acme", "two")]) == {("acme", "one"): 2, ("acme", "two"): 0}
 
 
 def claims(*rows: tuple[int, int, str]) -> pl.DataFrame:

@@ -159,24 +159,30 @@ def test_nothing_is_drawn_where_nothing_is_asked_for() -> None:
     assert allocation.draw_pins(pins_wanted(), NONE).is_empty()
 
 
-def claims(*rows: tuple[int, int, int, int, bool]) -> pl.DataFrame:
-    return pl.DataFrame(rows, ["acceptance_group", "row_id", "btn", "quantity", "good"], orient="row")
+def claims(*rows: tuple[int, int, int, int]) -> pl.DataFrame:
+    return pl.DataFrame(rows, ["acceptance_group", "row_id", "btn", "quantity"], orient="row")
 
 
 @pytest.mark.parametrize(
     ("asked", "late"),
     [
-        ([(0, 0, 1, 6, True), (1, 1, 1, 4, True)], set()),
-        ([(0, 0, 1, 6, True), (1, 1, 1, 5, True)], {1}),
-        ([(0, 0, 1, 11, True), (1, 1, 1, 10, True)], {0}),  # who is refused leaves the PINs to those after
-        ([(0, 0, 1, 6, False), (1, 1, 1, 10, True)], set()),  # so does who is refused for another reason
-        ([(0, 0, 1, 6, True), (0, 1, 1, 5, True), (1, 2, 1, 10, True)], {1}),
-        ([(0, 0, 1, 9, True), (0, 1, 2, 11, True), (1, 2, 1, 9, True)], {1}),  # a unit takes all of its BTNs or none
-        ([(0, 0, 1, 9, True), (1, 1, 1, 2, True), (2, 2, 1, 1, True)], {1}),  # what is left goes to who needs less
+        ([(0, 0, 1, 6), (1, 1, 1, 4)], set()),
+        ([(0, 0, 1, 6), (1, 1, 1, 5)], {1}),
+        ([(0, 0, 1, 11), (1, 1, 1, 10)], {0}),  # a group that is refused leaves the PINs to those after it
+        ([(0, 0, 1, 6), (0, 1, 1, 5), (1, 2, 1, 10)], {1}),
+        ([(0, 0, 1, 9), (0, 1, 2, 11), (1, 2, 1, 9)], {1}),  # a group takes PINs of all of its BTNs or of none
+        ([(0, 0, 1, 9), (1, 1, 1, 2), (2, 2, 1, 1)], {1}),  # what is left goes to who needs less
     ],
 )
-def test_first_come(asked: list[tuple[int, int, int, int, bool]], late: set[int]) -> None:
+def test_first_come(asked: list[tuple[int, int, int, int]], late: set[int]) -> None:
     assert capacity.first_come(claims(*asked), {1: 10, 2: 10}) == late
+
+
+def test_an_order_that_is_refused_for_another_reason_leaves_its_pins_to_those_after_it(shop: Shop) -> None:
+    refused = row("BAD", btn=str(BTN), quantity="6", access_number="877-666-2093")
+    answer = shop.send(refused, row("ALL", btn=str(BTN), quantity="9958"))
+    assert answer.reasons == {2: ["ACCESS_NOT_OFFERED"]}
+    assert len(set(answer.codes)) == 9_958
 
 
 def test_an_order_gets_the_last_pins_of_a_btn_and_not_one_more(shop: Shop) -> None:

@@ -1,22 +1,21 @@
 """The registry's own promises, on both databases: unique codes, whole transactions, errors that tell no code."""
 
-import socket
 import threading
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import polars as pl
 import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
-from pipelines.registry.columns import columns_of, integer, text
-from pipelines.registry.db_errors import translate_db_errors
+from pipelines.registry import limits
+from pipelines.registry.database import translate_db_errors
 from pipelines.registry.migrations import VERSION, prepare
 from pipelines.registry.records import IngestBatch
-from pipelines.registry.schema import FINDING, ORDER, REJECTED_ROW, TABLES
+from pipelines.registry.schema import ORDER, TABLES
 from pipelines.registry.store import Registry, open_registry
-from schemas.codes import STATES, CardState
+from schemas.findings import NO_FINDINGS, findings
+from schemas.orders import NAMES
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
 
 CODES = [int(code) for code in some_codes(6)]
@@ -38,9 +37,10 @@ def registry(url: str) -> Iterator[Registry]:
 
 
 def placed(
-    ref: str = "A1", codes: list[int] | None = None, digest: str = "", orders: int = 1, account: str = "10023456"
-) -> IngestBatch:
-    """A file with one order (or more, alike) that takes these codes."""
+    ref: str = "A1", codes: list[int] | None = None, digest: str = "", orders: int = 1, account: str = "10023456",
+    btns: Iterable[tuple[int, int, str]] = (),
+) -> IngestBatch:  # fmt: skip
+    """A file with one order (or more, alike) that takes these codes, and PINs of these BTNs (order, BTN, account)."""
     of_order = {name: kind for name, kind in ORDER.items() if name not in ("order_no", "event", "order_id", "number")}
     fields: dict[str, Any] = {name: "" if kind == pl.String else 0 for name, kind in of_order.items()}
     fields |= {"account": account, "order_ref": ref, "action": "Add", "code_type": "Specified"}
@@ -59,8 +59,11 @@ def placed(
         row_keys=pl.DataFrame(schema={**number, "wish": pl.String}),
         duplicate_orders=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
         taken_code_attempts=frame([], {"codes": pl.Int64}),
-        rejected=frame([], {name: kind for name, kind in REJECTED_ROW.items() if name != "event"}),
-        findings=frame([], {name: kind for name, kind in FINDING.items() if name != "event"}),
+        rejected=frame([], {"source_row": pl.UInt32, **dict.fromkeys(NAMES, pl.String)}),
+        findings=NO_FINDINGS,
+        btns=pl.DataFrame(btns, {**number, "btn": pl.Int64, "account": pl.String}, orient="row"),
+        usage=pl.DataFrame({"file": [0], "bytes": [1_000], "parse_ms": [20]}),
+        held=frame([], {}),
     )
 
 
@@ -69,7 +72,7 @@ def held(registry: Registry) -> list[int]:
 
 
 def counts(registry: Registry) -> dict[str, int]:
-    return {table: registry.query(f"SELECT count(*) AS n FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
+    return {table: registry.query(f"SELECT count(*) FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
 
 
 def test_a_code_is_entered_once_whatever_is_put_in(registry: Registry) -> None:
@@ -216,6 +219,50 @@ def test_an_answer_can_be_read_as_it_was_entered(registry: Registry) -> None:
     ].to_list() == [event]
 
 
+def test_what_is_wrong_with_a_file_can_be_read_as_it_was_entered(registry: Registry) -> None:
+    row = {"file": 0, "source_row": 7, **dict.fromkeys(NAMES, ""), "order_ref": "A2", "code": "12"}
+    batch = placed("A1", CODES[:1])
+    wrong = findings([(7, "code", "CODE_FORMAT", "12"), (7, "", "ORDER_INCOMPLETE", ""), (0, "", "FILE_TOO_LARGE", "much")])
+    event = registry.commit(batch._replace(rejected=pl.DataFrame([row], batch.rejected.schema), findings=wrong))[0]
+    answers = registry.submission_records([event])
+    assert answers.rejected.drop("event").rows(named=True) == [{name: cell for name, cell in row.items() if name != "file"}]
+    assert sorted(answers.findings.select("source_row", "column", "reason", "value").rows()) == [
+        (0, "", "FILE_TOO_LARGE", "much"), (7, "", "ORDER_INCOMPLETE", ""), (7, "code", "CODE_FORMAT", "12"),
+    ]  # fmt: skip
+
+
+def test_a_btn_belongs_to_the_account_of_the_first_order_and_others_are_refused(registry: Registry) -> None:
+    mine = [(0, 3035550142, "10023456")]
+    registry.commit(placed("A1", CODES[:1], btns=mine))
+    registry.commit(placed("A2", CODES[1:2], btns=mine))
+    before = counts(registry)
+    theirs = placed("A3", CODES[2:3], account="20098765", btns=[(0, 2015550142, "20098765"), (0, 3035550142, "20098765")])
+    with pytest.raises(ConflictError) as conflict:
+        registry.commit(theirs)
+    assert conflict.value.files == {0}
+    assert counts(registry) == before
+    assert limits.btn_owners(registry, pl.Series([3035550142, 2015550142])).rows() == [(3035550142, "10023456")]
+
+
+def test_files_bytes_codes_and_seconds_are_counted_of_what_is_entered_alone(registry: Registry) -> None:
+    registry.commit(placed("A1", CODES[:2]))
+    registry.commit(placed("A2", CODES[2:5]))
+    assert registry.commit(placed("A3", CODES[5:]), lambda _: False) == {}  # it has vanished
+    used = limits.usage_of(registry, pl.Series(["acme", "globex"]), "2026-10-05")
+    assert used.rows() == [("acme", "2026-10-05", 5, 2, 2_000, 40), ("globex", "2026-10-05", 0, 0, 0, 0)]
+
+
+def test_the_source_of_a_held_file_is_on_hold_from_then_on(registry: Registry) -> None:
+    batch = placed("A1")
+    held_file = batch._replace(held=pl.DataFrame({"file": [0]}, batch.held.schema))
+    registry.commit(held_file, lambda _: False)
+    assert not limits.is_on_hold(registry, "acme")
+    registry.commit(held_file)
+    assert limits.is_on_hold(registry, "acme")
+    assert registry.clear_hold("acme", "2026-10-05T10:00:00-06:00")
+    assert not limits.is_on_hold(registry, "acme")
+
+
 def test_codes_are_found_among_any_number(registry: Registry) -> None:
     registry.import_codes(pl.Series(CODES[:3]))
     assert sorted(registry.existing_codes(pl.Series([*CODES, *range(10**13, 10**13 + 50_000)]))) == sorted(CODES[:3])
@@ -237,31 +284,6 @@ def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry)
     finally:
         registry.execute(f"UPDATE version SET version = {VERSION}")
     prepare(registry)
-
-
-def test_columns_of_a_query_are_found_by_name(registry: Registry) -> None:
-    registry.import_codes(pl.Series(CODES[:1]))
-    schema = {"state": pl.Int64, "code": pl.Int64}
-    assert registry.query("SELECT code, state FROM codes", schema).rows(named=True) == [{"state": 5, "code": CODES[0]}]
-    columns = {"State": text("'of ' || order_no"), "code": integer("codes.code"), **columns_of("codes", "event")}
-    assert registry.select(columns, "FROM codes").rows(named=True) == [{"State": "of 0", "code": CODES[0], "event": 0}]
-    given = pl.DataFrame({"code": CODES})
-    found = registry.select_with(given, columns, "FROM given JOIN codes ON codes.code = given.code")
-    assert found.schema == {"State": pl.String, "code": pl.Int64, "event": pl.Int64}
-    assert len(found) == 1
-    assert registry.select_with(given.clear(), columns, "").schema == found.schema
-
-
-@pytest.mark.parametrize(
-    "select", ["code, event", "code", "code, state, event", "code, state AS card_state", "code, state, state"]
-)
-def test_a_query_with_other_columns_than_declared_is_a_bug(select: str, registry: Registry) -> None:
-    with pytest.raises(ValueError, match="and not \\['code', 'state'\\]"):
-        registry.query(f"SELECT {select} FROM codes", {"code": pl.Int64, "state": pl.Int64})
-
-
-def test_states_have_the_numbers_of_their_words() -> None:
-    assert {state.word: state.value for state in CardState} == {word: number for number, word in enumerate(STATES)}
 
 
 @pytest.mark.parametrize(
@@ -292,71 +314,7 @@ def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) 
     assert held(registry) == []
 
 
-@pytest.mark.parametrize(
-    ("url", "told"),
-    [
-        ("cards:hush@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the connection is refused (is"),
-        ("cards:hush@[::1]:1/codes", "[::1], port 1, database codes, user cards: the connection is refused (is"),
-        ("cards:hush@no-such-host.invalid/codes", "no-such-host.invalid, port 5432, database codes, user cards: the host is"),
-        ("cards:hush@127.0.0.1:1,127.0.0.1:2", "127.0.0.1, port 1 or 127.0.0.1, port 2, user cards: the connection is refused"),
-        ("/codes?host=/no/socket&port=7&user=cards&password=hush", "/no/socket, port 7, database codes, user cards: there is"),
-        ("cards:hu%40hush@127.0.0.1:1", "127.0.0.1, port 1, user cards: the connection is refused"),
-        ("cards:hu@hush@127.0.0.1:1/codes", "the address in CARDS_REGISTRY: the host is unknown. It is tried again with"),
-        ("%6Eobody%0A@127.0.0.1:1", "127.0.0.1, port 1, user nobody: the connection is refused"),
-    ],
-)  # fmt: skip
-def test_a_server_that_is_away_is_named_with_the_cause_and_may_come_back(url: str, told: str) -> None:
-    with pytest.raises(TransientError) as error:
-        open_registry(f"postgresql://{url}")
-    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
-    assert "hush" not in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "told"),
-    [
-        ("cards:hush%zz@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
-        ("cards@127.0.0.1:1/codes?hush=1", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
-        (
-            "cards:hush/hush@127.0.0.1:1/codes",
-            "the address in CARDS_REGISTRY: the address is not valid. In CARDS_REGISTRY, wri",
-        ),
-        ("cards:12?hush@127.0.0.1:1/codes", "the address in CARDS_REGISTRY: "),
-    ],
-)
-def test_an_address_that_is_not_valid_is_told_without_its_password(url: str, told: str) -> None:
-    with pytest.raises(CardsError) as error:
-        open_registry(f"postgresql://{url}")
-    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
-    assert "hush" not in str(error.value)
-
-
-def test_how_a_password_is_written_is_told_with_an_ambiguous_address() -> None:
-    with pytest.raises(TransientError, match=r"write @ : / . # % in a password as %40 %3A %2F %3F %23 %25[.]$"):
-        open_registry("postgresql://cards:hu@hush@127.0.0.1:1/codes")
-
-
-def test_a_server_that_does_not_answer_is_told_as_a_timeout() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        port = deaf.getsockname()[1]
-        with pytest.raises(TransientError, match=f"127.0.0.1, port {port}, user cards: there is no answer .timeout."):
-            open_registry(f"postgresql://cards:hush@127.0.0.1:{port}?connect_timeout=2")
-
-
-def test_a_file_that_can_not_be_a_registry_is_named_with_the_cause(tmp_path: Path) -> None:
-    (tmp_path / "noise.db").write_bytes(b"noise" * 1000)
-    for name, cause in (
-        ("absent/registry.db", "does not exist"),
-        ("", "Is a directory"),
-        ("noise.db", "file is not a database"),
-    ):
-        with pytest.raises(CardsError, match=f"{tmp_path}.* {cause}"):
-            open_registry(f"sqlite:///{tmp_path / name}")
-
-
-def test_an_error_in_the_middle_of_the_work_names_the_registry(url: str, registry: Registry) -> None:
-    with pytest.raises(CardsError) as error:
-        registry.execute("INSERT INTO no_such_table VALUES (1)")
-    where = url.removeprefix("sqlite:///") if url.startswith("sqlite") else "PostgreSQL at "
-    assert str(error.value).startswith(f"The registry ({where}")
+def test_a_server_that_is_away_may_come_back() -> None:
+    with pytest.raises(TransientError, match="can't be opened") as error:
+        open_registry("postgresql://cards:s3cret@127.0.0.1:1/cards")
+    assert "s3cret" not in str(error.value)

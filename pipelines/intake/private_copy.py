@@ -128,7 +128,10 @@ def remove_dropped(file: InboxFile) -> bool:
 
     Raises OSError when it can't be removed.
     """
-    folder = os.open(file.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        folder = os.open(file.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True
     try:
         info = os.stat(file.path.name, dir_fd=folder, follow_symlinks=False)
         if not file.is_same(info):

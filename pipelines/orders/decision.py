@@ -11,7 +11,7 @@ from pipelines.intake.inbox import display_name
 from pipelines.orders import normalize, registry_rules
 from pipelines.orders.batch import Batch
 from pipelines.orders.facts import Facts
-from pipelines.orders.ownership import account_findings, btn_findings, owned_rows
+from pipelines.orders.ownership import account_findings, btn_findings, contested_btns, owned_rows
 from pipelines.registry.records import IngestBatch
 from schemas import actions
 from schemas.findings import FINDING, violations, whole_files
@@ -163,7 +163,7 @@ def _with_claims(
     rows: pl.DataFrame, found: pl.DataFrame, asked: pl.DataFrame, named: pl.DataFrame, facts: Facts
 ) -> pl.DataFrame:
     """The findings, and those of orders that are otherwise valid and come too late: for the codes that their source has
-    left today, for a card, for the PINs of a BTN. What is refused takes part in none of it.
+    left today, for a card, for a BTN and its PINs. What is refused takes part in none of it.
     """
     limits = facts.limits
 
@@ -177,6 +177,7 @@ def _with_claims(
     found = with_more(found, lambda good: registry_rules.quota_findings(
         good.filter(~pl.col("operator")), of(asked, good), facts.usage, limits.daily_codes))  # fmt: skip
     found = with_more(found, lambda good: registry_rules.contested_cards(of(named, good)))
+    found = with_more(found, contested_btns)
     return with_more(found, lambda good: registry_rules.pin_findings(
         good, of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill))  # fmt: skip
 

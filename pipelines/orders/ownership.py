@@ -46,3 +46,11 @@ def btn_findings(rows: pl.DataFrame, owners: pl.DataFrame) -> pl.DataFrame:
     named = named.with_columns(number=pl.col("btn").cast(pl.Int64))
     owned = named.join(owners, left_on="number", right_on="btn", how="inner", maintain_order="left")
     return violations(owned, pl.col("owner") == pl.col("account"), "BTN_UNKNOWN", "btn")
+
+
+def contested_btns(rows: pl.DataFrame) -> pl.DataFrame:
+    """BTN_UNKNOWN findings: valid rows that ask for PINs of a BTN which an earlier row of the same file claims for another
+    account of the same source.
+    """
+    named = rows.filter(pl.col("code_type") == BTN4)
+    return violations(named, pl.col("account") == pl.col("account").first().over("file", "btn"), "BTN_UNKNOWN", "btn")
