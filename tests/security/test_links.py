@@ -109,7 +109,7 @@ def test_nor_a_link_to_the_houses_own_files(shop: Shop) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(xlsx_of({**row("X", quantity="1"), "Comments": MARK}))
         target.chmod(0o640)
-        for number in range(CHECKPOINTS):
+        for number in range(2, 5):
             path = shop.drop(f"{target.stem}-{number}.xlsx", xlsx_of({**BAD, "Comments": f"{target.stem} {number}"}))
             run_twice(shop, at_checkpoint(number, lambda: swap(path, target)))  # noqa: B023
             path.unlink(missing_ok=True)

@@ -232,7 +232,7 @@ def reproduced(played: list[Round], new_registry: NewRegistry) -> None:
 
 
 @pytest.mark.xfail(strict=True, reason="issue 15: codes, PINs and cards of another can be told from one's own answers")
-@settings(max_examples=8, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=4, phases=[Phase.explicit, Phase.generate])
 @given(played=rounds())
 @example(played=[Round([THEFT], [[BLOCK]], first=True, workbook=False, night=False)])
 @example(played=[Round([THEFT], [[BLOCK]], first=False, workbook=True, night=True)])
@@ -252,7 +252,7 @@ def test_without_an_attack_the_comparison_finds_no_difference(new_registry: NewR
     """It compares what it should: two homes are the same, byte for byte, but for the codes that were drawn."""
     rows = [globex("A", quantity="3"), globex("B", code=OWN["globex"][0]), globex("C-1", code="12")]
     harmless = [row("A", quantity="2"), row("B", code="12")]
-    played = [Round([harmless], [rows], first, workbook, night=True) for first in (True, False) for workbook in (True, False)]
+    played = [Round([harmless], [rows], first, workbook, night=True) for first, workbook in ((True, False), (False, True))]
     assert compare(played, new_registry) == {"the same": 1}
 
 
