@@ -1,7 +1,9 @@
 """The registry's own promises, on both databases: unique codes, whole transactions, errors that tell no code."""
 
+import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,11 +11,13 @@ import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
 from pipelines.registry import limits
-from pipelines.registry.database import translate_db_errors
+from pipelines.registry.columns import columns_of, integer, text
+from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import VERSION, prepare
 from pipelines.registry.records import IngestBatch
 from pipelines.registry.schema import ORDER, TABLES
 from pipelines.registry.store import Registry, open_registry
+from schemas.codes import STATES, CardState
 from schemas.findings import NO_FINDINGS, findings
 from schemas.orders import NAMES
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, some_codes
@@ -72,7 +76,7 @@ def held(registry: Registry) -> list[int]:
 
 
 def counts(registry: Registry) -> dict[str, int]:
-    return {table: registry.query(f"SELECT count(*) FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
+    return {table: registry.query(f"SELECT count(*) AS n FROM {table}", {"n": pl.Int64}).item() for table in TABLES}
 
 
 def test_a_code_is_entered_once_whatever_is_put_in(registry: Registry) -> None:
@@ -286,6 +290,31 @@ def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry)
     prepare(registry)
 
 
+def test_columns_of_a_query_are_found_by_name(registry: Registry) -> None:
+    registry.import_codes(pl.Series(CODES[:1]))
+    schema = {"state": pl.Int64, "code": pl.Int64}
+    assert registry.query("SELECT code, state FROM codes", schema).rows(named=True) == [{"state": 5, "code": CODES[0]}]
+    columns = {"State": text("'of ' || order_no"), "code": integer("codes.code"), **columns_of("codes", "event")}
+    assert registry.select(columns, "FROM codes").rows(named=True) == [{"State": "of 0", "code": CODES[0], "event": 0}]
+    given = pl.DataFrame({"code": CODES})
+    found = registry.select_with(given, columns, "FROM given JOIN codes ON codes.code = given.code")
+    assert found.schema == {"State": pl.String, "code": pl.Int64, "event": pl.Int64}
+    assert len(found) == 1
+    assert registry.select_with(given.clear(), columns, "").schema == found.schema
+
+
+@pytest.mark.parametrize(
+    "select", ["code, event", "code", "code, state, event", "code, state AS card_state", "code, state, state"]
+)
+def test_a_query_with_other_columns_than_declared_is_a_bug(select: str, registry: Registry) -> None:
+    with pytest.raises(ValueError, match="and not \\['code', 'state'\\]"):
+        registry.query(f"SELECT {select} FROM codes", {"code": pl.Int64, "state": pl.Int64})
+
+
+def test_states_have_the_numbers_of_their_words() -> None:
+    assert {state.word: state.value for state in CardState} == {word: number for number, word in enumerate(STATES)}
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -314,7 +343,71 @@ def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) 
     assert held(registry) == []
 
 
-def test_a_server_that_is_away_may_come_back() -> None:
-    with pytest.raises(TransientError, match="can't be opened") as error:
-        open_registry("postgresql://cards:s3cret@127.0.0.1:1/cards")
-    assert "s3cret" not in str(error.value)
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("cards:hush@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the connection is refused (is"),
+        ("cards:hush@[::1]:1/codes", "[::1], port 1, database codes, user cards: the connection is refused (is"),
+        ("cards:hush@no-such-host.invalid/codes", "no-such-host.invalid, port 5432, database codes, user cards: the host is"),
+        ("cards:hush@127.0.0.1:1,127.0.0.1:2", "127.0.0.1, port 1 or 127.0.0.1, port 2, user cards: the connection is refused"),
+        ("/codes?host=/no/socket&port=7&user=cards&password=hush", "/no/socket, port 7, database codes, user cards: there is"),
+        ("cards:hu%40hush@127.0.0.1:1", "127.0.0.1, port 1, user cards: the connection is refused"),
+        ("cards:hu@hush@127.0.0.1:1/codes", "the address in CARDS_REGISTRY: the host is unknown. It is tried again with"),
+        ("%6Eobody%0A@127.0.0.1:1", "127.0.0.1, port 1, user nobody: the connection is refused"),
+    ],
+)  # fmt: skip
+def test_a_server_that_is_away_is_named_with_the_cause_and_may_come_back(url: str, told: str) -> None:
+    with pytest.raises(TransientError) as error:
+        open_registry(f"postgresql://{url}")
+    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
+    assert "hush" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("cards:hush%zz@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
+        ("cards@127.0.0.1:1/codes?hush=1", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
+        (
+            "cards:hush/hush@127.0.0.1:1/codes",
+            "the address in CARDS_REGISTRY: the address is not valid. In CARDS_REGISTRY, wri",
+        ),
+        ("cards:12?hush@127.0.0.1:1/codes", "the address in CARDS_REGISTRY: "),
+    ],
+)
+def test_an_address_that_is_not_valid_is_told_without_its_password(url: str, told: str) -> None:
+    with pytest.raises(CardsError) as error:
+        open_registry(f"postgresql://{url}")
+    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
+    assert "hush" not in str(error.value)
+
+
+def test_how_a_password_is_written_is_told_with_an_ambiguous_address() -> None:
+    with pytest.raises(TransientError, match=r"write @ : / . # % in a password as %40 %3A %2F %3F %23 %25[.]$"):
+        open_registry("postgresql://cards:hu@hush@127.0.0.1:1/codes")
+
+
+def test_a_server_that_does_not_answer_is_told_as_a_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        with pytest.raises(TransientError, match=f"127.0.0.1, port {port}, user cards: there is no answer .timeout."):
+            open_registry(f"postgresql://cards:hush@127.0.0.1:{port}?connect_timeout=2")
+
+
+def test_a_file_that_can_not_be_a_registry_is_named_with_the_cause(tmp_path: Path) -> None:
+    (tmp_path / "noise.db").write_bytes(b"noise" * 1000)
+    for name, cause in (
+        ("absent/registry.db", "does not exist"),
+        ("", "Is a directory"),
+        ("noise.db", "file is not a database"),
+    ):
+        with pytest.raises(CardsError, match=f"{tmp_path}.* {cause}"):
+            open_registry(f"sqlite:///{tmp_path / name}")
+
+
+def test_an_error_in_the_middle_of_the_work_names_the_registry(url: str, registry: Registry) -> None:
+    with pytest.raises(CardsError) as error:
+        registry.execute("INSERT INTO no_such_table VALUES (1)")
+    where = url.removeprefix("sqlite:///") if url.startswith("sqlite") else "PostgreSQL at "
+    assert str(error.value).startswith(f"The registry ({where}")
