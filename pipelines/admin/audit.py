@@ -9,6 +9,7 @@ from typing import Final
 
 import polars as pl
 
+from pipelines.common.durable_files import has_default_acl
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
 from pipelines.registry import audit
@@ -104,9 +105,13 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
     for path in sorted([*settings.outbox.rglob("*"), *settings.home.glob("registry.db*")]):
         mode = stat.S_IMODE(path.lstat().st_mode)
         excess = _excess(path, settings)
-        if not path.is_symlink() and mode & excess:
+        if path.is_symlink():
+            continue
+        if mode & excess:
             others = "go=" if excess == _ALL_OTHERS else "g-w,o="
             yield Finding(f"others can access this (mode {mode:o})", str(path), f"chmod {others} '{path}'")
+        if excess == _GROUP_MAY_READ and path.lstat().st_gid != (group := _reseller_folder(path, settings).stat().st_gid):
+            yield Finding("another group than the reseller's can read this", str(path), f"chgrp {group} '{path}'")
 
 
 _ALL_OTHERS: Final = 0o077
@@ -116,5 +121,12 @@ _GROUP_MAY_READ: Final = 0o027
 def _excess(path: Path, settings: Settings) -> int:
     """The permissions that a path must not have: with CARDS_SHARE=group a reseller's group may read its answers."""
     parts = path.relative_to(settings.outbox).parts if path.is_relative_to(settings.outbox) else ()
-    shared = settings.share == "group" and parts and parts[0] not in _WITHOUT_ORDERS
+    if not parts or parts[0] in _WITHOUT_ORDERS:
+        return _ALL_OTHERS
+    shared = settings.share == "group" or has_default_acl(settings.outbox / parts[0])
     return _GROUP_MAY_READ if shared else _ALL_OTHERS
+
+
+def _reseller_folder(path: Path, settings: Settings) -> Path:
+    """The outbox folder of the reseller whose answers hold the path."""
+    return settings.outbox / path.relative_to(settings.outbox).parts[0]

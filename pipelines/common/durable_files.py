@@ -31,6 +31,18 @@ GROUP: Final = Access(0o2750, 0o640)
 """Also for the group of the folder in which it is written; POSIX default ACLs of the folder stay in force."""
 
 
+ACL: Final = Access(0o750, 0o640)
+"""For those whom the default ACL of the folder names: its mask is what the mode says of the group."""
+
+
+def has_default_acl(folder: Path) -> bool:
+    """Whether a folder gives what is made in it an ACL."""
+    try:
+        return bool(os.getxattr(folder, "system.posix_acl_default"))
+    except (OSError, AttributeError):  # none, or a system without ACLs
+        return False
+
+
 @contextmanager
 def thread_pool() -> Iterator[ThreadPoolExecutor]:
     """A few threads to read and write files, each of which waits for others; when the block raises no more are begun."""

@@ -68,6 +68,7 @@ def _chosen(book: Any) -> Any:
 def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[str, int], rules: Any) -> bytes:
     """A workbook of ours: a summary, and the rejected rows with the columns of theirs."""
     book, painter = Workbook(), Painter()
+    book.security = None  # else an empty protection of the workbook is written
     summary: Any = book.active
     summary.title = "Summary"
     painter.summary(summary, look.summary(job["title"], job["advice"], job["facts"], job["table"]))

@@ -84,7 +84,7 @@ def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) ->
             file_rules.row_findings(rows, max_quantity),
             file_rules.order_findings(rows),
             about_codes,
-            file_rules.repeated_codes(codes),
+            file_rules.repeated_codes(codes.join(rows.select("row_id", "action"), on="row_id", maintain_order="left")),
         ]
     )
     about_rows = _independent_findings(about_rows, of_cells, _missing_cells(files, missing, raw))

@@ -19,6 +19,10 @@ from schemas.orders import BTN4, NAMES, RANDOM
 
 _NEVER: Final = pl.lit(value=False)
 _ROW: Final = ["file", "source_row"]
+_SHORT: Final = 200
+"""So many characters of a cell are kept where it can't be used."""
+_LONGEST_CELL: Final = 1_020
+"""Bytes of the longest comment."""
 _DEPENDENT: Final = ("BTN_EXHAUSTED", "QUOTA_EXCEEDED", "CARD_NOT_READY", "FILE_HELD")
 """Reasons that may hold only because of an earlier file of the batch."""
 
@@ -233,7 +237,16 @@ def _order_decisions(
 def _as_dropped(raw: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
     """The rejected rows as they were dropped: `file`, `source_row` and the columns of an order file."""
     rows = raw.join(rejected.select("row_id"), on="row_id", how="semi", maintain_order="left")
-    return rows.select("file", "source_row", pl.col(NAMES).fill_null(""))
+    return rows.select("file", "source_row", *(_short_cell(name) for name in NAMES))
+
+
+def _short_cell(name: str) -> pl.Expr:
+    """A cell as it was dropped; one that is too long to be of use is cut, so that a file can't fill the registry."""
+    cell = pl.col(name).fill_null("")
+    useful = cell.str.len_bytes() <= _LONGEST_CELL
+    if name == "code":  # a cell may hold many codes
+        useful |= cell.str.contains(r"[0-9]{14}")
+    return pl.when(useful).then(cell).otherwise(cell.str.slice(0, _SHORT) + "…").alias(name)
 
 
 def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
@@ -242,7 +255,7 @@ def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     own = pl.coalesce(*(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit(""))
     kept = (pl.col("source_row") == 0) | pl.col("reason").is_in(["CELL_CHARACTER", "CELL_FORMULA"])
     by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target").is_not_null()
-    value = pl.when(kept).then("value").when(by_order).then("target").otherwise(own)
+    value = pl.when(kept).then("value").when(by_order).then("target").otherwise(own).str.slice(0, _SHORT)
     column = pl.when(by_order).then(pl.lit("target")).otherwise("column")
     return cells.select(*_ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
 

@@ -101,9 +101,17 @@ def order_findings(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def repeated_codes(codes: pl.DataFrame) -> pl.DataFrame:
-    """CODE_REPEATED findings: codes that an earlier row of the same file, or the same row, names too.
+    """CODE_REPEATED findings: codes that an earlier row of the same file, or the same row, asks for too.
 
-    `codes`: `file`, `source_row`, `code`.
+    `codes`: `file`, `order`, `source_row`, `action`, `code`. Cards that exist may be named by several orders of a file:
+    the first valid one has them (see `registry_rules.contested_cards`), and just one order names a card once.
     """
     several = codes.filter(pl.col("code").is_duplicated())  # few are, and pairs take longer to compare
-    return violations(several, pl.struct("file", "code").is_first_distinct(), "CODE_REPEATED", "code")
+    asked = several.filter(pl.col("action").is_in(actions.issuing()))
+    named = several.filter(~pl.col("action").is_in(actions.issuing()))
+    return pl.concat(
+        [
+            violations(asked, pl.struct("file", "code").is_first_distinct(), "CODE_REPEATED", "code"),
+            violations(named, pl.struct("order", "code").is_first_distinct(), "CODE_REPEATED", "code"),
+        ]
+    )

@@ -74,7 +74,7 @@ def opened() -> list[str]:
     for number, path in enumerate(inside):
         script += [f"mkdir -p '{path}'", f"mount --bind $k/{number} '{path}'"]
     # the mount point in /tmp goes with the namespace; its folder is removed when it is empty again
-    script += ["umount $k/*", "rm -r $k", 'exec "$@"']
+    script = ["u=$(umask)", "umask 022", *script, "umount $k/*", "rm -r $k", 'umask $u; exec "$@"']
     return ["unshare", "--mount", "sh", "-ec", "\n".join(script), "sh"]
 
 

@@ -33,7 +33,6 @@ def reasons(house: House) -> dict[str, int]:
 # -- limits ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_MAX_FINDINGS")
 def test_a_file_of_too_many_errors_is_answered_as_a_whole_with_the_first_ones(house: House) -> None:
     house.environment["CARDS_MAX_FINDINGS"] = "50"
     house.drop("bad.csv", csv_of(row("GOOD", quantity="1"), *(row(f"B{n}", quantity="x") for n in range(200))))
@@ -46,7 +45,6 @@ def test_a_file_of_too_many_errors_is_answered_as_a_whole_with_the_first_ones(ho
     assert "QUANTITY_FORMAT" in " ".join(lines["Reason"])
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_MAX_FINDINGS")
 def test_faults_of_cells_count_as_findings(house: House) -> None:
     house.environment["CARDS_MAX_FINDINGS"] = "50"
     house.drop("formulas.xlsx", worst.formulas(200))
@@ -55,7 +53,6 @@ def test_faults_of_cells_count_as_findings(house: House) -> None:
     assert "FILE_TOO_MANY_ERRORS" in reasons(house)
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_MAX_TEXT_MB")
 @pytest.mark.parametrize("kind", ["shared strings", "text"])
 def test_a_file_of_too_much_text_after_parsing_is_too_large(kind: str, house: House) -> None:
     house.environment["CARDS_MAX_TEXT_MB"] = "1"
@@ -68,7 +65,6 @@ def test_a_file_of_too_much_text_after_parsing_is_too_large(kind: str, house: Ho
     assert reasons(house) == {"FILE_TOO_LARGE": 1}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: the stored value of a finding is the whole cell")
 def test_what_the_registry_keeps_of_a_rejection_is_short(house: House) -> None:
     before = sum(path.stat().st_size for path in house.home.glob("registry.db*"))
     house.drop("shared.xlsx", worst.shared_strings(100))
@@ -77,7 +73,6 @@ def test_what_the_registry_keeps_of_a_rejection_is_short(house: House) -> None:
     assert grown < 3 << 20, f"{grown / 1e6:.0f} MB of registry for a file of {len(worst.shared_strings(100)) / 1e3:.0f} KB"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: the search for hidden rows is quadratic")
 def test_a_comment_does_not_hold_the_parser(house: House) -> None:
     house.environment["CARDS_PARSER_SECONDS"] = "5"
     house.drop("comment.xlsx", worst.comment(400_000))
@@ -96,7 +91,6 @@ def shop(tmp_path: Path, sqlite: NewRegistry) -> Iterator[Shop]:
         made.registry.close()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: the order of files is their modification time, which a sender sets")
 def test_who_sets_back_the_clock_of_a_file_comes_no_earlier(shop: Shop) -> None:
     (code,) = some_codes(1)
     theirs = shop.drop("theirs.csv", csv_of(globex("THEIRS", code=code)), "globex")
@@ -116,7 +110,6 @@ def test_a_time_that_lies_ahead_holds_up_nobody(shop: Shop) -> None:
     assert {answer.told["file"] for answer in shop.run()} == {"ahead.csv", "good.csv"}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: a file that was in hand when a run died twice is set aside")
 @pytest.mark.parametrize("checkpoint", [0, 1])
 def test_a_file_that_two_runs_died_of_is_set_aside(checkpoint: int, house: House) -> None:
     house.drop("poison.csv", csv_of(row("POISON", quantity="1")))
@@ -143,14 +136,10 @@ def test_a_file_that_one_run_died_of_is_answered_by_the_next(house: House) -> No
     assert told["codes_placed"] == 1
 
 
-HEAVY = pytest.mark.xfail(strict=True, reason="issue 15: limits on text and findings, linear scans, batches by parsed size")
-
-
 # -- the heavy ones ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.heavy
-@HEAVY
 @pytest.mark.parametrize("name", worst.WORST)
 def test_the_worst_files_cost_little(name: str, house: House) -> None:
     file, make = worst.WORST[name]
@@ -164,7 +153,6 @@ def test_the_worst_files_cost_little(name: str, house: House) -> None:
 
 
 @pytest.mark.heavy
-@HEAVY
 def test_three_workbooks_of_shared_strings_cost_no_more_than_one(house: House) -> None:
     contents = [worst.shared_strings(4_000, 10_000 - n) for n in range(3)]
     for number, content in enumerate(contents):
@@ -176,7 +164,6 @@ def test_three_workbooks_of_shared_strings_cost_no_more_than_one(house: House) -
 
 
 @pytest.mark.heavy
-@HEAVY
 def test_four_slow_files_of_2001_keep_nobody_waiting(house: House) -> None:
     contents = [worst.comment(700_000, f"SLOW{n}") for n in range(4)]
     for number, content in enumerate(contents):
@@ -188,7 +175,6 @@ def test_four_slow_files_of_2001_keep_nobody_waiting(house: House) -> None:
 
 
 @pytest.mark.heavy
-@HEAVY
 def test_large_files_keep_nobody_waiting(house: House) -> None:
     contents = [worst.large(n) for n in range(4)]
     for number, content in enumerate(contents):
@@ -201,7 +187,6 @@ def test_large_files_keep_nobody_waiting(house: House) -> None:
 
 
 @pytest.mark.heavy
-@HEAVY
 def test_an_order_id_of_many_cards_that_is_named_by_many_rows(house: House) -> None:
     house.drop("cards.csv", csv_of(row("MANY", quantity="100000")))
     house.run()
@@ -215,7 +200,6 @@ def test_an_order_id_of_many_cards_that_is_named_by_many_rows(house: House) -> N
 
 
 @pytest.mark.heavy
-@HEAVY
 def test_a_file_that_a_run_died_of_does_not_kill_every_later_one(house: House) -> None:
     house.drop("zero-width.csv", worst.zero_width())
     house.drop("good.csv", GOOD, "globex")

@@ -23,7 +23,6 @@ MARK = "a comment that only globex has written"
 BAD = row("BAD", code="1111111111111", comments="mine")
 CHECKPOINTS = 8
 """More than a run of one file has; one that is never reached changes nothing."""
-AFTER = pytest.mark.xfail(strict=True, reason="issue 15: the path in the inbox is opened again after the commit")
 
 
 @pytest.fixture
@@ -76,7 +75,6 @@ def answered(shop: Shop, sender: str = "acme") -> list[Path]:
 # -- links -------------------------------------------------------------------------------------------------------------
 
 
-@AFTER
 def test_a_link_swapped_in_brings_nothing_of_another_back(shop: Shop) -> None:
     theirs = victim(shop)
     before = theirs.read_bytes(), stat.S_IMODE(theirs.stat().st_mode)
@@ -101,7 +99,6 @@ def test_a_folder_that_a_link_points_to_keeps_its_mode(shop: Shop) -> None:
     assert list(other.iterdir()) == []
 
 
-@AFTER
 def test_nor_a_link_to_the_houses_own_files(shop: Shop) -> None:
     home = shop.settings.home
     targets = [home / "catalogue.xlsx", home / "registry.db", home / "outbox/reconciliation/night.xlsx"]
@@ -117,7 +114,6 @@ def test_nor_a_link_to_the_houses_own_files(shop: Shop) -> None:
     assert {stat.S_IMODE(target.stat().st_mode) for target in targets} == {0o640}
 
 
-@AFTER
 def test_what_is_swapped_after_it_was_read_is_answered_in_its_own_layout_and_archived(shop: Shop) -> None:
     content = xlsx_of(BAD)
     path = shop.drop("orders.xlsx", content)
@@ -153,7 +149,6 @@ def exchanging(paths: list[Path]) -> Iterator[None]:
 
 
 @pytest.mark.heavy
-@pytest.mark.xfail(strict=True, reason="issue 15: the archive's chmod and move follow the path")
 def test_files_and_links_that_change_places_all_the_time(shop: Shop) -> None:
     if not hasattr(ctypes.CDLL(None), "renameat2"):
         pytest.skip("the C library has no renameat2")
@@ -178,7 +173,6 @@ def test_files_and_links_that_change_places_all_the_time(shop: Shop) -> None:
 # -- hard links and open handles ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: the archive's chmod reaches a file through its other name")
 def test_a_hard_link_lets_nothing_happen_to_the_file_elsewhere(shop: Shop) -> None:
     """It is answered or left alone, and the file that it also is stays as it was."""
     content = csv_of(row("A", quantity="2"))
@@ -196,7 +190,6 @@ def test_a_hard_link_lets_nothing_happen_to_the_file_elsewhere(shop: Shop) -> No
     assert [path.read_bytes() for folder in answered(shop) for path in folder.glob("orders.csv")] in ([], [content])
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: the archived original is the uploader's own file")
 def test_the_archived_original_stays_what_was_answered(shop: Shop) -> None:
     content = csv_of(row("A", quantity="2"))
     path = shop.drop("orders.csv", content)
@@ -209,9 +202,6 @@ def test_the_archived_original_stays_what_was_answered(shop: Shop) -> None:
 # -- uploads that go on ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(
-    strict=True, reason="issue 15: the archived original of a stalled upload shows other bytes than were answered"
-)
 def test_an_upload_that_goes_on_is_answered_for_what_was_read_and_then_as_a_whole(shop: Shop) -> None:
     for number in range(CHECKPOINTS):
         first = csv_of(row(f"A{number}", quantity="2"))
@@ -255,7 +245,7 @@ def feed(path: Path, hung: threading.Event, done: threading.Event) -> None:
                 os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
 
 
-@pytest.mark.parametrize("make", [pytest.param(make_pipe, marks=AFTER), make_folder])
+@pytest.mark.parametrize("make", [pytest.param(make_pipe), make_folder])
 def test_a_pipe_or_folder_swapped_in_stops_nobody(make: Callable[[Path], None], shop: Shop) -> None:
     for number in range(CHECKPOINTS):
         path = shop.drop(f"{number}.xlsx", xlsx_of(BAD))
@@ -320,13 +310,10 @@ def test_who_watches_the_inbox_follows_no_link(link: str, shop: Shop) -> None:
 
 # -- names -------------------------------------------------------------------------------------------------------------
 
-TOO_LONG = pytest.mark.xfail(strict=True, reason="issue 15: “original-” makes the name too long")
 LONG = [
-    pytest.param(f"{start}{'n' * (251 - len(start))}.csv", id=start or "plain", marks=marks)
-    for start, marks in {
-        "": (), "index.": (), "status.": (), "confirmation.": TOO_LONG, "release-": TOO_LONG, "refused-": TOO_LONG,
-    }.items()
-]  # fmt: skip
+    pytest.param(f"{start}{'n' * (251 - len(start))}.csv", id=start or "plain")
+    for start in ("", "index.", "status.", "confirmation.", "release-", "refused-")
+]
 
 
 @pytest.mark.parametrize("name", LONG)
@@ -342,7 +329,7 @@ def test_a_long_name_is_answered_and_archived(name: str, shop: Shop) -> None:
 
 OURS = ["confirmation.csv", "rejections.csv", "confirmation.xlsx", "release-10023456-1.csv", "refused-10023456-1.csv",
         "outcome-10023456-1.csv", "index.csv", "Confirmation.csv",
-        "original-confirmation.csv", *(pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="issue 15: status.json"))
+        "original-confirmation.csv", *(pytest.param(name)
                                        for name in ("status.json", "STATUS.JSON"))]  # fmt: skip
 
 

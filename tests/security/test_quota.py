@@ -14,7 +14,6 @@ from tests.security.watch import run_watched
 
 pytestmark = pytest.mark.usefixtures("one_parser")
 MakeShop = Callable[..., Shop]
-BUDGET = pytest.mark.xfail(strict=True, reason="issue 15: budgets a sender and day")
 
 
 @pytest.fixture
@@ -38,7 +37,6 @@ def placed(answers: list[Answer]) -> dict[str, int]:
     return {answer.told["file"]: answer.told["codes_placed"] for answer in answers if answer.told["codes_placed"]}
 
 
-@BUDGET
 def test_past_the_days_codes_orders_are_refused_until_the_next_day(shop_of: MakeShop) -> None:
     shop = shop_of(max_daily_codes="5")
     assert len(shop.send(row("A", quantity="3"), name="a.csv").codes) == 3
@@ -52,7 +50,6 @@ def test_past_the_days_codes_orders_are_refused_until_the_next_day(shop_of: Make
     assert len(shop.send(row("B", quantity="3"), name="b2.csv").codes) == 3
 
 
-@BUDGET
 def test_files_of_one_batch_share_the_budget(shop_of: MakeShop) -> None:
     shop = shop_of(max_daily_codes="5")
     for number in range(4):
@@ -65,7 +62,6 @@ def test_files_of_one_batch_share_the_budget(shop_of: MakeShop) -> None:
     assert {reason for answer in answers for reason in answer.told["reasons"]} == {"QUOTA_EXCEEDED"}
 
 
-@BUDGET
 def test_an_order_that_is_wrong_anyway_costs_nothing_of_the_budget(shop_of: MakeShop) -> None:
     shop = shop_of(max_daily_codes="5")
     shop.send(row("A", quantity="5", product="8001"), row("B", quantity="9", access_number="8776662093"), name="a.csv")
@@ -77,7 +73,6 @@ def _orders(name: str, rows: int = 1, comments: str = "") -> bytes:
     return csv_of(*(row(f"{name}-{n}", quantity="1", comments=comments) for n in range(rows)))
 
 
-@BUDGET
 @pytest.mark.parametrize(
     ("setting", "value", "allowed", "content"),
     [
@@ -107,7 +102,6 @@ def test_past_the_days_files_or_bytes_the_rest_waits(
 
 
 @pytest.mark.heavy
-@BUDGET
 def test_past_the_days_parse_seconds_files_wait(tmp_path: Path) -> None:
     house = House(tmp_path / "home", CARDS_MAX_DAILY_PARSE_SECONDS="1").lay()
     for number in range(6):
@@ -118,7 +112,6 @@ def test_past_the_days_parse_seconds_files_wait(tmp_path: Path) -> None:
     assert len(told) < 7
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: files that share an order ID are a wave each")
 def test_files_of_one_order_id_cost_little_more_than_others(shop_of: MakeShop) -> None:
     shop = shop_of()
     seconds = {}
@@ -148,7 +141,6 @@ def test_copies_of_a_file_that_was_answered_cost_little(shop_of: MakeShop) -> No
 
 
 @pytest.mark.heavy
-@BUDGET
 def test_three_hundred_files_of_one_order_id(tmp_path: Path) -> None:
     house = House(tmp_path / "home").lay()
     for number in range(300):
@@ -160,7 +152,6 @@ def test_three_hundred_files_of_one_order_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-@BUDGET
 def test_four_small_files_draw_no_more_than_the_budget(tmp_path: Path) -> None:
     house = House(tmp_path / "home", CARDS_MAX_DAILY_CODES="1000000").lay()
     for number in range(4):
@@ -175,7 +166,6 @@ def test_four_small_files_draw_no_more_than_the_budget(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-@BUDGET
 def test_bad_rows_of_ones_own_btns_cost_little(tmp_path: Path) -> None:
     house = House(tmp_path / "home").lay()
     content = (

@@ -19,7 +19,6 @@ from tests.security.attack import House
 from tests.security.watch import kill, tree
 
 SECRET = "registry-Pa55word"
-OPEN = pytest.mark.xfail(strict=True, reason="issue 15: the server's API has no authentication, and CORS is open")
 
 
 class Served(NamedTuple):
@@ -91,7 +90,6 @@ PLANS = {
 }
 
 
-@OPEN
 def test_a_local_user_can_ask_the_server_nothing(served: Served) -> None:
     allowed = {}
     for method, paths in PLANS.items():
@@ -103,7 +101,6 @@ def test_a_local_user_can_ask_the_server_nothing(served: Served) -> None:
     assert allowed == {}
 
 
-@OPEN
 def test_a_local_user_can_neither_pause_nor_delete_a_deployment(served: Served) -> None:
     found = httpx.post(f"{served.api}/deployments/filter", json={})
     deployments = found.json() if found.is_success else []
@@ -112,7 +109,6 @@ def test_a_local_user_can_neither_pause_nor_delete_a_deployment(served: Served) 
     assert not found.is_success
 
 
-@OPEN
 def test_no_page_of_another_site_may_read_it(served: Served) -> None:
     headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
     for answer in (httpx.options(f"{served.api}/deployments/filter", headers=headers),
@@ -125,14 +121,12 @@ def test_it_listens_on_loopback_alone(served: Served) -> None:
     assert addresses <= {"127.0.0.1", "00000000000000000000000001000000"}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: prefect.db is 0644, and with umask 000 0666")
 def test_its_database_is_for_the_services_eyes_only(served: Served) -> None:
     modes = {path.name: f"{stat.S_IMODE(path.stat().st_mode):o}" for path in served.prefect.rglob("*") if path.is_file()}
     assert "prefect.db" in modes
     assert {name: mode for name, mode in modes.items() if int(mode, 8) & 0o077} == {}
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: the server inherits the whole environment")
 def test_the_server_knows_nothing_of_the_registry(served: Served) -> None:
     children = tree(served.process.pid)[1:]
     assert children
@@ -150,7 +144,6 @@ def test_files_are_answered_under_it(served: Served) -> None:
     assert "Traceback" not in served.printed.read_text()
 
 
-@OPEN
 def test_the_servers_secret_is_random_and_nowhere_to_be_read(served: Served) -> None:
     pids = tree(served.process.pid)
     texts = [Path(f"/proc/{pid}/environ").read_bytes() for pid in pids]

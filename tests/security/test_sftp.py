@@ -188,7 +188,6 @@ def test_a_reseller_sees_two_folders_and_can_write_one(by_hand: Sftp, tmp_path: 
     assert b"uid" not in subprocess.run(ssh, capture_output=True, check=False, timeout=30).stdout
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_SHARE and `cards init`")
 def test_upload_answer_download(by_init: Sftp, tmp_path: Path) -> None:
     files = {"acme": xlsx_of(row("A", quantity="2"), row("B", code="12")), "globex": csv_of(globex("G", quantity="3"))}
     names = {"acme": "orders.xlsx", "globex": "orders.csv"}
@@ -211,7 +210,6 @@ def test_upload_answer_download(by_init: Sftp, tmp_path: Path) -> None:
     assert found_in(tmp_path / "globex", codes["acme"]) == []
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: CARDS_SHARE and `cards init`")
 def test_what_a_session_can_do_to_an_answer_and_to_a_file_in_hand(by_init: Sftp, tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_bytes(csv_of(row("A", quantity="2")))
     by_init.does("acme", f"put {tmp_path / 'orders.csv'} inbox/")

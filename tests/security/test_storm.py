@@ -30,7 +30,6 @@ def storm(number: int) -> tuple[str, bytes]:
 
 
 @pytest.mark.long
-@pytest.mark.xfail(strict=True, reason="issue 15: limits, turns and budgets")
 def test_a_storm_of_one_reseller_keeps_no_other_waiting(tmp_path: Path) -> None:
     house = House(tmp_path / "home").lay()
     size = 0

@@ -11,8 +11,6 @@ from tests.conftest import csv_of, read_csv, row
 from tests.security.attack import globex
 from tests.security.people import SERVICE_UID, Person, Town, give_default_acl, town
 
-OTHERS = pytest.mark.xfail(strict=True, reason="issue 15: a file of another owner makes every run exit 1 and stays for ever")
-SHARE = pytest.mark.xfail(strict=True, reason="issue 15: CARDS_SHARE and `cards init`")
 MINE, THEIRS = csv_of(row("MINE", quantity="2"), row("BAD", code="12")), csv_of(globex("THEIRS", quantity="3"))
 
 
@@ -57,7 +55,6 @@ def modes(folder: Path) -> dict[str, set[str]]:
 # -- private -----------------------------------------------------------------------------------------------------------
 
 
-@OTHERS
 def test_files_of_other_owners_are_answered_and_only_the_service_reads_the_answers(private: Town) -> None:
     drop_both(private)
     private.cards("run")
@@ -75,7 +72,6 @@ def test_files_of_other_owners_are_answered_and_only_the_service_reads_the_answe
     private.cards("run")
 
 
-@OTHERS
 @pytest.mark.parametrize("mode", [0o440, 0o6777])
 def test_whatever_mode_a_file_came_with_it_is_archived_as_ours(mode: int, private: Town) -> None:
     private.acme.drops(private.inbox("acme"), "orders.csv", MINE, mode)
@@ -84,7 +80,6 @@ def test_whatever_mode_a_file_came_with_it_is_archived_as_ours(mode: int, privat
     assert (private.mode(archived), archived.stat().st_uid) == ("600", SERVICE_UID)
 
 
-@OTHERS
 def test_default_acls_of_an_outbox_are_kept(private: Town) -> None:
     private.house.outbox.mkdir(mode=0o711)
     private.outbox("acme").mkdir(mode=0o700)
@@ -105,7 +100,6 @@ def reseller(place: Town, name: str) -> Person:
     return {"acme": place.acme, "globex": place.globex}[name]
 
 
-@SHARE
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_each_reseller_reads_exactly_its_own_answers(umask: int, group: Town) -> None:
     drop_both(group)
@@ -123,7 +117,6 @@ def test_each_reseller_reads_exactly_its_own_answers(umask: int, group: Town) ->
     group.cards("verify")
 
 
-@SHARE
 def test_a_reseller_changes_nothing_in_its_outbox(group: Town) -> None:
     drop_both(group)
     group.cards("run")
@@ -136,7 +129,6 @@ def test_a_reseller_changes_nothing_in_its_outbox(group: Town) -> None:
     assert {path: path.read_bytes() for path in files(group.outbox("acme"))} == before
 
 
-@SHARE
 def test_init_makes_what_the_specification_says_and_does_it_twice(group: Town) -> None:
     for _ in range(2):
         assert group.mode(group.inbox("acme")) == "2770"
@@ -148,7 +140,6 @@ def test_init_makes_what_the_specification_says_and_does_it_twice(group: Town) -
         group.cards("init", "--reseller", name, "--group", "cards-t-acme", code=2)
 
 
-@SHARE
 def test_verify_names_what_is_open_wider_than_the_setting(group: Town) -> None:
     drop_both(group)
     group.cards("run")
@@ -163,7 +154,6 @@ def test_verify_names_what_is_open_wider_than_the_setting(group: Town) -> None:
 # -- what one of them leaves unreadable --------------------------------------------------------------------------------
 
 
-@OTHERS
 def test_a_file_that_the_service_cant_read_is_named_and_the_others_go_on(private: Town) -> None:
     private.acme.drops(private.inbox("acme"), "closed.csv", MINE, 0o600)
     drop_both(private)
@@ -177,7 +167,6 @@ def test_a_file_that_the_service_cant_read_is_named_and_the_others_go_on(private
     assert files(private.inbox("acme")) == set()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15: one folder without rights stops everybody")
 @pytest.mark.parametrize("which", ["inbox", "outbox"])
 def test_a_folder_that_the_service_cant_enter_is_named_and_the_others_go_on(which: str, private: Town) -> None:
     drop_both(private)
@@ -207,7 +196,6 @@ def test_a_file_that_the_service_cant_remove_is_answered_once(private: Town) -> 
     assert len(list(private.outbox("globex").glob("*/confirmation.csv"))) == 1
 
 
-@OTHERS
 def test_a_report_of_another_owner_is_taken(private: Town) -> None:
     drop_both(private)
     private.cards("run")
