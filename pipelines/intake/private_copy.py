@@ -6,7 +6,6 @@ So neither a link that is swapped in, nor an uploader who goes on writing, nor a
 answered, and the archived original is exactly the bytes that were answered.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from pipelines.common.durable_files import ensure_private_dir
+from pipelines.common.durable_files import ensure_private_dir, lock_stale_dir, make_locked_dir
 from pipelines.intake.inbox import InboxFile
 
 _CHUNK: Final = 1 << 20
@@ -53,10 +52,7 @@ class Spool:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        ensure_private_dir(self.folder)
-        self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # a mount without locks
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._descriptor = make_locked_dir(self.folder)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -160,7 +156,7 @@ def leftovers(home: Path) -> Iterator[Leftovers]:
     found = Leftovers({}, [])
     locks: list[tuple[Path, int]] = []
     for folder in sorted(spool.iterdir()) if spool.is_dir() else []:
-        if descriptor := _adopted(folder):
+        if (descriptor := lock_stale_dir(folder)) is not None:
             locks.append((folder, descriptor))
             found.copies.update({path.name.partition("-")[0]: path for path in folder.iterdir() if path.name != _IN_HAND})
             with suppress(OSError, ValueError):
@@ -175,17 +171,3 @@ def leftovers(home: Path) -> Iterator[Leftovers]:
     for folder, descriptor in locks:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
-
-
-def _adopted(folder: Path) -> int | None:
-    """The lock of a dead run's folder; None while its run lives."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
