@@ -541,9 +541,14 @@ def test_guesses_of_several_files_of_a_batch_add_up() -> None:
 
 
 def test_a_source_on_hold_is_told_so_of_files_that_name_codes_alone() -> None:
-    batch = batch_of([add("S", code=ONE)], [add("R", quantity="1")], [add("H", code=TWO)], sources=("acme", "acme", "house"))
+    batch = batch_of(
+        [add("S", code=ONE), take("Block", "T", code=TWO)],
+        [add("R", quantity="1")],
+        [add("H", code=THREE)],
+        sources=("acme", "acme", "house"),
+    )
     decision = decided(batch, on_hold=pl.Series("reseller", ["acme"]))
-    assert decisions(decision) == {"S": "rejected", "R": "accepted", "H": "accepted"}
+    assert decisions(decision) == {"S": "rejected", "T": "rejected", "R": "accepted", "H": "accepted"}
     assert reasons(decision) == {0: ["FILE_HELD"]}
     assert decision.ingest.events["readable"].to_list() == [0, 1, 1]
 
@@ -572,6 +577,8 @@ def test_the_later_of_two_files_that_want_the_same_is_decided_again(first: Cells
 def test_the_later_of_two_files_with_the_same_bytes_is_decided_again() -> None:
     rows = [add("S", quantity="1")]
     assert decided(batch_of(rows, rows, sources=("acme", "acme"), digests=("same", "same"))).deferred == {1}
+    refused = [add("S", quantity="0")]
+    assert decided(batch_of(refused, refused, sources=("acme", "acme"), digests=("same", "same"))).deferred == {1}
     other = [add("S", GLOBEX, quantity="1")]
     assert decided(batch_of(rows, other, sources=("acme", "globex"), digests=("same", "same"))).deferred == set()
 

@@ -143,24 +143,33 @@ def remove_dropped(file: InboxFile) -> bool:
 
 
 class Leftovers(NamedTuple):
-    """What dead runs left: private copies by digest, and the files that were in hand when each died (source, digest)."""
+    """What dead runs left: private copies by digest, the files that were in hand when each died (source, digest), and the
+    notes that say so.
+    """
 
     copies: dict[str, Path]
     in_hand: list[list[tuple[str, str]]]
+    notes: list[Path]
+
+    def forget_in_hand(self) -> None:
+        """Remove the notes, so that no later run counts these deaths again, whatever becomes of this one."""
+        for note in self.notes:
+            note.unlink(missing_ok=True)
 
 
 @contextmanager
 def leftovers(home: Path) -> Iterator[Leftovers]:
     """Adopt what dead runs left in the spool; it is removed when the block ends."""
     spool = home / ".spool"
-    found = Leftovers({}, [])
+    found = Leftovers({}, [], [])
     locks: list[tuple[Path, int]] = []
     for folder in sorted(spool.iterdir()) if spool.is_dir() else []:
         if (descriptor := lock_stale_dir(folder)) is not None:
             locks.append((folder, descriptor))
             found.copies.update({path.name.partition("-")[0]: path for path in folder.iterdir() if path.name != _IN_HAND})
+            found.notes.append(folder / _IN_HAND)
             with suppress(OSError, ValueError):
-                pairs = json.loads((folder / _IN_HAND).read_text("utf-8"))
+                pairs = json.loads(found.notes[-1].read_text("utf-8"))
                 found.in_hand.append([(str(source), str(digest)) for source, digest in pairs])
     try:
         yield found
