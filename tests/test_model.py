@@ -74,6 +74,7 @@ class Life(RuleBasedStateMachine):
         self.outside = set(pins(SCARCE)[FREE:]) | {str(code) for code in EXTERNAL}
         self.state: dict[str, str] = {}
         self.owner: dict[str, str] = {}
+        self.btns: dict[str, str] = {}
         self.orders: dict[str, Order] = {}
         self.numbers: Counter[str] = Counter()
         self.placed: Counter[str] = Counter()
@@ -136,9 +137,12 @@ class Life(RuleBasedStateMachine):
     def dial(self, sender: str, btn: str, quantity: int) -> None:
         free = self._free(btn)
         answer, order = self._send(sender, "Add", BTN4, btn=btn, quantity=str(quantity))
-        if quantity > free:
+        if self.btns.get(btn, sender) != sender:  # it belongs to who had PINs of it first, and nobody else learns of it
+            assert answer.told["reasons"] == {"BTN_UNKNOWN": 1}
+        elif quantity > free:
             assert answer.told["reasons"] == {"BTN_EXHAUSTED": 1}
         else:
+            self.btns[btn] = sender
             assert [code[:10] for code in answer.codes] == [btn] * quantity
             self._enter(order, answer.codes)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -59,8 +59,8 @@ def slices(btns: pl.Series, most: int = 500) -> list[pl.Series]:
     return [btns.slice(start, most) for start in range(0, len(btns), most)]
 
 
-def first_come(claims: pl.DataFrame, free: dict[int, int]) -> set[int]:
-    """The rows that come too late for the PINs of their BTN.
+def first_come(claims: pl.DataFrame, free: dict[Any, int]) -> set[int]:
+    """The rows that come too late for the PINs of their BTN, or for whatever else of which so many are `free` under a key.
 
     `claims`: `acceptance_group` (what is placed whole or not at all), `row_id`, `btn`, `quantity`, in the order in which
     they came; the rows of a group stand together. A group that is refused leaves its PINs to those after it, so this is
@@ -73,9 +73,9 @@ def first_come(claims: pl.DataFrame, free: dict[int, int]) -> set[int]:
     return late
 
 
-def _take(claims: Iterable[tuple[int, int, int]], free: dict[int, int]) -> set[int]:
+def _take(claims: Iterable[tuple[int, Any, int]], free: dict[Any, int]) -> set[int]:
     """Take the PINs of one group, or none of them; the rows for which too few are free."""
-    taken: dict[int, int] = {}
+    taken: dict[Any, int] = {}
     late = set()
     for row_id, btn, quantity in claims:
         if taken.get(btn, 0) + quantity > free[btn]:

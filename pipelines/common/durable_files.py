@@ -70,11 +70,8 @@ def staging_dir(path: Path) -> Iterator[Path]:
     It is locked as long as we live, which tells it from what a dead run left.
     """
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    ensure_private_dir(new)
-    descriptor = os.open(new, os.O_RDONLY)
+    descriptor = make_locked_dir(new)
     try:
-        with suppress(OSError):  # a mount without locks: what dies there stays
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield new
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -84,23 +81,46 @@ def staging_dir(path: Path) -> Iterator[Path]:
 def remove_stale_staging(folder: Path) -> None:
     """Remove what dead runs began in a folder and did not finish."""
     for left in folder.glob(".*"):
-        if _STAGING.fullmatch(left.name) and _is_stale(left):
+        if _STAGING.fullmatch(left.name) and (descriptor := lock_stale_dir(left)) is not None:
             shutil.rmtree(left, ignore_errors=True)
+            os.close(descriptor)
 
 
-def _is_stale(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    else:
-        return True
-    finally:
+def make_locked_dir(folder: Path) -> int:
+    """Make a folder that only we can enter, locked as long as the descriptor is open or we live."""
+    while True:  # before it is locked, another run can take it for a dead run's and remove it
+        ensure_private_dir(folder)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
+        with suppress(OSError):  # a mount without locks: what dies there stays
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _is_at(folder, descriptor):
+            return descriptor
         os.close(descriptor)
+
+
+def lock_stale_dir(folder: Path) -> int | None:
+    """The lock of a folder that a dead run made with `make_locked_dir`; None while that run lives, or when it is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(folder, descriptor):
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_at(folder: Path, descriptor: int) -> bool:
+    """Whether an open folder still has its name."""
+    try:
+        return os.path.samestat(folder.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def ensure_private_dir(folder: Path) -> None:

@@ -37,12 +37,12 @@ def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True
 
 def _remember(run: Run, left: Leftovers) -> None:
     """Strike files that were alone in hand when a run died; with others in hand they are suspects."""
-    if not any(left.in_hand):
-        return
-    with run.registry.transaction():
-        for files in left.in_hand:
-            for source, digest in files:
-                limits.add_strike(run.registry, source, digest, run.runtime.timestamp(), alone=len(files) == 1)
+    if any(left.in_hand):
+        with run.registry.transaction():
+            for files in left.in_hand:
+                for source, digest in files:
+                    limits.add_strike(run.registry, source, digest, run.runtime.timestamp(), alone=len(files) == 1)
+    left.forget_in_hand()
 
 
 def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, events: pl.DataFrame) -> Delivery[Result]:

@@ -7,7 +7,6 @@ answered, and the archived original is exactly the bytes that were answered.
 """
 
 import atexit
-import fcntl
 import hashlib
 import json
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from pipelines.common.durable_files import ensure_private_dir
+from pipelines.common.durable_files import ensure_private_dir, lock_stale_dir, make_locked_dir
 from pipelines.intake.inbox import InboxFile
 
 _CHUNK: Final = 1 << 20
@@ -39,10 +38,7 @@ def use_private_tempdir(spool: Path) -> None:
     if spool in _tempdirs:
         return
     folder = spool / f"{os.getpid()}-tmp-{secrets.token_hex(8)}"
-    ensure_private_dir(folder)
-    _tempdirs[spool] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    with suppress(OSError):
-        fcntl.flock(_tempdirs[spool], fcntl.LOCK_EX)
+    _tempdirs[spool] = make_locked_dir(folder)
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
@@ -75,10 +71,7 @@ class Spool:
 
     def __enter__(self) -> Self:
         use_private_tempdir(self.folder.parent)
-        ensure_private_dir(self.folder)
-        self._descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        with suppress(OSError):  # a mount without locks
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._descriptor = make_locked_dir(self.folder)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -169,24 +162,33 @@ def remove_dropped(file: InboxFile) -> bool:
 
 
 class Leftovers(NamedTuple):
-    """What dead runs left: private copies by digest, and the files that were in hand when each died (source, digest)."""
+    """What dead runs left: private copies by digest, the files that were in hand when each died (source, digest), and the
+    notes that say so.
+    """
 
     copies: dict[str, Path]
     in_hand: list[list[tuple[str, str]]]
+    notes: list[Path]
+
+    def forget_in_hand(self) -> None:
+        """Remove the notes, so that no later run counts these deaths again, whatever becomes of this one."""
+        for note in self.notes:
+            note.unlink(missing_ok=True)
 
 
 @contextmanager
 def leftovers(home: Path) -> Iterator[Leftovers]:
     """Adopt what dead runs left in the spool; it is removed when the block ends."""
     spool = home / ".spool"
-    found = Leftovers({}, [])
+    found = Leftovers({}, [], [])
     locks: list[tuple[Path, int]] = []
     for folder in sorted(spool.iterdir()) if spool.is_dir() else []:
-        if descriptor := _adopted(folder):
+        if (descriptor := lock_stale_dir(folder)) is not None:
             locks.append((folder, descriptor))
             found.copies.update({path.name.partition("-")[0]: path for path in folder.iterdir() if path.name != _IN_HAND})
+            found.notes.append(folder / _IN_HAND)
             with suppress(OSError, ValueError):
-                pairs = json.loads((folder / _IN_HAND).read_text("utf-8"))
+                pairs = json.loads(found.notes[-1].read_text("utf-8"))
                 found.in_hand.append([(str(source), str(digest)) for source, digest in pairs])
     try:
         yield found
@@ -197,17 +199,3 @@ def leftovers(home: Path) -> Iterator[Leftovers]:
     for folder, descriptor in locks:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
-
-
-def _adopted(folder: Path) -> int | None:
-    """The lock of a dead run's folder; None while its run lives."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor

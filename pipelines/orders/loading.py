@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import polars as pl
@@ -54,7 +55,8 @@ def load_portion(files: list[InboxFile], parser: Parser, spool: Spool, run: Run)
     def is_full() -> bool:
         return size > _PORTION_BYTES or time.monotonic() - begun > _PORTION_SECONDS
 
-    for copies in _copied(files[:_PORTION_FILES], spool, run.settings.max_file_mb << 20, portion):
+    copied = _copied(files[:_PORTION_FILES], spool, run.settings.max_file_mb << 20, portion)
+    for copies in _suspects_alone(copied, run.registry):
         spool.hold(copies)
         for file in _parsed(copies, parser, run, is_full, portion):
             portion.files.append(file._replace(number=len(portion.files)))
@@ -86,16 +88,29 @@ def _copied(files: list[InboxFile], spool: Spool, most: int, portion: Portion) -
         yield copies
 
 
+def _suspects_alone(copied: Iterator[list[PrivateCopy]], registry: Registry) -> Iterator[list[PrivateCopy]]:
+    """The copies in their order, but each by itself that was in hand when an earlier run died."""
+    for copies in copied:
+        suspects = limits.strikes_of(registry, [_key(copy) for copy in copies])
+        for is_suspect, group in groupby(copies, key=lambda copy: _key(copy) in suspects):
+            some = list(group)
+            yield from [[copy] for copy in some] if is_suspect else [some]
+
+
+def _key(copy: PrivateCopy) -> tuple[str, str]:
+    return copy.file.source, copy.digest
+
+
 def _parsed(
     copies: list[PrivateCopy], parser: Parser, run: Run, is_full: Callable[[], bool], portion: Portion
 ) -> Iterator[OrderFile]:
     """The copies with their tables; once the portion is full no more are begun."""
-    originals = original_events([(copy.file.source, copy.digest) for copy in copies], run.registry)
-    strikes = limits.strikes_of(run.registry, [(copy.file.source, copy.digest) for copy in copies])
+    originals = original_events([_key(copy) for copy in copies], run.registry)
+    strikes = limits.strikes_of(run.registry, [_key(copy) for copy in copies])
     with thread_pool() as pool:  # while the child parses a file another becomes a frame
         tables: list[tuple[OrderFile, Future[Table]]] = []
         for copy in copies:
-            key = (copy.file.source, copy.digest)
+            key = _key(copy)
             earlier = originals.get(key, {"answered": 1, "answers": 0})
             file = OrderFile(0, copy, UNREAD, int(earlier["answers"]), suspect=key in strikes)
             if not earlier["answered"]:  # another worker is at it
@@ -135,8 +150,8 @@ def original_events(files: list[tuple[str, str]], registry: Registry) -> dict[tu
 
 def with_original_events(files: list[OrderFile], registry: Registry) -> list[OrderFile]:
     """The files with the event that answered the same bytes meanwhile: an earlier file's, or another worker's."""
-    originals = original_events([(file.copy.file.source, file.copy.digest) for file in files], registry)
-    events = [originals.get((file.copy.file.source, file.copy.digest), {"answers": 0})["answers"] for file in files]
+    originals = original_events([_key(file.copy) for file in files], registry)
+    events = [originals.get(_key(file.copy), {"answers": 0})["answers"] for file in files]
     return [file._replace(original_event=int(event)) for file, event in zip(files, events, strict=True)]
 
 

@@ -66,7 +66,7 @@ def quota_findings(rows: pl.DataFrame, codes: pl.DataFrame, usage: pl.DataFrame,
     """QUOTA_EXCEEDED findings: orders with which a source would pass its codes of a day.
 
     `rows` of valid orders, with `source` and `acceptance_group`; `codes`: `row_id`, `code` that they name; `usage`:
-    `source`, `codes` of today. A group that asks for more than is left by itself leaves room for others.
+    `source`, `codes` of today. A group that is refused leaves room for those after it.
     """
     named = codes.group_by("row_id").agg(named=pl.len().cast(pl.Int64))
     wanted = pl.col("quantity").cast(pl.Int64, strict=False).fill_null(0) + pl.col("named").fill_null(0)
@@ -74,11 +74,12 @@ def quota_findings(rows: pl.DataFrame, codes: pl.DataFrame, usage: pl.DataFrame,
     groups = issuing.group_by("source", "acceptance_group", maintain_order=True).agg(wanted=wanted.sum())
     groups = groups.join(usage, on="source", how="left", maintain_order="left")
     groups = groups.with_columns(left=limit - pl.col("codes").fill_null(0))
-    fits = groups.filter(pl.col("wanted") <= pl.col("left"))
-    fits = fits.filter(pl.col("wanted").cum_sum().over("source") <= pl.col("left"))
-    if len(fits) == len(groups):
+    scarce = groups.filter(pl.col("wanted").sum().over("source") > pl.col("left"))
+    if scarce.is_empty():
         return NO_FINDINGS
-    late = issuing.join(fits, on="acceptance_group", how="anti", maintain_order="left")
+    claims = scarce.select("acceptance_group", row_id="acceptance_group", btn="source", quantity="wanted")
+    refused = first_come(claims, dict(scarce.select("source", "left").iter_rows()))
+    late = issuing.filter(pl.col("acceptance_group").is_in(refused))
     drawn = pl.col("quantity").is_not_null()
     return pl.concat(
         [

@@ -30,8 +30,9 @@ def fill(shop: Shop) -> None:
     shop.drop("drawn.csv", csv_of(row("A", quantity="40"), row("B", btn=BTN, quantity="5"), row("C", code="12")))
     shop.drop("chosen.csv", csv_of(row("D", code=f"{CODES[0]} {CODES[1]}"), row("E", code=CODES[2])))
     shop.drop("book.xlsx", book())
-    shop.drop("rows.csv", csv_of(globex("J", code=CODES[3]), globex("J", code=CODES[1])), "globex")
     shop.drop("noise.bin", bytes(range(256)) * 8, "globex")
+    # its turn is after that of chosen.csv: a file that waits for another's gets other numbers than one that comes later
+    shop.drop("rows.csv", csv_of(globex("J", code=CODES[3]), globex("J", code=CODES[1])), "globex")
     shop.drop("house.csv", csv_of(row("K", quantity="2")), "house")
     shop.drop("taken.csv", csv_of(row("F", code=CODES[0]), row("A", quantity="3"), row("G", quantity="2")))
     shop.drop("again.csv", csv_of(row("D", code=f"{CODES[0]} {CODES[1]}"), row("E", code=CODES[2])))
@@ -91,6 +92,7 @@ def life(shop: Shop, job: str, worker: Worker, chance: random.Random, seconds: f
             return kills
         assert ended.code == -9, ended
         kills += 1
+        shop.registry.execute("UPDATE strikes SET times = 0")  # we killed it, and no file is set aside for that
 
 
 def campaign(

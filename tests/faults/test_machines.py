@@ -1,6 +1,7 @@
 """Several machines on engines that exist: one PostgreSQL for registry and Prefect, three workers that share an inbox."""
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -19,7 +20,6 @@ import httpx
 import polars as pl
 import pytest
 
-from pipelines.intake.inbox import sha256_of
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Shop, csv_of, row, some_codes
 from tests.faults import figures
 from tests.faults.invariants import soundness
@@ -188,7 +188,9 @@ def test_three_workers_that_divide_the_resellers_answer_each_file_once(
             worker.terminate()
         assert [worker.wait(120) for worker in workers] == [0, 0, 0]
 
-    found = soundness(shop.settings, shop.registry, [(sender, sha256_of(content)) for sender, content, _ in files])
+    found = soundness(
+        shop.settings, shop.registry, [(sender, hashlib.sha256(content).hexdigest()) for sender, content, _ in files]
+    )
     figures.tell("three Prefect workers, resellers divided, postgresql", len(machines), [found], seconds)
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -50,7 +51,9 @@ class Worker:
         self._process.communicate()
 
     def start(self, *arguments: str, environment: dict[str, str], **how: Any) -> None:
-        """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often."""
+        """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often; `poison`: where
+        an order with the comment POISON kills the process (read, decide or write).
+        """
         assert self._process.stdin
         print(json.dumps({"arguments": arguments, "environment": environment, **how}), file=self._process.stdin, flush=True)
         self.pid = int(self._line())
@@ -100,6 +103,8 @@ def _work(job: dict[str, Any]) -> None:
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
         os.environ.update(job["environment"])
         sys.argv = ["cards", *job["arguments"]]
+        if "poison" in job:
+            _poison(job["poison"])
         code = _crowded(job) if "space" in job else _cards()
     except BaseException:
         traceback.print_exc()
@@ -117,6 +122,28 @@ def _cards() -> int:
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0
+
+
+def _poison(where: str) -> None:
+    """Have the process die of an order with the comment POISON, as of a fault of ours or of too little memory."""
+    from pipelines import process_orders
+    from pipelines.delivery import submission
+    from pipelines.orders import loading
+
+    places: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+        "read": (loading, "read", lambda content, *_: b"POISON" in content),
+        "decide": (process_orders, "decide", lambda batch, *_: "POISON" in batch.rows["comments"]),
+        "write": (submission, "write_confirmation", lambda _, records, *__: "POISON" in records.orders["comments"]),
+    }
+    module, name, is_deadly = places[where]
+    work = getattr(module, name)
+
+    def deadly(*arguments: Any) -> Any:
+        if is_deadly(*arguments):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return work(*arguments)
+
+    setattr(module, name, deadly)
 
 
 def _crowded(job: dict[str, Any]) -> int:

@@ -1,0 +1,170 @@
+"""What a dead run leaves is answered by the next one, and a file that kills every run is set aside."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.delivery.recovery import rewrite_submission
+from pipelines.registry import limits
+from tests.conftest import Shop, csv_of, read_csv, row
+from tests.faults.invariants import assert_sound, digest, soundness
+from tests.faults.killing import environment
+from tests.faults.worker import Ended, Worker
+from tests.test_orders import globex
+
+pytestmark = pytest.mark.usefixtures("one_parser")
+KILLED = -9
+
+
+class KilledError(BaseException):
+    """The run ends here; nothing may catch it."""
+
+
+def run(worker: Worker, shop: Shop, **how: str) -> Ended:
+    """`cards run`; with `poison` an order with the comment POISON kills it there."""
+    return worker.run("run", "--json", environment=environment(shop), **how)
+
+
+def answers(ended: Ended) -> dict[str, dict[str, Any]]:
+    """What a run says of each file."""
+    assert (ended.code, ended.err) == (0, "")
+    return {one["file"]: one for one in json.loads(ended.out)["submissions"]}
+
+
+def strikes(shop: Shop, files: list[tuple[str, str]]) -> list[int | None]:
+    """How often a run died with each file alone in hand; None for one that was never in hand then."""
+    known = limits.strikes_of(shop.registry, files)
+    return [known.get(file) for file in files]
+
+
+def drop(shop: Shop, order: str, **cells: str) -> tuple[str, str]:
+    """Drop a file of one order; its source and digest."""
+    sender = "globex" if order.startswith("G") else "acme"
+    made = globex(order, quantity="1", **cells) if sender == "globex" else row(order, quantity="1", **cells)
+    path = shop.drop(f"{order}.csv", csv_of(made), sender)
+    return sender, digest(path)
+
+
+@pytest.mark.parametrize("where", ["read", "decide"])
+def test_a_file_that_kills_every_run_is_set_aside_and_the_others_are_answered(where: str, shop: Shop, tmp_path: Path) -> None:
+    files = [drop(shop, "A"), drop(shop, "G", comments="POISON"), drop(shop, "B")]
+    with Worker(tmp_path / "worker") as worker:
+        assert run(worker, shop, poison=where).code == KILLED
+        assert strikes(shop, files) == [None] * 3  # the next run looks who was in hand
+        assert run(worker, shop, poison=where).code == KILLED
+        assert strikes(shop, files) == [0, 0, 0]  # suspects, each of which is by itself from now on
+        assert run(worker, shop, poison=where).code == KILLED
+        assert strikes(shop, files) == [0, 1, 0]
+        told = answers(run(worker, shop, poison=where))
+    assert strikes(shop, files) == [0, 2, 0]
+    assert told["G.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+    folder = shop.settings.home / told["G.csv"]["folder"]
+    assert "POISON" in (folder / "G.csv").read_text()
+    assert read_csv(folder / "rejections.csv")["Reason"].to_list() == ["FILE_SET_ASIDE"]
+    events = shop.registry.query("SELECT file FROM events ORDER BY file", {"file": str})["file"].to_list()
+    assert events == ["A.csv", "B.csv", "G.csv"]
+    assert len(shop.placements()) == 2
+    assert_sound(shop, files)
+
+
+def test_files_that_were_in_hand_with_a_deadly_one_are_answered_without_it(shop: Shop, tmp_path: Path) -> None:
+    files = [drop(shop, "A"), drop(shop, "G", comments="POISON"), drop(shop, "B")]
+    with Worker(tmp_path / "worker") as worker:
+        assert run(worker, shop, poison="decide").code == KILLED
+        assert run(worker, shop, poison="decide").code == KILLED
+        assert {path.name for path in shop.waiting()} == {"B.csv", "G.csv"}  # A came first and was decided by itself
+        told = answers(run(worker, shop))  # what killed it is mended by now
+    assert told["G.csv"]["orders_placed"] == 1
+    assert strikes(shop, files) == [0, 1, 0]
+    assert_sound(shop, files)
+
+
+def test_a_file_that_was_alone_in_hand_is_set_aside_after_its_second_death(shop: Shop, tmp_path: Path) -> None:
+    files = [drop(shop, "A", comments="POISON")]
+    with Worker(tmp_path / "worker") as worker:
+        assert run(worker, shop, poison="decide").code == KILLED
+        assert run(worker, shop, poison="decide").code == KILLED
+        assert strikes(shop, files) == [1]
+        told = answers(run(worker, shop, poison="decide"))
+        assert told["A.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+        drop(shop, "A", comments="POISON")  # the same bytes again
+        assert answers(run(worker, shop, poison="decide"))["A.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+        drop(shop, "B")
+        assert answers(run(worker, shop, poison="decide"))["B.csv"]["orders_placed"] == 1
+    assert shop.waiting() == []
+
+
+def test_an_answer_that_kills_every_run_is_written_without_workbooks(shop: Shop, tmp_path: Path) -> None:
+    files = [drop(shop, "A"), drop(shop, "G", comments="POISON"), drop(shop, "B")]
+    with Worker(tmp_path / "worker") as worker:
+        for _ in range(3):
+            assert run(worker, shop, poison="write").code == KILLED
+        told = answers(run(worker, shop, poison="write"))
+    assert strikes(shop, files) == [0, 2, 0]
+    folder = shop.settings.home / told["G.csv"]["folder"]
+    assert {path.name for path in folder.iterdir()} >= {"G.csv", "confirmation.csv"}
+    assert not list(folder.glob("*.xlsx"))
+    assert len(list(shop.settings.outbox.glob("acme/*/confirmation.xlsx"))) == 2
+    (wrong,) = soundness(shop.settings, shop.registry, files).wrong  # which the operator can mend
+    assert "confirmation.xlsx" in wrong
+    event = shop.registry.query("SELECT event FROM events WHERE file = 'G.csv'", {"event": int})["event"].item()
+    rewrite_submission(shop.as_run, event)
+    assert_sound(shop, files)
+
+
+@pytest.mark.parametrize("sender", ["acme", "house"])
+def test_a_committed_file_that_has_gone_from_the_inbox_is_archived_from_its_private_copy(
+    sender: str, shop: Shop, tmp_path: Path
+) -> None:
+    path = shop.drop("A.csv", csv_of(row("A", quantity="1", comments="POISON")), sender)
+    files = [(sender, digest(path))]
+    with Worker(tmp_path / "worker") as worker:
+        assert run(worker, shop, poison="write").code == KILLED
+        path.unlink()
+        told = answers(run(worker, shop))
+    assert told["A.csv"]["orders_placed"] == 1
+    assert_sound(shop, files)
+
+
+def test_a_committed_file_that_was_replaced_is_archived_as_it_was_and_the_other_is_answered_too(
+    shop: Shop, tmp_path: Path
+) -> None:
+    files = [drop(shop, "A", comments="POISON")]
+    with Worker(tmp_path / "worker") as worker:
+        assert run(worker, shop, poison="write").code == KILLED
+        other = shop.drop("A.csv", csv_of(row("B", quantity="1")))
+        files.append(("acme", digest(other)))
+        told = json.loads(run(worker, shop).out)["submissions"]
+    assert [one["orders_placed"] for one in told] == [1, 1]
+    assert_sound(shop, files)
+
+
+def test_one_death_is_one_strike_however_often_the_next_runs_break_off(shop: Shop, tmp_path: Path) -> None:
+    files = [drop(shop, "A", comments="POISON")]
+
+    def break_off(step: str) -> None:
+        if step == "placement written":
+            raise KilledError
+
+    with Worker(tmp_path / "worker") as worker:
+        assert run(worker, shop, poison="write").code == KILLED
+        for _ in range(3):
+            with pytest.raises(KilledError):
+                shop.run(break_off)
+            assert strikes(shop, files) == [1]
+        told = answers(run(worker, shop))
+    assert (shop.settings.home / told["A.csv"]["folder"] / "confirmation.xlsx").exists()
+    assert_sound(shop, files)
+
+
+def test_a_run_that_was_killed_with_nothing_in_hand_strikes_no_file(shop: Shop, tmp_path: Path) -> None:
+    files = [drop(shop, "A")]
+    shop.run()
+    with Worker(tmp_path / "worker") as worker:
+        worker.start("run", environment=environment(shop))
+        worker.kill()
+        worker.end()
+        assert answers(run(worker, shop)) == {}
+    assert strikes(shop, files) == [None]
