@@ -53,9 +53,10 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     owned = owned_rows(rows, facts.accounts)
     codes = batch.codes.join(owned.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     asked = codes.filter(pl.col("action").is_in(actions.issuing()))
-    named, nothing = _named_cards(owned, codes, facts.order_cards)
-    of_cards = registry_rules.card_findings(named, facts.cards)
-    attempts, held = _attempts(asked, named, batch.sources, facts)
+    named = codes.filter(~pl.col("action").is_in(actions.issuing()))
+    by_order = _cards_by_order(owned)
+    taken_codes = registry_rules.unavailable_codes(asked, facts.existing_codes, facts.btn_owners)
+    attempts, held = _attempts(asked, taken_codes, named, batch.sources, facts)
     found = pl.concat(
         [
             batch.findings.join(duplicates, on=_ROW, how="anti", maintain_order="left"),
@@ -63,18 +64,19 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
             account_findings(rows, facts.accounts),
             registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
             violations(owned.join(used, on="order", how="semi"), _NEVER, "ORDER_ID_USED", "order_ref"),
-            violations(_unheld(asked, held), ~pl.col("code").is_in(facts.existing_codes.implode()), "CODE_TAKEN", "code"),
-            _unheld(of_cards, held),
-            nothing,
+            violations(_unheld(taken_codes, held), _NEVER, "CODE_TAKEN", "code"),
+            _unheld(registry_rules.card_findings(named, facts.cards), held),
+            registry_rules.order_card_findings(by_order, facts.order_cards, facts.cards),
             btn_findings(owned, facts.btn_owners),
         ]
     )
-    found = _with_claims(rows, found, asked, named, facts)
+    found = _with_claims(rows, found, asked, pl.concat([named, by_order], how="diagonal"), facts)
     bad = rows["acceptance_group"].is_in(_rejected_groups(rows, found).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
     found = pl.concat([found, _incomplete(rejected, found)])
     issued = _allocate(good, asked, facts, random_bytes)
-    taken = named.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "file", "code")
+    taken = pl.concat([frame.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "code")
+                       for frame in (named.drop("order"), _expanded(_of(by_order, good), facts.order_cards))])  # fmt: skip
     orders = _order_decisions(batch.orders, duplicates, good, issued, taken)
     accepted = orders.filter(pl.col("decision") == "accepted").drop("decision")
     ingest = IngestBatch(
@@ -122,20 +124,26 @@ def _duplicate_rows(batch: Batch, rows: pl.DataFrame, facts: Facts) -> tuple[pl.
     return duplicates, both.select("order")
 
 
-def _named_cards(rows: pl.DataFrame, codes: pl.DataFrame, order_cards: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The cards that rows name by code or by Order ID, and findings of Order IDs that stand for none."""
-    takes = ~pl.col("action").is_in(actions.issuing())
-    columns = ["file", "source_row", "row_id", "action", "account", "code"]
-    by_order = rows.filter(takes & pl.col("target").is_not_null()).select(*columns[:-1], "target")
-    of_orders = by_order.join(
-        order_cards, left_on=["account", "target"], right_on=["account", "order_id"], how="left", maintain_order="left"
-    )
-    named = pl.concat([codes.filter(takes).select(columns), of_orders.drop_nulls("code").select(columns)]).sort("row_id")
-    return named, violations(of_orders, pl.col("code").is_not_null(), "CARD_UNKNOWN", "target")
+def _cards_by_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows that name cards by Order ID: `file`, `source_row`, `row_id`, `action`, `account`, `target`."""
+    takes = ~pl.col("action").is_in(actions.issuing()) & pl.col("target").is_not_null()
+    return rows.filter(takes).select("file", "source_row", "row_id", "action", "account", "target")
+
+
+def _expanded(by_order: pl.DataFrame, order_cards: pl.DataFrame) -> pl.DataFrame:
+    """The cards that rows name by Order ID, with their `code`. Only of rows of which no two name the same order."""
+    keys = {"left_on": ["account", "target"], "right_on": ["account", "order_id"]}
+    return by_order.join(order_cards, **keys, maintain_order="left")  # type: ignore[arg-type]
+
+
+def _cards(named: pl.DataFrame, order_cards: pl.DataFrame) -> pl.DataFrame:
+    """A row a card of those that rows name by code, or by an Order ID (`target`)."""
+    by_code, by_order = named.filter(pl.col("target").is_null()), named.filter(pl.col("target").is_not_null())
+    return pl.concat([by_code, _expanded(by_order.drop("code"), order_cards)], how="diagonal_relaxed")
 
 
 def _attempts(
-    asked: pl.DataFrame, named: pl.DataFrame, sources: pl.DataFrame, facts: Facts
+    asked: pl.DataFrame, taken_codes: pl.DataFrame, named: pl.DataFrame, sources: pl.DataFrame, facts: Facts
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """How many codes each file asks for that it can't have (`file`, `codes`), and FILE_HELD findings.
 
@@ -143,7 +151,7 @@ def _attempts(
     the limit of a day allows. A source past it, or on hold, gets no further answer about codes that it names.
     """
     missed = [
-        asked.filter(pl.col("code").is_in(facts.existing_codes.implode())).select("file"),
+        taken_codes.select("file"),
         named.join(facts.cards, on=["account", "code"], how="anti").select("file"),
     ]
     naming = pl.concat([asked.select("file"), named.select("file")]).unique()
@@ -175,15 +183,17 @@ def _with_claims(
         good = rows.filter(~pl.col("acceptance_group").is_in(_rejected_groups(rows, found).implode()))
         return pl.concat([found, rule(good)])
 
-    def of(frame: pl.DataFrame, good: pl.DataFrame) -> pl.DataFrame:
-        return frame.join(good, on="row_id", how="semi", maintain_order="left")
-
     found = with_more(found, lambda good: registry_rules.quota_findings(
-        good.filter(~pl.col("operator")), of(asked, good), facts.usage, limits.daily_codes))  # fmt: skip
-    found = with_more(found, lambda good: registry_rules.contested_cards(of(named, good)))
+        good.filter(~pl.col("operator")), _of(asked, good), facts.usage, limits.daily_codes))  # fmt: skip
+    found = with_more(found, lambda good: registry_rules.contested_orders(_of(named, good)))
+    found = with_more(found, lambda good: registry_rules.contested_cards(_cards(_of(named, good), facts.order_cards)))
     found = with_more(found, contested_btns)
     return with_more(found, lambda good: registry_rules.pin_findings(
-        good, of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill))  # fmt: skip
+        good, _of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill))  # fmt: skip
+
+
+def _of(frame: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    return frame.join(rows, on="row_id", how="semi", maintain_order="left")
 
 
 def _under_btns(facts: Facts) -> pl.DataFrame:

@@ -74,7 +74,7 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
     by_order = rows.filter(~issues & pl.col("target").is_not_null())
     order_cards = registry.cards_under(by_order.select("account", order_id="target"))
     btns = pin_demands(rows)["btn"]
-    owners = limits.btn_owners(registry, btns)
+    owners = limits.btn_owners(registry, pl.concat([btns, limits.owned_prefixes(registry, asked)]))
     own_btns = _own_btns(rows, owners)
     sources = batch.sources.filter(~pl.col("operator"))["source"]
     return Facts(

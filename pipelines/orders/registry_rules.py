@@ -5,7 +5,7 @@ import polars as pl
 from pipelines.codes.capacity import FEWEST_PINS, PINS, first_come, free_pins
 from schemas import actions
 from schemas.codes import STATES, has_forbidden_sequence
-from schemas.findings import NO_FINDINGS, violations
+from schemas.findings import FINDING, NO_FINDINGS, violations
 from schemas.orders import BTN4, TELEPHONE
 
 _LISTED_CARDS = 20
@@ -32,30 +32,76 @@ def catalogue_findings(rows: pl.DataFrame, accounts: pl.DataFrame, access_number
     )
 
 
-def card_findings(named: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
-    """Findings about the cards that orders name.
+def unavailable_codes(asked: pl.DataFrame, existing: pl.Series, owners: pl.DataFrame) -> pl.DataFrame:
+    """Those of the codes asked for (`account`, `code`, …) that can't be issued: they exist, or begin with the BTN of another
+    account (`owners`: `btn`, `owner`), where one answer is given for free and used numbers alike.
+    """
+    foreign = asked.with_columns(btn=pl.col("code") // PINS).join(owners, on="btn", how="left", maintain_order="left")
+    others = (pl.col("owner") != pl.col("account")).fill_null(value=False)
+    return foreign.filter(pl.col("code").is_in(existing.implode()) | others).drop("btn", "owner")
 
-    `named`: `file`, `source_row`, `row_id`, `action`, `account`, `code`; `cards`: `account`, `code`, `state` and `awaited`
-    (whether an order for the card waits for the network). Somebody else's card and no card at all get the same answer.
+
+def card_findings(named: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
+    """Findings about the cards that orders name by code.
+
+    `named`: `file`, `source_row`, `action`, `account`, `code`; `cards`: `account`, `code`, `state` and `awaited` (whether an
+    order for the card waits for the network). Somebody else's card and no card at all get the same answer.
     """
     found = named.join(cards, on=["account", "code"], how="left", maintain_order="left")
+    return _few(pl.concat(violations(found, valid, reason, "code") for reason, valid in _card_rules().items()))
+
+
+def _card_rules() -> dict[str, pl.Expr]:
+    """What must be true of a card that an order takes, by reason."""
     state = pl.col("state").replace_strict(dict(enumerate(STATES)), default=None, return_dtype=pl.String)
     allowed = pl.any_horizontal(
         *((pl.col("action") == name) & state.is_in(action.cards_in) for name, action in actions.ACTIONS.items())
     )
     known, gone = pl.col("state").is_not_null(), (state == "disconnected").fill_null(value=False)
-    each = [
-        violations(found, known, "CARD_UNKNOWN", "code"),
-        violations(found, ~gone, "CARD_DISCONNECTED", "code"),
-        violations(found.filter(known & ~gone), allowed & ~pl.col("awaited"), "CARD_NOT_READY", "code"),
-    ]
-    return _few(pl.concat(each))
+    return {
+        "CARD_UNKNOWN": known,
+        "CARD_DISCONNECTED": ~gone,
+        "CARD_NOT_READY": ~known | gone | (allowed & ~pl.col("awaited")),
+    }
+
+
+def order_card_findings(by_order: pl.DataFrame, order_cards: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
+    """Findings about the cards that orders name by Order ID, once for each reason.
+
+    `by_order`: `file`, `source_row`, `action`, `account`, `target`. What is true of an Order ID and an action is true in
+    every row, so that thousands of rows that name one large order cost no more than one.
+    """
+    keys = by_order.select("account", "target", "action").unique(maintain_order=True)
+    of_orders = keys.join(order_cards, left_on=["account", "target"], right_on=["account", "order_id"], how="left")
+    states = of_orders.join(cards, on=["account", "code"], how="left")
+    broken = pl.concat(
+        states.filter(~valid).select(*keys.columns, reason=pl.lit(reason)).unique() for reason, valid in _card_rules().items()
+    )
+    rows = by_order.join(broken, on=keys.columns, maintain_order="left")
+    return rows.select("file", "source_row", "reason", column=pl.lit("target"), value="target").select(*FINDING)
+
+
+def contested_orders(named: pl.DataFrame) -> pl.DataFrame:
+    """CARD_NOT_READY findings: rows that name an order whose cards an earlier valid row takes."""
+    by_order = named.filter(pl.col("target").is_not_null())
+    return violations(by_order, pl.struct("account", "target").is_first_distinct(), "CARD_NOT_READY", "target")
 
 
 def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
-    """CARD_NOT_READY findings: cards that an earlier order of the batch takes. `named` as above, of valid orders alone."""
-    several = named.filter(pl.col("code").is_duplicated())
-    return _few(violations(several, pl.col("code").is_first_distinct(), "CARD_NOT_READY", "code"))
+    """Findings about cards that an earlier valid order of the batch takes: CODE_REPEATED in the same file, else
+    CARD_NOT_READY. `named`: `file`, `source_row`, `row_id`, `code`, of valid orders alone.
+    """
+    several = named.sort("row_id", maintain_order=True).filter(pl.col("code").is_duplicated())
+    first, here = pl.col("code").is_first_distinct(), pl.col("file") == pl.col("file").first().over("code")
+    several = several.with_columns(first=first, here=here)
+    return _few(
+        pl.concat(
+            [
+                violations(several, pl.col("first") | ~pl.col("here"), "CODE_REPEATED", "code"),
+                violations(several, pl.col("first") | pl.col("here"), "CARD_NOT_READY", "code"),
+            ]
+        )
+    )
 
 
 def _few(found: pl.DataFrame) -> pl.DataFrame:

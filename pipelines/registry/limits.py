@@ -11,6 +11,7 @@ from pipelines.registry.schema import INT, TEXT, USAGE
 
 TOO_MANY_TAKEN_CODES: Final = "too many taken codes"
 """The reason of a hold that the pipeline itself sets."""
+_MANY_BTNS: Final = 200_000
 _COUNTS: Final = [name for name, kind in USAGE.items() if kind == INT]
 
 
@@ -123,6 +124,19 @@ def btn_owners(registry: Database, btns: pl.Series) -> pl.DataFrame:
         ORDER BY given.btn
         """,
     )
+
+
+def owned_prefixes(registry: Database, codes: pl.Series) -> pl.Series:
+    """Those of the BTNs with which codes begin that belong to an account.
+
+    There are far fewer owned BTNs than codes that may be asked for, so the owned ones are read, up to a limit.
+    """
+    prefixes = (codes // 10_000).unique()
+    if prefixes.is_empty():
+        return prefixes.cast(INT)
+    rest = f"FROM (SELECT btn FROM billing_numbers UNION SELECT btn FROM btn_owners) AS owned LIMIT {_MANY_BTNS}"
+    owned = registry.select({"btn": integer("owned.btn")}, rest)["btn"]
+    return prefixes if len(owned) == _MANY_BTNS else owned.filter(owned.is_in(prefixes.implode()))
 
 
 def claim_btns(registry: Database, claims: pl.DataFrame) -> None:

@@ -275,7 +275,6 @@ def test_a_btn_is_filled_no_further_than_the_setting(
         shop.registry.close()
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15, a neighbour: chosen codes under another's BTN find its PINs")
 def test_a_chosen_code_under_anothers_btn_gets_one_answer_taken_or_free(shop: Shop) -> None:
     theirs = shop.send(globex("THEIRS", btn=BTN, quantity="5"), name="theirs.csv", sender="globex").codes
     free = next(f"{BTN}{pin:04}" for pin in range(1357, 9999, 137) if f"{BTN}{pin:04}" not in theirs)
@@ -284,7 +283,6 @@ def test_a_chosen_code_under_anothers_btn_gets_one_answer_taken_or_free(shop: Sh
     assert len({reason for reason, _ in rows_of(answer)}) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15, a neighbour: chosen codes use up another's BTN")
 def test_chosen_codes_do_not_use_up_anothers_btn(shop: Shop) -> None:
     shop.send(globex("THEIRS", btn=BTN, quantity="1"), name="theirs.csv", sender="globex")
     pins = [f"{BTN}{pin:04}" for pin in range(1300, 9999, 61)]
