@@ -33,7 +33,8 @@ def fill(shop: Shop) -> None:
     shop.drop("noise.bin", bytes(range(256)) * 8, "globex")
     # its turn is after that of chosen.csv: a file that waits for another's gets other numbers than one that comes later
     shop.drop("rows.csv", csv_of(globex("J", code=CODES[3]), globex("J", code=CODES[1])), "globex")
-    shop.drop("house.csv", csv_of(row("K", quantity="2")), "house")
+    # on an account of its own, as it depends on the files that are left whose turn comes first
+    shop.drop("house.csv", csv_of(row("K", quantity="2", account="00200300", product="7003")), "house")
     shop.drop("taken.csv", csv_of(row("F", code=CODES[0]), row("A", quantity="3"), row("G", quantity="2")))
     shop.drop("again.csv", csv_of(row("D", code=f"{CODES[0]} {CODES[1]}"), row("E", code=CODES[2])))
 
