@@ -58,7 +58,7 @@ def test_the_order_id_report_shows_the_order_and_the_state_of_each_card(life: Sh
     report = asdict(queries.order("10023456-1", life.registry))
     expected = {
         "order_id": "10023456-1", "reseller": "acme", "customer_account": "10023456", "customer_order_id": "A", "action": "Add",
-        "code_type": "Specified", "product_account": "7001", "access_number": "8008604444", "cards": 2, "state": "settled",
+        "code_type": "Specified", "product_account": "7001", "access_number": "8008604444", "cards": 2, "state": "closed",
     }  # fmt: skip
     assert {name: report[name] for name in expected} == expected
     assert report["counts"] == {"ready": 1, "refused": 1}

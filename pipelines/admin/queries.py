@@ -73,7 +73,7 @@ class OrderCard:
 class OrderReport:
     """The order-ID report: an order, how many of its cards are in each state, and its cards (`codes`).
 
-    `state` is `awaited` until the network has reported on the order, then `settled`; `cards` is their number when it
+    `state` is `awaited` until the network has reported on the order, then `closed`; `cards` is their number when it
     was placed.
     """
 
@@ -202,7 +202,7 @@ def order(order_id: str, registry: Registry) -> OrderReport:
         since=found["since"],
         placed_at=found["placed_at"],
         folder=found["folder"],
-        state="awaited" if found["awaiting"] else "settled",
+        state="awaited" if found["awaiting"] else "closed",
         counts=dict(codes.select(_state()).group_by("state").len().sort("state").iter_rows()),
         codes=_order_cards(codes, registry),
     )

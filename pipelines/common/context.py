@@ -19,7 +19,7 @@ def _ignore(*_: object) -> None:
 
 class Runtime(NamedTuple):
     """The source of random bytes, the clock (local time), what happens at each named step (tests kill there; some are
-    reached by several threads), and who is told of progress: the step, how much of it is done, and how much there is.
+    reached by several threads), and who hears of progress: the step, how much of it is done, and how much there is.
     """
 
     random_bytes: RandomBytes = os.urandom

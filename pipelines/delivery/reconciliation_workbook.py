@@ -10,6 +10,7 @@ import polars as pl
 from pipelines.codes import capacity
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
+from pipelines.common.words import count
 from pipelines.delivery import submission
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column, with_advice, write_order_files
 from pipelines.excel import writers
@@ -85,7 +86,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     """Write `outbox/reconciliation/<date>.xlsx`: totals with a chart, and a sheet for each thing that happened."""
     figures = night_figures(settings, night)
     facts: list[tuple[str, Any]] = [
-        ("Orders settled", figures.orders_closed),
+        ("Orders closed", figures.orders_closed),
         ("Codes ready, safe to print", figures.codes_ready),
         ("… of these after an earlier refusal", figures.codes_ready_late),
         ("Codes refused", figures.codes_refused),
@@ -133,21 +134,23 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     ]
     title = f"Reconciliation of {_date(night.event['night']):%Y-%m-%d}"
     book = Book(title, _advice(figures), facts, sheets, _trend(night), "Codes ready and refused, a night")
-    write_atomically(_path(settings, night), lambda beside: writers.write(beside, book))
+    write_atomically(_path(settings, night), lambda staged: writers.write(staged, book))
 
 
 def _advice(figures: NightFigures) -> str:
-    """What needs a person."""
+    """What needs action."""
     lines = []
-    if figures.orders_overdue:
-        lines.append(f"{figures.orders_overdue} order(s) are overdue: ask the network for their report (sheet Awaited).")
+    if overdue := figures.orders_overdue:
+        lines.append(f"{count(overdue, 'order is', 'orders are')} overdue: ask the network for a report (sheet Awaited).")
     if left := figures.codes_refused - figures.codes_replaced:
-        lines.append(f"{left} refused code(s) were not replaced: their resellers choose others (sheet Refused).")
-    if figures.cards_not_changed:
-        lines.append(f"{figures.cards_not_changed} card(s) are as they were though an order asked otherwise (sheet Changes).")
-    if figures.unexpected:
-        lines.append(f"{figures.unexpected} code(s) or order(s) of the network's are not ours (sheet Unexpected).")
-    return " ".join(lines) or "Nothing needs a person."
+        lines.append(f"{count(left, 'refused code was', 'refused codes were')} not replaced: the resellers choose others (sheet "
+                     "Refused).")  # fmt: skip
+    if undone := figures.cards_not_changed:
+        lines.append(f"{count(undone, 'card was', 'cards were')} not changed although an order asked for it (Changes).")
+    if strange := figures.unexpected:
+        lines.append(f"{count(strange, 'code or order', 'codes or orders')} in the network's reports: not ours (sheet "
+                     "Unexpected).")  # fmt: skip
+    return " ".join(lines) or "No action needed."
 
 
 def _whose() -> list[pl.Expr]:
@@ -172,9 +175,9 @@ def _orders(night: NightRecords) -> pl.DataFrame:
     every = pl.concat([moved, replaced, carried])
     kinds = ["Ready", "Refused", "Replaced", "Done", "Not done"]
     counts = every.group_by("order_no").agg(pl.col("cards").filter(pl.col("kind") == kind).sum().alias(kind) for kind in kinds)
-    told = night.orders.join(counts, on="order_no", how="left", maintain_order="left")
-    state = pl.when(pl.col("awaiting") > 0).then(pl.lit("awaited")).otherwise(pl.lit("settled"))
-    return told.select(
+    rows = night.orders.join(counts, on="order_no", how="left", maintain_order="left")
+    state = pl.when(pl.col("awaiting") > 0).then(pl.lit("awaited")).otherwise(pl.lit("closed"))
+    return rows.select(
         *_whose(), pl.col("action").alias("Action"), _time("placed").alias("Placed"), pl.col("cards").alias("Cards"),
         pl.col(kinds).fill_null(0), state.alias("State"),
     )  # fmt: skip

@@ -97,4 +97,4 @@ def write_placement(outbox: Path, event: dict[str, Any], rows: pl.DataFrame) -> 
     For a change of existing cards, an empty cell means: as it was.
     """
     path = outbox / "network" / f"placement-{event['sender']}-{event['folder']}.csv"
-    write_atomically(path, lambda beside: write_csv(rows, beside))
+    write_atomically(path, lambda staged: write_csv(rows, staged))

@@ -93,7 +93,7 @@ class Grid:
 
 
 class TooManyError(UnreadableError):
-    """More cells can't be read than anyone would mend one by one."""
+    """More cells can't be read than anyone would fix one by one."""
 
     def __init__(self, faults: list[tuple[int, int, str, str]], limits: Limits) -> None:
         super().__init__("FILE_TOO_MANY_ERRORS", f"more than {limits.findings:,} cells or lines can't be used")

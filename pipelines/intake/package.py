@@ -111,7 +111,7 @@ class Package:
                     if scan:
                         scan.feed(chunk)
             except _BROKEN:
-                continue  # a broken picture hurts nobody; a broken part that is needed is told when it is read
+                continue  # a broken picture does no harm; a broken part that is needed is reported when it is read
             if scan:
                 self.scans[_key(entry.filename)] = scan
 
@@ -212,7 +212,7 @@ def parse_xml(chunks: Iterator[bytes], part: str, *, start: Any, end: Any = None
         for chunk in chunks:
             parser.Parse(chunk, False)
             fed += len(chunk)
-            if fed - max(parser.CurrentByteIndex, 0) > _TOKEN:  # expat starts a tag that isn't whole anew with each chunk
+            if fed - max(parser.CurrentByteIndex, 0) > _TOKEN:  # expat scans an unfinished tag again with each chunk
                 raise UnreadableError("FILE_UNREADABLE", f"the XML of {part[:60]} has a tag longer than {_TOKEN >> 20} MB")
         parser.Parse(b"", True)
     except expat.ExpatError as error:

@@ -24,7 +24,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f]")
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n?|\n|$)', re.IGNORECASE)
 _HEAD: Final = 50  # records among which the header is looked for
 _HEADER_LINES: Final = 200  # a header cell may have line breaks
-_LISTED: Final = 20  # so many bad lines are named; a file with thousands is not mended line by line
+_LISTED: Final = 20  # so many bad lines are named; a file with thousands is not fixed line by line
 _PARSED_WIDTH: Final = 1024  # empty cells to the right of the header are parsed up to here, in case rows use them
 _EXCELS_WIDTH: Final = 16_384
 _EXCELS_BLOCK: Final = 16  # Excel leaves out trailing empty cells for so many rows at a time

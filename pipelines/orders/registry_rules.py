@@ -1,4 +1,4 @@
-"""Rules that need the catalogue and the registry, told on frames of facts. None of them asks the registry itself."""
+"""Rules that need the catalogue and the registry, applied to frames of facts. None of them asks the registry itself."""
 
 import polars as pl
 

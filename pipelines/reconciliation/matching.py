@@ -66,5 +66,5 @@ _NO_ORDER = "no such order was placed"
 
 def _known() -> pl.Expr:
     order = pl.when(pl.col("order_no") == 0).then(pl.lit(f"{_NO_ORDER}; ")).otherwise(pl.lit(""))
-    code = pl.when(pl.col("owner") < 0).then(pl.lit("nobody issued this code, it is never issued from now on"))
+    code = pl.when(pl.col("owner") < 0).then(pl.lit("this code was not issued here; it will never be issued"))
     return order + code.otherwise(pl.lit("this code was issued under another order"))

@@ -86,7 +86,7 @@ class Registry(Database):
         return self.select_with(given, columns_of("codes", "code"), "FROM given JOIN codes ON codes.code = given.code")["code"]
 
     def codes_under(self, btns: pl.Series) -> pl.DataFrame:
-        """`btn` and every code burnt under it. `btns` are integers of ten digits."""
+        """`btn` and every code used under it. `btns` are integers of ten digits."""
         given = (
             btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * 10_000, high=pl.col("btn") * 10_000 + 9_999)
         )
