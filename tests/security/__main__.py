@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import DOCS, replace_section
 from tests.security import figures
-
-PAGE = Path(__file__).parents[2] / "docs/security.md"
-BEGIN, END = "<!-- attacks -->\n", "<!-- /attacks -->\n"
 
 
 def main() -> int:
@@ -16,10 +14,8 @@ def main() -> int:
     code = pytest.main(options)
     table = "\n".join([*figures.HEADER, *figures.LINES, ""])
     print(table)
-    before, begin, rest = PAGE.read_text("utf-8").partition(BEGIN) if PAGE.exists() else ("", "", "")
-    _, end, after = rest.partition(END)
-    if end and not code:
-        PAGE.write_text(before + begin + table + end + after, "utf-8")
+    if not code:
+        replace_section(DOCS / "security.md", "attacks", table)
     return int(code)
 
 
