@@ -2,13 +2,18 @@
 
 import json
 import os
+import secrets
+import shutil
 import subprocess
 import sys
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Self
+
+from pipelines.common.durable_files import make_locked_dir
 
 _INHERITED: Final = frozenset({"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"})
 _INHERITED_PREFIXES: Final = ("LC_", "PYTHON")
@@ -23,9 +28,15 @@ def child_environment(*prefixes: str) -> dict[str, str]:
 
 
 class WorkerProcess:
-    """Runs `python -m MODULE FD LIMITS`, started when first needed and again after it died; one serves many requests."""
+    """Runs `python -m MODULE FD LIMITS`, started when first needed and again after it died; one serves many requests.
 
-    def __init__(self, module: str, limits: list[int], seconds: float) -> None:
+    `scratch`: where a private folder is made for its temporary files, which may hold codes; what a killed run leaves
+    there is removed by the next one.
+    """
+
+    def __init__(self, module: str, limits: list[int], seconds: float, scratch: Path | None = None) -> None:
+        self._scratch = scratch
+        self._tempdir: tuple[Path, int] | None = None
         self._command = [sys.executable, "-m", module]
         self._limits = json.dumps(limits)
         self._seconds = seconds
@@ -65,7 +76,7 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [*self._command, str(theirs.fileno()), self._limits],
                 pass_fds=[theirs.fileno()],
-                env=child_environment(),
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # a crash report could hold a cell
@@ -74,10 +85,21 @@ class WorkerProcess:
         self._connection = ours
         return ours
 
+    def _environment(self) -> dict[str, str]:
+        if self._scratch is None:
+            return child_environment()
+        folder = self._scratch / f"{os.getpid()}-child-{secrets.token_hex(8)}"
+        self._tempdir = folder, make_locked_dir(folder)
+        return child_environment() | {"TMPDIR": str(folder)}
+
     def _stop(self) -> None:
         if self._connection:
             self._connection.close()
         if self._process:
             self._process.kill()
             self._process.wait()
-        self._connection = self._process = None
+        if self._tempdir:
+            folder, lock = self._tempdir
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+        self._connection = self._process = self._tempdir = None

@@ -143,10 +143,11 @@ def _advice(figures: NightFigures) -> str:
     if overdue := figures.orders_overdue:
         lines.append(f"{count(overdue, 'order is', 'orders are')} overdue: ask the network for a report (sheet Awaited).")
     if left := figures.codes_refused - figures.codes_replaced:
-        lines.append(f"{count(left, 'refused code was', 'refused codes were')} not replaced: the resellers choose others (sheet "
-                     "Refused).")  # fmt: skip
+        lines.append(
+            f"{count(left, 'refused code was', 'refused codes were')} not replaced; see what to do on the sheet Refused."
+        )
     if undone := figures.cards_not_changed:
-        lines.append(f"{count(undone, 'card was', 'cards were')} not changed although an order asked for it (Changes).")
+        lines.append(f"{count(undone, 'card was', 'cards were')} not changed although an order asked for it (sheet Changes).")
     if strange := figures.unexpected:
         lines.append(f"{count(strange, 'code or order', 'codes or orders')} in the network's reports: not ours (sheet "
                      "Unexpected).")  # fmt: skip

@@ -26,7 +26,12 @@ class Annotator(WorkerProcess):
     """The process that makes rejection workbooks of senders' own ones. `catalogue`: what our template's lists offer."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue | None = None) -> None:
-        super().__init__("pipelines.excel.annotator_worker", [settings.parser_memory_mb << 20], settings.parser_seconds)
+        super().__init__(
+            "pipelines.excel.annotator_worker",
+            [settings.parser_memory_mb << 20],
+            settings.parser_seconds,
+            settings.home / ".spool",
+        )
         self._catalogue = catalogue
         self._rules: dict[str, Any] = {}
         self._working_out = Lock()

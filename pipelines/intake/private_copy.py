@@ -6,14 +6,12 @@ So neither a link that is swapped in, nor an uploader who goes on writing, nor a
 answered, and the archived original is exactly the bytes that were answered.
 """
 
-import atexit
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,22 +23,6 @@ from pipelines.intake.inbox import InboxFile
 
 _CHUNK: Final = 1 << 20
 _IN_HAND: Final = "in-hand.json"
-
-
-_tempdirs: dict[Path, int] = {}
-
-
-def use_private_tempdir(spool: Path) -> None:
-    """Have this process and its children make temporary files in the spool: what writes workbooks writes codes there.
-
-    The folder is locked as long as the process lives; what a dead one left is removed by the next run.
-    """
-    if spool in _tempdirs:
-        return
-    folder = spool / f"{os.getpid()}-tmp-{secrets.token_hex(8)}"
-    _tempdirs[spool] = make_locked_dir(folder)
-    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 class PrivateCopy(NamedTuple):
@@ -70,7 +52,6 @@ class Spool:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        use_private_tempdir(self.folder.parent)
         self._descriptor = make_locked_dir(self.folder)
         return self
 
