@@ -1,6 +1,6 @@
 """The table of reasons: every way in which a file, an order or a row can be refused, and what to do about it.
 
-A new reason is one new row here; the README's table and every report take their words from it.
+A new reason is one new row here; the table of docs/reference.md and every report take their words from it.
 """
 
 from typing import Literal, NamedTuple
