@@ -1,5 +1,6 @@
 """Files of every kind and every damage, read as they are in the run: by a child process."""
 
+import os
 import random
 import re
 import shutil
@@ -553,3 +554,13 @@ def test_whatever_the_bytes_are_they_give_rows_or_a_reason(
     table = read(content, parser, load_settings(_env_file=None), NAMES, BY_HEADER)
     assert len(table.rows) or len(table.findings) or table.notes  # notes: all headers are unknown, which `missing` tells
     assert set(table.findings["source_row"]) - {0} <= set(table.rows["source_row"]) or table.rows.is_empty()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_small_files_make_the_child_grow_by_little() -> None:
+    settings = settings_of()
+    with Parser(settings) as small:
+        read(csv(ONE).encode(), small, settings, NAMES, BY_HEADER)
+        assert small._process
+        addresses = int(Path(f"/proc/{small._process.pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < addresses < 600 << 20  # else it would give way to a fresh one after each file

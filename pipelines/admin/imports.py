@@ -83,7 +83,7 @@ def _sheet(path: Path, title: str, columns: tuple[Column, ...], *, optional: boo
             return pl.DataFrame(schema={"file": pl.UInt32, "source_row": pl.UInt32, **{one.name: pl.String for one in columns}})
         sheet = book.load_sheet(title, header_row=None, skip_rows=0, dtypes="string")
     except (fastexcel.FastExcelError, OSError) as error:
-        raise UsageError(f"{path} has no readable sheet “{title}”. A catalogue is a workbook with the sheets Accounts and Access "
+        raise UsageError(f"{path} has no readable sheet “{title}”. A catalogue has the sheets Accounts and Access "
                          f"Numbers, and may have a sheet Billing Numbers. ({type(error).__name__})") from None  # fmt: skip
     grid = pl.DataFrame(sheet.to_arrow()).with_row_index("source_row", 1).with_columns(file=pl.lit(0, pl.UInt32))
     grid = grid.filter(pl.any_horizontal(pl.col(pl.String).str.contains(r"\S")))

@@ -16,6 +16,9 @@ from typing import Any, Final, Self
 from pipelines.common.durable_files import make_locked_dir
 
 _INHERITED: Final = frozenset({"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"})
+_ARROW: Final = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
+"""Arrow's usual pool reserves a GB of addresses at its first use, which a ceiling on memory counts; set in Python, the pool
+is not the one that Arrow writes streams with."""
 _INHERITED_PREFIXES: Final = ("LC_", "PYTHON")
 
 
@@ -86,11 +89,12 @@ class WorkerProcess:
         return ours
 
     def _environment(self) -> dict[str, str]:
+        environment = child_environment() | _ARROW
         if self._scratch is None:
-            return child_environment()
+            return environment
         folder = self._scratch / f"{os.getpid()}-child-{secrets.token_hex(8)}"
         self._tempdir = folder, make_locked_dir(folder)
-        return child_environment() | {"TMPDIR": str(folder)}
+        return environment | {"TMPDIR": str(folder)}
 
     def _stop(self) -> None:
         if self._connection:

@@ -15,8 +15,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-
 from pipelines.intake.encryption import decrypted
 from pipelines.intake.grid import TooManyError
 from pipelines.intake.html_table import read_html
@@ -74,8 +72,6 @@ def main() -> None:
     """Answer files until the parent hangs up."""
     connection = Connection(int(sys.argv[1]))
     limits = Limits(*json.loads(sys.argv[2]))
-    if "jemalloc" in pa.supported_memory_backends():  # the default reserves a GB of addresses, which the ceiling counts
-        pa.set_memory_pool(pa.jemalloc_memory_pool())
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     at_start = _addresses()
