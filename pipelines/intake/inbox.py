@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipelines.common.errors import CardsError
+from pipelines.common.printable import printable
 from schemas.sources import NETWORK, OPERATOR, RESERVED
 
 _PARTIAL: Final = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
@@ -136,5 +137,4 @@ def is_unchanged(file: InboxFile) -> bool:
 
 def display_name(name: str) -> str:
     """A file's name as text: bytes that are not UTF-8, and control characters, escaped."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return printable(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
