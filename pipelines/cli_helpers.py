@@ -98,5 +98,7 @@ def run_app(app: typer.Typer) -> None:
 
 
 def _end(error: Exception, code: int) -> None:
-    print(f"cards: {mask_codes(str(error))}", file=sys.stderr)
+    from pipelines import console
+
+    console.print_line(f"cards: {error}", sys.stderr)
     sys.exit(code)

@@ -4,38 +4,50 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 from pipelines.common.context import Runtime
 from pipelines.common.masking import mask_codes, mask_document
+from pipelines.common.printable import printable, printable_json
 
 
-def print_line(text: str) -> None:
-    """A line on standard output."""
-    print(mask_codes(text))
+def print_line(text: str, stream: TextIO | None = None) -> None:
+    """A line of text (or several), on standard output unless a stream is given. All of our text takes this way or that of
+    tables: whatever strangers wrote into a file, a terminal gets no control character of it.
+    """
+    print(mask_codes(printable(text, "\n")), file=stream or sys.stdout, flush=stream is not None)
 
 
 def print_warning(text: str) -> None:
     """A line on standard error about something that needs the operator's attention; the work goes on."""
-    print(f"cards: warning: {mask_codes(text)}", file=sys.stderr)
+    print_line(f"cards: warning: {text}", sys.stderr)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output, as it is: `mask_document` masks the codes of those that are shown."""
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    print(printable_json(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
 
 
 def print_table(title: str, rows: Iterable[dict[str, Any]], *, show_codes: bool = False) -> None:
     """Rows as a table; as tab-separated text where the output is not a terminal."""
-    shown: list[dict[str, Any]] = mask_document(list(rows), shown=show_codes)
+    shown: list[dict[str, Any]] = mask_document(_printable(list(rows)), shown=show_codes)
     if not shown:
-        print(f"{title}: none")
+        print_line(f"{title}: none")
     elif sys.stdout.isatty():
-        _print_rich(title, shown)
+        _print_rich(printable(title), shown)
     else:
-        print(title)
+        print_line(title)
         for cells in (list(shown[0]), *(row.values() for row in shown)):
             print("\t".join(_text(cell) for cell in cells))
+
+
+def _printable(value: Any) -> Any:
+    """The same value, in whose texts nothing stands that can't be seen: a line end within a cell would forge a row."""
+    if isinstance(value, dict):
+        return {key: _printable(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_printable(one) for one in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _text(value: Any) -> str:
@@ -50,7 +62,7 @@ def format_reasons(reasons: dict[str, int]) -> str:
 def print_key_values(values: dict[str, Any]) -> None:
     """Names and values, one in each line."""
     width = max(map(len, values), default=0)
-    for name, value in mask_document(values).items():
+    for name, value in mask_document(_printable(values)).items():
         print(f"{name.replace('_', ' '):<{width}}  {value}")
 
 

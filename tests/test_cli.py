@@ -481,6 +481,28 @@ def test_files_in_sub_folders_are_named_in_one_line(house: House) -> None:
     ]
 
 
+def test_files_with_a_second_name_are_named_and_end_no_run_with_an_error(house: House, tmp_path: Path) -> None:
+    kept, gone = tmp_path / "kept.csv", tmp_path / "gone.csv"
+    for path in (kept, gone):
+        path.write_bytes(csv_of(row("ONE", quantity="1")))
+        os.link(path, house.home / "inbox" / "acme" / path.name)
+    os.link(kept, house.home / "inbox" / "own.csv")
+    gone.unlink()
+    done = house.cards("run")
+    assert done.code == 0
+    advice = "A hard link may be to somebody else's file; remove it, or copy the file."
+    assert warned(done) == [
+        f"inbox: 1 file has a second name and waits (first: own.csv). {advice}",
+        f"inbox/acme: 1 file has a second name and waits (first: kept.csv). {advice}",
+    ]
+    assert "gone.csv" in done.out
+    (house.home / "inbox" / "own.csv").unlink()
+    kept.unlink()
+    done = house.cards("run")
+    assert "kept.csv" in done.out
+    assert warned(done) == []
+
+
 def test_files_in_a_folder_with_a_name_of_ours_are_named(house: House) -> None:
     for name in ("house", "reconciliation"):
         (house.home / "inbox" / name).mkdir()

@@ -180,7 +180,7 @@ def test_a_folder_that_can_not_be_read_is_reported_and_the_others_are_looked_thr
     assert [file.path.name for file in found.files] == ["b.csv"]
     (failure,) = found.failures
     assert str(failure) == f"{shared_folder / 'acme'}: Permission denied. Its files wait; set its permissions."
-    assert nothing == ([], [])
+    assert nothing == ([], [], [])
 
 
 def test_a_changed_file_is_another(tmp_path: Path) -> None:

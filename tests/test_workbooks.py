@@ -13,7 +13,7 @@ from openpyxl import Workbook
 from openpyxl.comments import Comment
 from openpyxl.formatting.rule import FormulaRule
 from openpyxl.packaging.custom import StringProperty
-from openpyxl.styles import Font, NamedStyle, PatternFill
+from openpyxl.styles import Alignment, Font, NamedStyle, PatternFill
 from openpyxl.styles.colors import Color
 from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.workbook.protection import WorkbookProtection
@@ -23,12 +23,14 @@ from openpyxl.worksheet.protection import SheetProtection
 from openpyxl.worksheet.scenario import InputCells, Scenario
 from openpyxl.worksheet.table import Table
 
+from pipelines.common.settings import Settings
 from pipelines.excel import book, look, writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import Book, Sheet
 from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.senders_look import rebuild_look
 from tests.conftest import NOW, Shop, csv_of, row, some_codes
+from tests.security import worst
 
 THEIRS = ["Our note", "Acct", "PAN", "Access", "PON", "Codes", "Due", "Total"]
 
@@ -123,7 +125,7 @@ def _marked_cells(page: Any) -> None:
     page["F2"].number_format = f'"{MARKER}"0.00'
     page["G2"].number_format = f'yyyy"{MARKER}"'
     page["H2"].number_format = f"[${MARKER}-409]#,##0"
-    page["A2"].font = Font(name=MARKER, bold=True, color=Color(theme=4, tint=0.4))
+    page["A2"].font = Font(name=MARKER, bold=True, color=Color(theme=4, tint=-0.25))
     page["B2"].hyperlink = Hyperlink("B2", location=f"{MARKER}!A1", tooltip=MARKER, display=MARKER)
     page["C2"].hyperlink = f"http://example.com/{MARKER}"
     page["D2"].comment = Comment(MARKER, MARKER)
@@ -201,35 +203,79 @@ def test_of_the_senders_workbook_nothing_but_values_and_looks_gets_into_ours(sho
     assert _marked_parts(made.read_bytes()) == set()
     page = openpyxl.load_workbook(made)["Orders"]
     assert [cell.value for cell in page[2]][3:8] == ["BAD", "1", 12.5, datetime(2026, 10, 5), 3]
-    assert [page.cell(2, place).number_format for place in (6, 7, 8)] == ["General", "yyyy-mm-dd hh:mm", "General"]
+    assert [page.cell(2, place).number_format for place in (6, 7, 8)] == ["General", "yyyy-mm-dd hh:mm", "0"]
     assert (page["A2"].font.name, page["A2"].font.bold, page["A2"].font.color.theme) == ("Calibri", True, 4)
     assert page["E2"].font.italic
     assert (page.protection.sheet, page["A2"].hyperlink, page["E2"].style) == (False, None, "Normal")
 
 
-@pytest.mark.parametrize(
-    "number_format", ["0.00", "#,##0;-#,##0", "dd/mm/yyyy hh:mm", "yyyy\\-mm\\-dd;@", "@", "0%", "000-0000"]
-)
-def test_plain_number_formats_are_kept(number_format: str) -> None:
+DAY = datetime(2026, 10, 5)
+
+
+def rebuilt(value: Any, **looks: Any) -> Any:
+    """Our cell for a cell of a sender's with this value and these looks."""
     theirs, ours = Workbook().active, Workbook().active
     assert theirs is not None
     assert ours is not None
-    theirs["A1"] = 1
-    theirs["A1"].number_format = number_format
+    theirs["A1"] = value
+    for name, one in looks.items():
+        setattr(theirs["A1"], name, one)
     rebuild_look(theirs["A1"], ours["A1"])
-    assert ours["A1"].number_format == number_format
+    return ours["A1"]
 
 
-@pytest.mark.parametrize("number_format", [";;;", "[Red]0", '"text"0', "[$-409]0", "_(0_)x", "0" * 41, "[>9]0", "0\\T\\o"])
+@pytest.mark.parametrize(
+    ("value", "number_format"),
+    [(1, "General"), (1, "@"), (1, "0"), ("1", "General"), (1.5, "General"), (DAY, "mm-dd-yy"), (DAY, "m/d/yy h:mm")],
+)
+def test_number_formats_that_show_any_value_as_it_is_are_kept(value: Any, number_format: str) -> None:
+    assert rebuilt(value, number_format=number_format).number_format == number_format
+
+
+@pytest.mark.parametrize(
+    "number_format",
+    ["0.00", "#,##0", "dd/mm/yyyy hh:mm", "0%", "000-0000", ";;;", "[Red]0", '"text"0', "[$-409]0", "[>9]0", "mm:ss"],
+)
 def test_other_number_formats_are_not(number_format: str) -> None:
-    theirs, ours = Workbook().active, Workbook().active
-    assert theirs is not None
-    assert ours is not None
-    for value, kept in ((1, "General"), ("1", "@"), (datetime(2026, 10, 5), "yyyy-mm-dd hh:mm")):
-        theirs["A1"] = value
-        theirs["A1"].number_format = number_format
-        rebuild_look(theirs["A1"], ours["A1"])
-        assert ours["A1"].number_format == kept
+    for value, kept in ((1, "0"), ("1", "@"), (DAY, "yyyy-mm-dd hh:mm"), (1.5, "General")):
+        assert rebuilt(value, number_format=number_format).number_format == kept
+    assert rebuilt(1.5, number_format="0").number_format == "General"
+
+
+def solid(color: Any) -> PatternFill:
+    return PatternFill("solid", start_color=color)
+
+
+@pytest.mark.parametrize(
+    ("font", "fill", "kept"),
+    [
+        ("FFFFFFFF", PatternFill(), False),
+        ("FFFFFFFF", solid("FF1F4E79"), True),
+        ("FFFF0000", PatternFill(), True),
+        ("FFFFFF00", PatternFill(), False),
+        ("00FFFF00", solid("FF000000"), True),
+        (Color(theme=0), PatternFill(), False),
+        (Color(theme=1, tint=0.95), PatternFill(), False),
+        (Color(theme=4), PatternFill(), True),
+        (Color(indexed=9), PatternFill(), False),
+        (Color(indexed=64), PatternFill(), True),
+        (Color(indexed=65), PatternFill(), False),
+        ("FFFFFFFF", PatternFill("gray125", start_color="FF000000", end_color="FFFFFFFF"), False),
+    ],
+)
+def test_a_fonts_colour_is_kept_where_it_can_be_read(font: Any, fill: PatternFill, kept: bool) -> None:
+    made = rebuilt("1", font=Font(color=font), fill=fill)
+    assert (made.font.color is not None) == kept
+
+
+def test_a_fill_that_hides_our_own_colour_too_is_dropped() -> None:
+    made = rebuilt("1", font=Font(color="FF111111"), fill=solid("FF000000"))
+    assert (made.font.color, made.fill.patternType) == (None, None)
+
+
+def test_no_alignment_repeats_a_value_or_pushes_it_out_of_sight() -> None:
+    alignment = rebuilt("1", alignment=Alignment("fill", indent=250)).alignment
+    assert (alignment.horizontal, alignment.indent) == (None, 15)
 
 
 def test_an_original_behind_a_link_is_not_opened(tmp_path: Path, shop: Shop) -> None:
@@ -292,12 +338,25 @@ def test_a_workbook_that_openpyxl_cant_take_comes_back_in_our_layout(shop: Shop)
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, body in members.items():
-            archive.writestr(name, b"<broken" if name == "docProps/core.xml" else body)
+            archive.writestr(name, b"<broken" if name == "[Content_Types].xml" else body)
     shop.drop("odd.xlsx", content.getvalue())
     (answer,) = shop.run()
     header = next(openpyxl.load_workbook(answer.folder / "rejections.xlsx")["Orders"].iter_rows(values_only=True))
     assert header[:2] == ("Action", "Service Type")
     assert answer.reasons == {4: ["CODE_RUN"]}
+
+
+@pytest.mark.parametrize("content", [worst.merged(), worst.far_cell(1_048_576)], ids=["merged range", "far cell"])
+def test_a_sheet_that_only_claims_to_be_large_is_annotated_like_another(content: bytes, tmp_path: Path) -> None:
+    """The ceiling on the child's memory is far below what all cells of the range would take."""
+    (tmp_path / "sent.xlsx").write_bytes(content)
+    rows = pl.DataFrame({"Row": [2], "Reason": ["CODE_FORMAT"], "What to fix": ["Write 14 digits."]})
+    with Annotator(Settings(home=tmp_path)) as annotator:
+        book = Book("Rejected orders", "Fix it.", [], [Sheet("Orders", rows)])
+        assert annotator.write_own(tmp_path / "made.xlsx", book, tmp_path / "sent.xlsx", "acme")
+    page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Orders"]
+    assert page.max_row == 2
+    assert [cell.value for cell in page[2]][-3:] == [2, "CODE_FORMAT", "Write 14 digits."]
 
 
 @pytest.mark.parametrize("many", [10_000, 12_000])

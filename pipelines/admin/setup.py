@@ -5,9 +5,10 @@ import grp
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from pipelines.common.durable_files import ensure_private_dir, write_atomically
 from pipelines.common.errors import CardsError, UsageError
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.intake.inbox import display_name
+from pipelines.intake.inbox import display_name, is_stable, scan
 from pipelines.registry.store import open_registry
 from pipelines.run import Run
 from schemas.sources import NETWORK, OPERATOR, RESELLER, RESERVED
@@ -137,7 +138,7 @@ def _restrict(folder: Path, group: int, mode: int) -> None:
 
 
 def warnings(run: Run) -> list[str]:
-    """What no run answers, one line a folder: files of unknown resellers, and files in sub-folders."""
+    """What no run answers, one line a folder: files of unknown resellers, in sub-folders, and with more than one name."""
     accounts, _ = run.registry.catalogue()
     resellers = sorted(set(accounts["reseller"]))
     folders = sorted(entry.name for entry in _entries(run.settings.inbox) if entry.is_dir(follow_symlinks=False))
@@ -145,7 +146,7 @@ def warnings(run: Run) -> list[str]:
         line for folder in folders
         for line in (*_of_unknown_reseller(run.settings.inbox, folder, resellers), *_in_subfolders(run.settings.inbox, folder))
     )  # fmt: skip
-    return [display_name(line) for line in lines]
+    return [display_name(line) for line in (*lines, *_linked(run.settings))]
 
 
 def _of_unknown_reseller(inbox: Path, folder: str, resellers: list[str]) -> Iterator[str]:
@@ -168,6 +169,17 @@ def _in_subfolders(inbox: Path, folder: str) -> Iterator[str]:
     if nested:
         waiting = count(len(nested), "file in a sub-folder waits", "files in sub-folders wait")
         yield f"inbox/{folder}: {waiting} (first: {nested[0]}). Sub-folders are not read; move files up to inbox/{folder}."
+
+
+def _linked(settings: Settings) -> Iterator[str]:
+    """Files with a second name that have stood still: a tool that links and unlinks is done by then."""
+    still = [file for file in scan(settings.inbox).linked if is_stable(file, settings.settle_seconds, time.time())]
+    paths = sorted((file.path.parent, file.path.name) for file in still)
+    for folder, files in groupby(paths, lambda path: path[0]):
+        names = [name for _, name in files]
+        waiting = count(len(names), "file has a second name and waits", "files have a second name and wait")
+        where = f"{folder.relative_to(settings.inbox.parent)}: {waiting} (first: {names[0]})"
+        yield f"{where}. A hard link may be to somebody else's file; remove it, or copy the file."
 
 
 def _nested(folder: Path) -> Iterator[Path]:

@@ -19,6 +19,8 @@ LAST: Final = ("Row", "Reason", "What to fix")
 Catalogue = tuple[pl.DataFrame, pl.DataFrame]
 """Accounts and access numbers, as the registry has them."""
 _LARGE: Final = 30 << 20
+_MEMORY, _SECONDS = 1 << 30, 5
+"""What the child may take: a courtesy to the sender is not worth what parsing is; each MB adds a second."""
 _ZIP: Final = b"PK\x03\x04"
 
 
@@ -26,12 +28,8 @@ class Annotator(WorkerProcess):
     """The process that makes rejection workbooks of senders' own ones. `catalogue`: what our template's lists offer."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue | None = None) -> None:
-        super().__init__(
-            "pipelines.excel.annotator_worker",
-            [settings.parser_memory_mb << 20],
-            settings.parser_seconds,
-            settings.home / ".spool",
-        )
+        memory, seconds = min(settings.parser_memory_mb << 20, _MEMORY), min(settings.parser_seconds, _SECONDS)
+        super().__init__("pipelines.excel.annotator_worker", [memory], seconds, settings.home / ".spool")
         self._catalogue = catalogue
         self._rules: dict[str, Any] = {}
         self._working_out = Lock()
@@ -47,11 +45,12 @@ class Annotator(WorkerProcess):
         if not content.startswith(_ZIP):
             return False
         job = _job(book)
+        seconds = self._seconds + len(content) / 2**20
         try:
-            outcome, made = self.ask(json.dumps(job).encode(), content)
+            outcome, made = self.ask(json.dumps(job).encode(), content, seconds=seconds)
             if outcome == "rules wanted":
                 job["rules"] = self._rules_of(reseller)
-                outcome, made = self.ask(json.dumps(job).encode(), content)
+                outcome, made = self.ask(json.dumps(job).encode(), content, seconds=seconds)
         except (EOFError, OSError):
             return False
         if outcome == "annotated":

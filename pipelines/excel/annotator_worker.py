@@ -16,19 +16,21 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 from zipfile import ZipFile
 
-from openpyxl import Workbook, load_workbook
+from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
 
 from pipelines.excel import look, openpyxl_style
 from pipelines.excel.checks import Check
 from pipelines.excel.openpyxl_style import Painter
-from pipelines.excel.senders_look import look_key, rebuild_look
+from pipelines.excel.senders_look import keep_readable, look_key, rebuild_look
+from pipelines.excel.senders_sheet import SendersSheet, read_rows
 from schemas.headers import header_key
 
 _WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
 _LIST_NAMES: Final = ("CodeTypes", "EveryonesNumbers", "ProductsOf")
 """Some names that only our template has."""
 _NAMES_WITHIN: Final = 1 << 20
+_MOST_CELLS: Final = 200_000
 
 
 def annotate(job: dict[str, Any], content: bytes) -> tuple[str, bytes]:
@@ -37,13 +39,10 @@ def annotate(job: dict[str, Any], content: bytes) -> tuple[str, bytes]:
     """
     if job["rules"] is None and _names_our_lists(content):
         return "rules wanted", b""
-    sent = load_workbook(io.BytesIO(content), data_only=True, keep_links=False)
-    theirs = _chosen(sent)
-    lines = theirs.iter_rows()
-    header: tuple[Any, ...] = next((line for line in lines if any(str(cell.value or "").strip() for cell in line)), ())
-    kept = [cell for cell in header if cell.value is not None and str(cell.value).strip() not in job["last"]]
+    theirs = read_rows(content, (row for row, _, _ in job["rows"]))
+    kept = [cell for cell in theirs.header if str(cell.value).strip() not in job["last"]] if theirs else []
     names = [job["by_header"].get(header_key(str(cell.value))) for cell in kept]
-    if not any(names):
+    if theirs is None or not any(names) or len(kept) * len(job["rows"]) > _MOST_CELLS:
         return "not laid out", b""
     rules = job["rules"] if [cell.value for cell in kept] == job["headers"] else None
     return "annotated", _annotated(job, theirs, kept, {name: place for place, name in enumerate(names, 1) if name}, rules)
@@ -59,13 +58,7 @@ def _names_our_lists(content: bytes) -> bool:
     return all(f'name="{name}"'.encode() in start for name in _LIST_NAMES)
 
 
-def _chosen(book: Any) -> Any:
-    """The sheet that was read: the one named Orders, else the first visible one."""
-    named = [page for page in book.worksheets if page.title.strip().lower() == "orders"]
-    return (named or [page for page in book.worksheets if page.sheet_state == "visible"])[0]
-
-
-def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[str, int], rules: Any) -> bytes:
+def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], places: dict[str, int], rules: Any) -> bytes:
     """A workbook of ours: a summary, and the rejected rows with the columns of theirs."""
     book, painter = Workbook(), Painter()
     book.security = None  # else an empty protection of the workbook is written
@@ -88,21 +81,22 @@ def _annotated(job: dict[str, Any], theirs: Any, kept: list[Any], places: dict[s
     return made.getvalue()
 
 
-def _copy(theirs: Any, ours: Any, painter: Painter, kept: list[Any], rows: list[int]) -> None:
+def _copy(theirs: SendersSheet, ours: Any, painter: Painter, kept: list[Any], rows: list[int]) -> None:
     """Header and rejected rows, each cell with its value and its look."""
     for line, row in enumerate([kept[0].row, *rows], 1):
         for place, title in enumerate(kept, 1):
-            old, new = theirs.cell(row, title.column), ours.cell(line, place)
+            if (old := theirs.cell(row, title.column)) is None:
+                continue
+            new = ours.cell(line, place)
             new.value = old.value
             if isinstance(old.value, str):
                 new.data_type = "s"
             painter.dress(new, look_key(old), partial(rebuild_look, old, new))
-        if row in theirs.row_dimensions:
-            ours.row_dimensions[line].height = _bounded(theirs.row_dimensions[row].height, 0, look.MAX_HEIGHT)
+        ours.row_dimensions[line].height = _bounded(theirs.heights.get(row), 0, look.MAX_HEIGHT)
     for place, title in enumerate(kept, 1):
         dated = any(isinstance(ours.cell(line, place).value, datetime) for line in range(2, len(rows) + 2))
-        width = theirs.column_dimensions[get_column_letter(title.column)].width
-        ours.column_dimensions[get_column_letter(place)].width = _bounded(width, _DATE_WIDTH if dated else _WIDTH, _MAX_WIDTH)
+        width = _bounded(theirs.width(title.column), _DATE_WIDTH if dated else _WIDTH, _MAX_WIDTH)
+        ours.column_dimensions[get_column_letter(place)].width = width
 
 
 def _bounded(size: Any, smallest: float, largest: float) -> float | None:
@@ -134,6 +128,7 @@ def _add_notes(ours: Any, job: dict[str, Any], places: dict[str, int]) -> None:
         place = places.get(job["by_header"].get(header_key(header), ""), ours.max_column - 1)
         cell = ours.cell(lines[row], place)
         cell.fill = red
+        keep_readable(cell)
         if count < job["noted"] and cell.comment is None:
             openpyxl_style.note(cell, look.legible_text(text))
 

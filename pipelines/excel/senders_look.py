@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Hashable
+from copy import copy
 from datetime import date, datetime, time
 from typing import Any, Final
 
@@ -10,14 +11,16 @@ from openpyxl.styles.colors import Color
 from openpyxl.styles.numbers import BUILTIN_FORMATS
 
 from pipelines.excel import look
+from pipelines.excel.contrast import is_readable
 
 _FONTS: Final = {"Aptos", "Aptos Narrow", "Arial", "Calibri", "Cambria", "Consolas", "Courier New", "Liberation Sans",
                  "Segoe UI", "Tahoma", "Times New Roman", "Verdana"}  # fmt: skip
 _SIZES: Final = (6, 36)
 _SIDES: Final = ("left", "right", "top", "bottom")
-_FORMAT: Final = re.compile(r"(?=[^0#?@ymdhs]*[0#?@ymdhs])[-0#?@,.%/:;() \\ymdhs]{1,40}", re.IGNORECASE)
-"""A number format of placeholders, separators and the letters of dates."""
-_BUILTIN: Final = frozenset(BUILTIN_FORMATS.values())
+_PLAIN: Final = ("General", "@")
+_DATES: Final = frozenset(BUILTIN_FORMATS[number] for number in range(14, 23))
+"""Formats that show the value of a cell, whatever it is; and Excel's own ones of dates and times."""
+_MAX_INDENT: Final = 15
 
 
 def look_key(cell: Any) -> Hashable:
@@ -33,20 +36,37 @@ def rebuild_look(theirs: Any, ours: Any) -> None:
     left, right, top, bottom = (_side(getattr(theirs.border, side)) for side in _SIDES)
     ours.border = Border(left=left, right=right, top=top, bottom=bottom)
     old = theirs.alignment
-    ours.alignment = Alignment(old.horizontal, old.vertical, old.textRotation or 0, old.wrap_text, indent=old.indent or 0)
+    horizontal = None if old.horizontal == "fill" else old.horizontal  # which repeats a value over the width of its cell
+    indent = min(_MAX_INDENT, max(0, int(old.indent or 0)))
+    ours.alignment = Alignment(horizontal, old.vertical, old.textRotation or 0, old.wrap_text, indent=indent)
     if pattern := getattr(theirs.fill, "patternType", None):  # a gradient has none
         ours.fill = PatternFill(pattern, start_color=_color(theirs.fill.fgColor), end_color=_color(theirs.fill.bgColor))
+    keep_readable(ours)
+
+
+def keep_readable(cell: Any) -> None:
+    """Give a cell's font our own colour where its own can't be read on the fill, and no fill where that can't be either."""
+    if not is_readable(cell.font, cell.fill):
+        font = copy(cell.font)
+        font.color = None
+        cell.font = font
+    if not is_readable(cell.font, cell.fill):
+        cell.fill = PatternFill()
 
 
 def _number_format(cell: Any) -> str:
-    text = cell.number_format
-    return text if text in _BUILTIN or _FORMAT.fullmatch(text) else _fallback(cell.value)
+    """The sender's number format where it shows the cell's own value; one with text of its own could show another."""
+    own, fallback = cell.number_format, _fallback(cell.value)
+    dated = fallback == look.TIME and own in _DATES
+    return own if own in _PLAIN or own == fallback or dated else fallback
 
 
 def _fallback(value: Any) -> str:
     """The number format of a value whose own can't be kept."""
     if isinstance(value, (datetime, date, time)):
         return look.TIME
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "0"
     return look.TEXT if value is None or isinstance(value, str) else "General"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipelines.common.errors import CardsError
+from pipelines.common.printable import printable
 from schemas.sources import NETWORK, OPERATOR, RESERVED
 
 _PARTIAL: Final = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
@@ -34,10 +35,13 @@ class InboxFile(NamedTuple):
 
 
 class Inbox(NamedTuple):
-    """What lies in the inbox: every file that could be taken, complete or not, and folders that can't be read."""
+    """What lies in the inbox: every file that could be taken, complete or not; folders that can't be read; and `linked`,
+    files that have another name too and are not taken as long as they have it.
+    """
 
     files: list[InboxFile]
     failures: list[CardsError]
+    linked: list[InboxFile]
 
 
 def stable_files(
@@ -64,11 +68,12 @@ def list_files(inbox: Path) -> list[InboxFile]:
 
 def scan(inbox: Path, sources: Callable[[str], bool] = lambda _: True) -> Inbox:
     """Look through the inbox and the folders of the sources asked for."""
-    found = Inbox([], [])
+    found = Inbox([], [], [])
     for source, folder in _folders(inbox):
         if sources(source):
             try:
-                found.files.extend(_files(source, folder))
+                for file, links in _files(source, folder):
+                    (found.files if links == 1 else found.linked).append(file)
             except OSError as error:
                 found.failures.append(CardsError(f"{folder}: {error.strerror}. Its files wait; set its permissions."))
     return found
@@ -92,7 +97,15 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         return
 
 
-def _files(source: str, folder: Path) -> Iterator[InboxFile]:
+def source_folders(inbox: Path) -> list[Path]:
+    """The inbox and the folders in it that are read; never a link."""
+    return [folder for _, folder in _folders(inbox)]
+
+
+def _files(source: str, folder: Path) -> Iterator[tuple[InboxFile, int]]:
+    """The files of a folder, and how many names each has. One with a second name may be somebody else's, which its
+    dropper could link but not read.
+    """
     for entry in _entries(folder):
         name = entry.name
         if name.startswith((".", "~$")) or name.lower().endswith(_PARTIAL):
@@ -101,9 +114,8 @@ def _files(source: str, folder: Path) -> Iterator[InboxFile]:
             info = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
-        # a file with a second name may be somebody else's, which its dropper could link but not read
-        if stat.S_ISREG(info.st_mode) and info.st_nlink == 1:
-            yield _found(source, Path(entry.path), info)
+        if stat.S_ISREG(info.st_mode):
+            yield _found(source, Path(entry.path), info), info.st_nlink
 
 
 def file_at(path: Path, source: str) -> InboxFile:
@@ -125,5 +137,4 @@ def is_unchanged(file: InboxFile) -> bool:
 
 def display_name(name: str) -> str:
     """A file's name as text: bytes that are not UTF-8, and control characters, escaped."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+    return printable(name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.intake.private_copy import PrivateCopy
-from pipelines.intake.reader import Table, missing_columns
+from pipelines.intake.reader import Table, missing_columns, rejected_file
 from pipelines.orders import file_rules, normalize
 from schemas.findings import FINDING, NO_FINDINGS, findings
 from schemas.orders import HEADERS, NAMES
@@ -71,13 +71,15 @@ def first_files(batch: Batch, most: int) -> list[OrderFile]:
 
 def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) -> Batch:
     """Everything that can be said of files without the catalogue and the registry."""
+    files = [_within_codes(file, max_quantity) for file in files]
     raw = _concat_files(files, [file.table.rows for file in files], pl.DataFrame(schema=_RAW))
     missing = [_missing_columns(file.table) for file in files]
     found = [pl.concat([file.table.findings, more]) for file, more in zip(files, missing, strict=True)]
     of_files = _concat_files(files, found, NO_FINDINGS).select(*FINDING)
     raw = raw.with_row_index("row_id").select("row_id", "file", "source_row", *NAMES)
-    of_cells = pl.concat([of_files, file_rules.character_findings(raw)])
-    orders, rows = normalize.group_orders(normalize.normalize(raw))
+    taken, crowded = normalize.crowded_cells(raw)
+    of_cells = pl.concat([of_files, file_rules.character_findings(raw), crowded])
+    orders, rows = normalize.group_orders(normalize.normalize(taken))
     codes, about_codes = normalize.list_codes(rows)
     about_rows = pl.concat(
         [
@@ -90,6 +92,15 @@ def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) ->
     about_rows = _independent_findings(about_rows, of_cells, _missing_cells(files, missing, raw))
     batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, pl.concat([of_cells, about_rows]))
     return _without_floods(batch, max_findings)
+
+
+def _within_codes(file: OrderFile, most: int) -> OrderFile:
+    """The file, refused as a whole if it names more than so many codes: they would be a row each."""
+    rows = file.table.rows
+    if int(rows["code"].str.len_bytes().sum()) <= most or normalize.count_codes(rows) <= most:
+        return file
+    refused = rejected_file(NAMES, "FILE_TOO_LARGE", f"more than {most:,} codes in its cells", file.table.notes)
+    return file._replace(table=refused._replace(parse_seconds=file.table.parse_seconds))
 
 
 _RAW = pl.Schema({"source_row": pl.UInt32, **dict.fromkeys(NAMES, pl.String), "file": pl.UInt32})

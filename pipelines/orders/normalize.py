@@ -12,6 +12,8 @@ from schemas.orders import BTN4, ORDER_FIELDS, RANDOM, SPECIFIED
 
 TELEPHONES: Final = ("access_number", "btn")
 CODES_IN_CELL: Final = r"[^\s,;]+"
+CELL_CODES: Final = 1_000
+"""So many codes are taken from one cell."""
 
 
 def normalize(raw: pl.DataFrame) -> pl.DataFrame:
@@ -89,6 +91,23 @@ def row_key() -> pl.Expr:
 
 def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
+
+
+def count_codes(rows: pl.DataFrame) -> int:
+    """How many codes rows name, without making a list of them; cells that name too many don't count."""
+    counts = rows.select(pl.col("code").str.count_matches(CODES_IN_CELL)).to_series()
+    return int(counts.filter(counts <= CELL_CODES).sum())
+
+
+def crowded_cells(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows without the code cells that name more codes than are taken from one, and a CODE_FORMAT finding for each."""
+    long = raw.filter(pl.col("code").str.len_bytes() > 2 * CELL_CODES)  # with fewer bytes there can't be so many
+    crowded = long.filter(pl.col("code").str.count_matches(CODES_IN_CELL) > CELL_CODES)
+    words = pl.lit(f"more than {CELL_CODES:,} codes in one cell")
+    found = crowded.select("file", "source_row", column=pl.lit("code"), reason=pl.lit("CODE_FORMAT"), value=words)
+    if found.is_empty():
+        return raw, found
+    return raw.with_columns(code=pl.when(~pl.col("row_id").is_in(crowded["row_id"].implode())).then("code")), found
 
 
 def list_codes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -27,11 +27,12 @@ from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Pending
 from prefect.utilities.engine import propose_state_sync
 
+from pipelines import console
 from pipelines.admin import setup
 from pipelines.common.context import Runtime
 from pipelines.common.durable_files import ensure_private_dir
 from pipelines.common.errors import CardsError, to_cards_error
-from pipelines.common.masking import mask_codes
+from pipelines.common.printable import printable
 from pipelines.common.settings import Settings, load_settings
 from pipelines.flows import nightly_reconciliation, process_inbox
 from pipelines.run import open_run
@@ -137,7 +138,7 @@ class _Warner:
             return
         for line in warnings:
             if line not in self._printed:
-                print_event(f"warning: {mask_codes(line)}", sys.stderr)
+                print_event(f"warning: {line}", sys.stderr)
         self._printed = set(warnings)
 
 
@@ -224,4 +225,4 @@ def _page() -> str:
 
 def print_event(words: str, stream: TextIO = sys.stdout) -> None:
     """Print one line with the time of day."""
-    print(f"{Runtime().now():%H:%M:%S} {words}", file=stream, flush=True)
+    console.print_line(f"{Runtime().now():%H:%M:%S} {printable(words)}", stream)

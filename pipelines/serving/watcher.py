@@ -26,17 +26,43 @@ def settled(folder: Path, settle_seconds: float, stop: threading.Event) -> Itera
     """
     reported: dict[InboxFile, float] = {}
     waiting = True
-    for changes in watch(folder, watch_filter=None, stop_event=stop, debounce=_TICK_MS, rust_timeout=_TICK_MS,
-                         yield_on_timeout=True, raise_interrupt=False, ignore_permission_denied=True):  # fmt: skip
-        if not (changes or waiting):
+    for changed in _changes(folder, stop):
+        if not (changed or waiting):
             yield False
             continue
-        waiting = any(_of_orders(file.source) for file in inbox.list_files(folder))
+        found = inbox.scan(folder, _of_orders)
+        waiting = bool(found.files or found.linked)
         now = time.monotonic()
-        ready = inbox.stable_files(folder, settle_seconds, _of_orders) if waiting else []
+        ready = [file for file in found.files if inbox.is_stable(file, settle_seconds, time.time())]
         new = any(now - reported.get(file, -math.inf) >= _AGAIN_SECONDS for file in ready)
         reported = {file: now if new else reported[file] for file in ready}
         yield new
+
+
+def _changes(folder: Path, stop: threading.Event) -> Iterator[bool]:
+    """Whether the inbox, or the folder of a source, may have changed since the value before; until `stop` is set.
+
+    Each folder is watched by itself. A recursive watch would follow every link that somebody leaves in a folder, and walk
+    what it points to.
+    """
+    while not stop.is_set():
+        try:
+            folders = _watched(folder)
+            for changes in watch(*folders, watch_filter=None, stop_event=stop, debounce=_TICK_MS, rust_timeout=_TICK_MS,
+                                 yield_on_timeout=True, raise_interrupt=False, recursive=False,
+                                 ignore_permission_denied=True):  # fmt: skip
+                yield bool(changes)
+                if changes and _watched(folder) != folders:
+                    break
+        except OSError:  # a folder has just gone, or the machine has no watch left: look without one
+            stop.wait(_TICK_MS / 1000)
+        if not stop.is_set():
+            yield True  # what was dropped before the new watch began is found by looking
+
+
+def _watched(folder: Path) -> dict[Path, int]:
+    """The folders to watch, each with its inode: one that was made again under its name needs a new watch."""
+    return {path: path.lstat().st_ino for path in inbox.source_folders(folder)}
 
 
 def _of_orders(source: str) -> bool:

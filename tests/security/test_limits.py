@@ -53,6 +53,26 @@ def test_faults_of_cells_count_as_findings(house: House) -> None:
     assert "FILE_TOO_MANY_ERRORS" in reasons(house)
 
 
+def test_a_cell_of_too_many_codes_is_one_finding_and_the_other_orders_go_on(house: House) -> None:
+    (code,) = some_codes(1)
+    crowded = [row(f"C{n}", code=" ".join(["1"] * 1_001)) for n in range(3)]
+    house.drop("codes.csv", csv_of(*crowded, row("GOOD", code=code), row("FEW", code=" ".join(["1"] * 1_000))))
+    (told,) = house.run()
+    assert (told["orders_placed"], told["rows_rejected"]) == (1, 4)
+    assert told["reasons"] == {"CODE_FORMAT": 4}
+    lines = read_csv(house.home / told["folder"] / "rejections.csv")
+    assert "more than 1,000 codes in one cell" in " ".join(lines.row(0))
+
+
+def test_a_file_that_names_too_many_codes_is_too_large(house: House) -> None:
+    house.environment["CARDS_MAX_QUANTITY"] = "10"
+    codes = some_codes(22)
+    house.drop("eleven.csv", csv_of(row("A", code=" ".join(codes[:6])), row("B", code=",".join(codes[6:11]))))
+    assert reasons(house) == {"FILE_TOO_LARGE": 1}
+    house.drop("ten.csv", csv_of(row("A", code=" ".join(codes[:6])), row("B", code=" ".join(codes[6:10]))))
+    assert reasons(house) == {}
+
+
 @pytest.mark.parametrize("kind", ["shared strings", "text"])
 def test_a_file_of_too_much_text_after_parsing_is_too_large(kind: str, house: House) -> None:
     house.environment["CARDS_MAX_TEXT_MB"] = "1"

@@ -4,6 +4,7 @@ or reaches anything else (item 1)."""
 import ctypes
 import hashlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.serving import watcher
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes, xlsx_of
 from tests.security.attack import ROOT, contents, found_in, globex
 
@@ -286,7 +288,6 @@ for told in watcher.settled(Path(sys.argv[1]), 0.1, threading.Event()):
 """
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15, a neighbour: whoever watches the inbox follows the links in it")
 @pytest.mark.parametrize("link", ["acme/link", "acme/folder/link"])
 def test_who_watches_the_inbox_follows_no_link(link: str, shop: Shop) -> None:
     """A link to a large tree takes the machine's inotify watches, and one to /sys never ends."""
@@ -306,6 +307,34 @@ def test_who_watches_the_inbox_follows_no_link(link: str, shop: Shop) -> None:
         timeout=60,
     )
     assert int(done.stdout) < 20
+
+
+def test_folders_that_come_and_go_are_watched_as_they_are_now(tmp_path: Path) -> None:
+    """Also an inbox that is made later, when nothing can be watched yet, and a file that has a second name at first."""
+    inbox, stop = tmp_path / "inbox", threading.Event()
+    reports = watcher.settled(inbox, 0.2, stop)
+
+    def heard(seconds: float = 1.2) -> int:
+        end = time.monotonic() + seconds
+        return sum(next(reports) for _ in iter(lambda: time.monotonic() < end, False))
+
+    assert heard(0.6) == 0
+    for number in range(2):
+        (inbox / "acme").mkdir(parents=True)
+        assert heard(0.6) == 0
+        (inbox / "acme" / f"{number}.csv").write_text("x")
+        assert heard() == 1
+        shutil.rmtree(inbox / "acme")
+        assert heard(0.6) == 0
+    (inbox / "acme").mkdir()
+    uploaded = tmp_path / "upload.tmp"
+    uploaded.write_text("x")
+    os.link(uploaded, inbox / "acme" / "linked.csv")
+    assert heard() == 0
+    uploaded.unlink()
+    assert heard() == 1
+    stop.set()
+    assert list(reports) == []
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
