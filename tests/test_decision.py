@@ -341,7 +341,7 @@ def test_a_card_goes_to_the_first_valid_order_that_takes_it() -> None:
     batch = batch_of([take("Block", "T", code=ONE), take("Disconnect", "U", code=ONE)])
     decision = decided(batch, cards=ready)
     assert taken(decision) == {"T": [int(ONE)]}
-    assert reasons(decision) == {3: ["CARD_NOT_READY"]}
+    assert reasons(decision) == {3: ["CODE_REPEATED"]}
     two = batch_of([take("Block", "T", code=ONE)], [take("Disconnect", "U", code=ONE)])
     decision = decided(two, cards=ready)
     assert taken(decision) == {"T": [int(ONE)]}
