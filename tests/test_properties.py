@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import EXTERNAL, Answer, NewRegistry, Shop, csv_of, obeys, row, some_codes
+from tests.conftest import EXTERNAL, TEMPORARY, Answer, NewRegistry, Shop, csv_of, obeys, row, some_codes
 
 Cells = dict[str, str]
 
@@ -73,7 +73,7 @@ def rows_of(shop: Shop, table: str) -> dict[str, int]:
 def test_each_row_has_one_fate_and_every_code_is_right_and_new(
     sweeps: list[list[tuple[str, list[Cells]]]], new_registry: NewRegistry
 ) -> None:
-    with new_registry() as url, tempfile.TemporaryDirectory() as home:
+    with new_registry() as url, tempfile.TemporaryDirectory(dir=TEMPORARY) as home:
         shop = Shop(Path(home), url)
         shop.registry.import_codes(pl.Series("code", [int(code) for code in IMPORTED]))
         content: dict[str, bytes] = {}
@@ -123,7 +123,7 @@ def _every_code_is_right_and_new(shop: Shop, answers: list[Answer]) -> None:
 def test_a_file_dropped_twice_changes_nothing_the_second_time(
     rows: list[Cells], sender: str, new_registry: NewRegistry
 ) -> None:
-    with new_registry() as url, tempfile.TemporaryDirectory() as home:
+    with new_registry() as url, tempfile.TemporaryDirectory(dir=TEMPORARY) as home:
         shop = Shop(Path(home), url)
         shop.drop("first.csv", csv_of(*rows), sender)
         (first,) = shop.run()

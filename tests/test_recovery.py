@@ -163,6 +163,7 @@ def test_a_run_that_was_killed_with_nothing_in_hand_strikes_no_file(shop: Shop, 
     files = [drop(shop, "A")]
     shop.run()
     with Worker(tmp_path / "worker") as worker:
+        worker.run("--help", environment={})
         worker.start("run", environment=environment(shop))
         worker.kill()
         worker.end()

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import TEMPORARY
+
 
 @contextmanager
 def small_disk(folder: Path, size: str = "600k") -> Iterator[Path]:
@@ -70,7 +72,10 @@ class Server:
 
 @contextmanager
 def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory(prefix="pg", dir=TEMPORARY, ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("XDG_RUNTIME_DIR", folder)
         made = Server(folder)
         yield made

@@ -86,7 +86,7 @@ def test_a_read_only_outbox_is_told_and_the_files_wait(shop: Shop, tmp_path: Pat
     with small_disk(shop.settings.outbox, "4m"), Worker(tmp_path / "worker") as worker:
         remount(shop.settings.outbox, "ro")
         ended = worker.run("run", environment=environment(shop))
-        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+        assert (ended.code, ended.out, ended.err.count("\n")) == (1, "Submissions: none\n", 1)
         assert "Read-only file system" in ended.err
         assert dropped(shop) == files
         remount(shop.settings.outbox, "rw")
