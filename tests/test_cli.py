@@ -520,10 +520,6 @@ def test_a_warning_shows_no_code_and_stays_one_line(house: House) -> None:
     assert CODES[0][-4:] not in line
 
 
-UNKNOWN = pytest.mark.xfail(strict=True, reason="process_inbox must skip files of folders that the catalogue does not list")
-
-
-@UNKNOWN
 def test_files_of_a_misspelled_reseller_wait_and_are_named_in_one_line(house: House) -> None:
     (house.home / "inbox/acmee").mkdir()
     path = house.drop("orders.csv", row("A1", quantity="1"), row("A2", quantity="2"), sender="acmee")
