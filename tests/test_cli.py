@@ -29,6 +29,8 @@ SUBMISSION = {
     "rows_rejected", "reasons",
 }  # fmt: skip
 
+LOADED = "Loaded 3 product accounts, 3 access numbers and 1 billing number.\n"
+
 
 class Done(NamedTuple):
     code: int
@@ -212,7 +214,7 @@ def test_catalogue_load_and_registry_import(name: str, house: House, tmp_path: P
     from pipelines.admin.demo import lay_out
 
     lay_out(tmp_path)
-    assert house.cards(name, "load", tmp_path / "catalogue.xlsx").out == "Loaded 3 product accounts and 3 access numbers.\n"
+    assert house.cards(name, "load", tmp_path / "catalogue.xlsx").out == LOADED
     for new, known in ((2, 0), (0, 2)):
         assert house.cards("registry", "import", tmp_path / "existing-codes.csv").out == (
             f"2 lines: {new} codes are new, {known} already known, 0 lines without 14 digits left out.\n"
@@ -380,7 +382,7 @@ def test_init_makes_a_home_that_works_and_overwrites_nothing(empty: House) -> No
         assert str(empty.home / name) in done.out
     assert "Next: " in done.out
     assert "cards catalogue load" in done.out
-    assert empty.cards("catalogue", "load", "catalogue.xlsx").out == "Loaded 3 product accounts and 3 access numbers.\n"
+    assert empty.cards("catalogue", "load", "catalogue.xlsx").out == LOADED
     (empty.home / "catalogue.xlsx").write_bytes(b"mine")
     (empty.home / ".env").write_text("CARDS_MAX_ROWS=7\n")
     before = {path: path.read_bytes() for path in (empty.home / "catalogue.xlsx", empty.home / ".env")}

@@ -319,7 +319,7 @@ def test_an_unreachable_registry_is_reported_before_prefect_starts(house: House)
         assert process.wait(30) == 1
     assert time.monotonic() - before < 15
     (line,) = house.said().splitlines()
-    assert line.startswith("cards: The registry can't be opened.")
+    assert line.startswith("cards: The registry can't be opened: PostgreSQL at 127.0.0.1")
     assert "s3cret" not in line
     assert not house.prefect.exists()
 

@@ -20,7 +20,8 @@ from pipelines.admin.imports import load_catalogue
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import Settings, load_settings
 from pipelines.excel import order_rules, order_template
-from pipelines.intake.inbox import InboxFile
+from pipelines.intake.inbox import file_at
+from pipelines.intake.private_copy import PrivateCopy
 from pipelines.intake.reader import Parser, read
 from pipelines.orders.batch import build_batch
 from pipelines.orders.loading import OrderFile
@@ -250,8 +251,8 @@ def test_examples_are_well_formed_and_show_every_action_and_code_type(book: Work
     book.save(settings.home / "examples.xlsx")
     with Parser(settings) as parser:
         table = read((settings.home / "examples.xlsx").read_bytes(), parser, settings, NAMES, BY_HEADER)
-    sweep = build_batch([OrderFile(0, InboxFile("acme", settings.home, 0, 0, 0), "", table)], settings)
-    assert sweep.faults.rows() == []
+    copy = PrivateCopy(file_at(settings.home, "acme"), settings.home, "", 0)
+    sweep = build_batch([OrderFile(0, copy, table)], settings.max_quantity, settings.max_findings)
     assert sweep.findings.rows() == []
     assert len(sweep.rows) == len(rows)
     assert len(sweep.orders) == len({row["Customer Order ID"] for row in rows})

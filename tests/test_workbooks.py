@@ -304,7 +304,7 @@ def test_a_rejection_workbook_opens_where_there_is_something_to_fix(rejected: Pa
 def test_the_summary_counts_reasons(rejected: Path) -> None:
     lines = [[cell.value for cell in line] for line in openpyxl.load_workbook(rejected)["Summary"].iter_rows(max_col=3)]
     counts = {line[0]: line[2] for line in lines if str(line[0]).isupper()}
-    assert counts == {"CODE_RUN": 1, "ORDER_HELD": 1, "ORDER_ID_FORMAT": 1, "CODE_LEADING_ZERO": 1}
+    assert counts == {"CODE_RUN": 1, "ORDER_INCOMPLETE": 1, "ORDER_ID_FORMAT": 1, "CODE_LEADING_ZERO": 1}
     assert lines[1][:2] == [
         "What to do",
         "Fix the marked cells on the sheet Orders, save, and resubmit this workbook. The last three columns may stay.",

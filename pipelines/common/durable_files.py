@@ -115,6 +115,14 @@ def lock_stale_dir(folder: Path) -> int | None:
     return None
 
 
+def remove_locked_dir(folder: Path, descriptor: int) -> None:
+    """Remove a folder of ours, and the one above it if nothing else is left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(descriptor)
+    with suppress(OSError):
+        folder.parent.rmdir()
+
+
 def _is_at(folder: Path, descriptor: int) -> bool:
     """Whether an open folder still has its name."""
     try:

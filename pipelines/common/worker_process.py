@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 from multiprocessing import Pipe
@@ -13,7 +12,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pipelines.common.durable_files import make_locked_dir
+from pipelines.common.durable_files import make_locked_dir, remove_locked_dir
 
 _INHERITED: Final = frozenset({"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"})
 _ARROW: Final = {"ARROW_DEFAULT_MEMORY_POOL": "jemalloc"}
@@ -103,7 +102,5 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
         if self._tempdir:
-            folder, lock = self._tempdir
-            shutil.rmtree(folder, ignore_errors=True)
-            os.close(lock)
+            remove_locked_dir(*self._tempdir)
         self._connection = self._process = self._tempdir = None

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
-from pipelines.common.durable_files import ensure_private_dir, lock_stale_dir, make_locked_dir
+from pipelines.common.durable_files import lock_stale_dir, make_locked_dir, remove_locked_dir
 from pipelines.intake.inbox import InboxFile
 
 _CHUNK: Final = 1 << 20
@@ -47,7 +46,6 @@ class Spool:
     """
 
     def __init__(self, home: Path) -> None:
-        ensure_private_dir(home / ".spool")
         self.folder = home / ".spool" / f"{os.getpid()}-{secrets.token_hex(8)}"
         self._descriptor = -1
 
@@ -56,8 +54,7 @@ class Spool:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._descriptor)
+        remove_locked_dir(self.folder, self._descriptor)
 
     def take(self, file: InboxFile, most: int) -> PrivateCopy | None:
         """Copy a dropped file; None when it has vanished or is no longer the file that was found.
@@ -178,5 +175,4 @@ def leftovers(home: Path) -> Iterator[Leftovers]:
             os.close(descriptor)
         raise
     for folder, descriptor in locks:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
+        remove_locked_dir(folder, descriptor)

@@ -88,11 +88,13 @@ def contested_orders(named: pl.DataFrame) -> pl.DataFrame:
 
 
 def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
-    """Findings about cards that an earlier valid order of the batch takes: CODE_REPEATED in the same file, else
-    CARD_NOT_READY. `named`: `file`, `source_row`, `row_id`, `code`, of valid orders alone.
+    """Findings about cards that an earlier valid order of the batch takes: CODE_REPEATED where a row of
+    the same file names the same code, else CARD_NOT_READY. `named`: `file`, `source_row`, `row_id`, `code`, `target`, of
+    valid orders alone.
     """
     several = named.sort("row_id", maintain_order=True).filter(pl.col("code").is_duplicated())
-    first, here = pl.col("code").is_first_distinct(), pl.col("file") == pl.col("file").first().over("code")
+    by_code = pl.col("target").is_null() & pl.col("target").first().over("code").is_null()
+    first, here = pl.col("code").is_first_distinct(), by_code & (pl.col("file") == pl.col("file").first().over("code"))
     several = several.with_columns(first=first, here=here)
     return _few(
         pl.concat(
