@@ -104,11 +104,13 @@ class TooManyError(UnreadableError):
 
 
 def check_size(rows: int, columns: int, limits: Limits) -> None:
-    """Refuse more filled rows or columns than are taken."""
+    """Refuse more filled rows, columns or cells of both than are taken."""
     if columns > limits.columns:
         raise UnreadableError("FILE_TOO_LARGE", f"{columns} columns; {limits.columns} are taken")
     if rows > limits.rows:
         raise UnreadableError("FILE_TOO_LARGE", f"{rows} rows; {limits.rows} are taken")
+    if rows * columns > limits.cells:
+        raise UnreadableError("FILE_TOO_LARGE", f"{rows} rows of {columns} columns; {limits.cells:,} cells are taken")
 
 
 def too_much_text(limits: Limits) -> UnreadableError:

@@ -27,8 +27,7 @@ class SheetScan:
     """What a worksheet's XML holds, from one linear look at its bytes.
 
     `plain`: no formula, no hidden row, no ISO date, and something in column A, from which calamine else would not count:
-    calamine reads it right, and names errors. `sparse`: the last row and column span far more cells than there are, so
-    that a dense grid would not fit into memory.
+    calamine reads it right, and names errors.
     """
 
     _SPECIAL = (b"<f", b"hidden", b't="d"')
@@ -62,10 +61,9 @@ class SheetScan:
         """Whether calamine reads the sheet right."""
         return self._left and not self._special
 
-    @property
-    def sparse(self) -> bool:
-        """Whether a dense grid would be out of all proportion to the cells."""
-        return self._height * self._width > 4 * self._cells + 2_000_000
+    def fits(self, most: int) -> bool:
+        """Whether a dense grid has no more than so many cells, and not far more than the sheet."""
+        return self._height * self._width <= min(most, 4 * self._cells + 2_000_000)
 
 
 def column_number(name: str) -> int:

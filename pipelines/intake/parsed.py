@@ -8,7 +8,9 @@ SHORT = 200
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a file is taken. Bytes, except for `rows`, `columns`, `characters` (of a cell) and `findings`."""
+    """How much of a file is taken. Bytes, except for `rows`, `columns`, `characters` (of a cell), `findings` and `cells`:
+    filled rows times filled columns, as an empty cell within a table costs memory like another.
+    """
 
     inflated: int
     rows: int
@@ -17,6 +19,7 @@ class Limits:
     characters: int
     text: int
     findings: int
+    cells: int = 32_000_000
 
 
 @dataclass

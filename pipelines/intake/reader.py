@@ -5,9 +5,11 @@ import json
 import time
 from collections.abc import Iterable
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines.common.settings import Settings
 from pipelines.common.worker_process import WorkerProcess
@@ -18,6 +20,7 @@ from schemas.headers import header_key
 
 _LISTED: Final = 20
 _DIGITS: Final = r"[0-9(][0-9 ().+/-]*"
+_LOST: Final = "\ufffd"
 _TITLE: Final = 60
 """So many characters of a header are shown."""
 
@@ -89,35 +92,33 @@ def _as_table(parsed: Parsed, names: list[str], by_header: dict[str, str]) -> Ta
     if not parsed.table:
         whole = [fault for fault in parsed.faults if fault[1] < 0]
         return Table(no_rows(names), [], [], findings([(0, "", reason, text) for _, _, reason, text in whole]), [])
-    # PostgreSQL takes no zero character; what replaces it is found by the rule about characters
-    grid = pl.read_ipc_stream(parsed.table).rename({"row": "source_row"})
-    grid = grid.with_columns(pl.col(pl.String).str.replace_all("\0", "\ufffd", literal=True))
-    header = grid.filter(pl.col("source_row") == parsed.header)
-    if header.is_empty():
+    sent = pa.ipc.open_stream(parsed.table).read_all()
+    at = pc.index(sent["row"], pa.scalar(parsed.header, pa.uint32())).as_py()
+    if at < 0:
         return rejected_file(names, "FILE_EMPTY", "no filled row")
-    return _table(grid, header.row(0, named=True), parsed, names, by_header)
+    return _table(sent, sent.slice(at, 1).to_pylist()[0], parsed, names, by_header)
 
 
-def _table(grid: pl.DataFrame, header: dict[str, Any], parsed: Parsed, names: list[str], by_header: dict[str, str]) -> Table:
-    texts = {column: str(text).strip() for column, text in header.items() if column != "source_row" and text}
+def _table(sent: pa.Table, header: dict[str, Any], parsed: Parsed, names: list[str], by_header: dict[str, str]) -> Table:
+    texts = {column: str(text).replace("\0", _LOST).strip() for column, text in header.items() if column != "row" and text}
     titles = {column: text for column, text in texts.items() if text}
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     positions = {name: column for column, name in reversed(known.items())}
+    below = _below(sent, header["row"], list(positions.values()))
     cells = (pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
     absent = [pl.lit(None, pl.String).alias(name) for name in names if name not in positions]
-    below = grid.filter(pl.col("source_row") > header["source_row"])
     body = (
         below.lazy().select("source_row", *cells)
         .select("source_row", *(_unguarded(name) for name in positions), *absent).select("source_row", *names)
         .filter(pl.any_horizontal(pl.col(names).is_not_null()))
     )  # fmt: skip
-    of_cells, too_long = _cell_findings(parsed, header["source_row"], known)
+    of_cells, too_long = _cell_findings(parsed, header["row"], known)
     rows = _with_findings(of_cells, body.collect())
     found = pl.concat([findings(_repeated(titles, known)), of_cells, too_long])
     if rows.is_empty() and known:
         found = pl.concat([found, findings([(0, "", "FILE_EMPTY", "no filled row below the header")])])
     kept = _kept_as_text(below, list(positions.values()))
-    notes = [*parsed.notes, *kept, *_nameless(grid, titles), *_ignored(titles, known)]
+    notes = [*parsed.notes, *kept, *_nameless(sent, titles), *_ignored(titles, known)]
     return Table(rows, list(positions), list(titles.values()), found, notes)
 
 
@@ -129,10 +130,18 @@ def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[
     return findings([fault for fault in faults if fault[2] != "FILE_TOO_LARGE"]), findings(too_long[:_LISTED])
 
 
-def _nameless(grid: pl.DataFrame, titles: dict[str, str]) -> list[str]:
+def _below(sent: pa.Table, header: int, columns: list[str]) -> pl.DataFrame:
+    """The rows below the header, with the known columns alone: the others may be many, and are never looked at."""
+    grid = cast("pl.DataFrame", pl.from_arrow(sent.select(["row", *columns]))).rename({"row": "source_row"})
+    # PostgreSQL takes no zero character; what replaces it is found by the rule about characters
+    zero_free = pl.col(pl.String).str.replace_all("\0", _LOST, literal=True)
+    return grid.filter(pl.col("source_row") > header).with_columns(zero_free)
+
+
+def _nameless(sent: pa.Table, titles: dict[str, str]) -> list[str]:
     """A remark on filled columns without a header."""
-    others = [column for column in grid.columns if column != "source_row" and column not in titles]
-    nameless = [column for column in others if grid[column].str.contains(r"\S").any()]
+    others = [column for column in sent.column_names if column != "row" and column not in titles]
+    nameless = [column for column in others if pc.any(pc.not_equal(pc.utf8_trim_whitespace(sent[column]), "")).as_py()]
     shown = ", ".join(letters(int(column[1:])) for column in nameless[:_LISTED])
     return [f"Columns without a header were not used: {shown}{' …' if len(nameless) > _LISTED else ''}."] if nameless else []
 

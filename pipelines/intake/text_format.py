@@ -90,6 +90,7 @@ def _table(text: str, known: frozenset[str], limits: Limits) -> Parsed:
     del text
     layout = _layout(content, given or SEPARATORS, known)
     check_size(1, sum(1 for title in layout.titles if title.strip(BLANK)), limits)
+    _fit_width(layout, content, limits)
     if record := _unclosed(content, layout.separator):
         row = record + skipped
         fault = (row, -1, "FILE_UNREADABLE", f"row {row}: a quotation mark is opened and never closed")
@@ -112,6 +113,16 @@ def _separator_line(text: str) -> tuple[str, str]:
     """The text without its first line `sep=;`, and the separator that this line names; it counts as a row."""
     found = _SEP_LINE.match(text)
     return (text[found.end() :], found[1]) if found and found[1] not in '"\r\n' else (text, "")
+
+
+def _fit_width(layout: _Layout, content: bytes, limits: Limits) -> None:
+    """Leave out empty cells at the end of the header where all cells would be too many, before they take any memory."""
+    records = content.count(b"\n") or content.count(b"\r")  # or fewer, where a cell has line breaks
+    if records * layout.width > limits.cells:
+        layout.width = max((place for place, title in enumerate(layout.titles, 1) if title.strip(BLANK)), default=1)
+    if records * layout.width > limits.cells:
+        words = f"about {records} rows of {layout.width} columns; {limits.cells:,} cells are taken"
+        raise UnreadableError("FILE_TOO_LARGE", words)
 
 
 def _lines(content: bytes) -> io.TextIOWrapper:
@@ -234,6 +245,9 @@ def _cells(text: str, separator: str) -> list[str]:
 
 
 def _line(cells: list[str], separator: str) -> str:
+    line = separator.join(cells)
+    if '"' not in line and line.count(separator) == len(cells) - 1 and line.isprintable():
+        return line  # which the writer would take ten times as long to find
     written = io.StringIO()
     csv.writer(written, delimiter=separator, lineterminator="").writerow(cells)
     return written.getvalue()

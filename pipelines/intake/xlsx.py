@@ -34,7 +34,7 @@ def read_package(content: bytes, package: Package, known: frozenset[str], limits
 
     def load(sheet: Sheet) -> Loaded:
         scan = package.scans.get(sheet.place.lower())
-        dense = calamine.load(sheet) if scan and scan.plain and not scan.sparse else None
+        dense = calamine.load(sheet) if scan and scan.plain and scan.fits(limits.cells) else None
         return dense or cells.load(sheet)
 
     return read_best(book.sheets, load)
