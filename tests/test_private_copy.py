@@ -39,7 +39,7 @@ def sha256(content: bytes) -> str:
 
 def spools(home: Path) -> list[Path]:
     """The folders of private copies; a process may have one of temporary files beside them as long as it lives."""
-    return [path for path in (home / ".spool").iterdir() if "-tmp-" not in path.name]
+    return list((home / ".spool").iterdir())
 
 
 def mode(path: Path) -> int:

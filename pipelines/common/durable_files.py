@@ -116,11 +116,9 @@ def lock_stale_dir(folder: Path) -> int | None:
 
 
 def remove_locked_dir(folder: Path, descriptor: int) -> None:
-    """Remove a folder of ours, and the one above it if nothing else is left there."""
+    """Remove a folder that `make_locked_dir` or `lock_stale_dir` has locked."""
     shutil.rmtree(folder, ignore_errors=True)
     os.close(descriptor)
-    with suppress(OSError):
-        folder.parent.rmdir()
 
 
 def _is_at(folder: Path, descriptor: int) -> bool:
