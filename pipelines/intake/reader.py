@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterable
 from threading import Lock
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -104,7 +104,7 @@ def _table(sent: pa.Table, header: dict[str, Any], parsed: Parsed, names: list[s
     titles = {column: text for column, text in texts.items() if text}
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     positions = {name: column for column, name in reversed(known.items())}
-    below = _below(sent, header["row"], list(positions.values()))
+    below = _below(parsed.table, header["row"], list(positions.values()))
     cells = (pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
     absent = [pl.lit(None, pl.String).alias(name) for name in names if name not in positions]
     body = (
@@ -130,9 +130,9 @@ def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[
     return findings([fault for fault in faults if fault[2] != "FILE_TOO_LARGE"]), findings(too_long[:_LISTED])
 
 
-def _below(sent: pa.Table, header: int, columns: list[str]) -> pl.DataFrame:
+def _below(table: bytes, header: int, columns: list[str]) -> pl.DataFrame:
     """The rows below the header, with the known columns alone: the others may be many, and are never looked at."""
-    grid = cast("pl.DataFrame", pl.from_arrow(sent.select(["row", *columns]))).rename({"row": "source_row"})
+    grid = pl.read_ipc_stream(table, columns=["row", *columns]).rename({"row": "source_row"})  # a copy: the answer can go
     # PostgreSQL takes no zero character; what replaces it is found by the rule about characters
     zero_free = pl.col(pl.String).str.replace_all("\0", _LOST, literal=True)
     return grid.filter(pl.col("source_row") > header).with_columns(zero_free)
