@@ -84,7 +84,8 @@ class House:
         return path
 
     def files(self) -> set[str]:
-        return {str(path.relative_to(self.home)) for path in self.home.rglob("*") if not path.name.startswith("registry.db")}
+        ours = ("registry.db", ".spool")
+        return {str(path.relative_to(self.home)) for path in self.home.rglob("*") if not path.name.startswith(ours)}
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Final
-from xml.sax.saxutils import unescape
 
 from pipelines.intake.calamine import Calamine
 from pipelines.intake.cells import iso_text, number_text

@@ -6,6 +6,7 @@ headers are compared, so that it starts quickly. It answers each file with a `Pa
 parent sees an answer or a dead child.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -17,31 +18,31 @@ from typing import Final
 
 from pipelines.intake.encryption import decrypted
 from pipelines.intake.grid import TooManyError
-from pipelines.intake.html_table import read_html
 from pipelines.intake.kinds import Kind, recognise
-from pipelines.intake.ods import read_fods, read_ods
 from pipelines.intake.parsed import Limits, Parsed, UnreadableError
-from pipelines.intake.spreadsheet_xml import read_spreadsheet_xml
-from pipelines.intake.sylk import read_sylk
-from pipelines.intake.text_format import read_text
-from pipelines.intake.xls import read_xls
-from pipelines.intake.xlsb import read_xlsb
-from pipelines.intake.xlsx import read_xlsx
 
 _NO_MEMORY: Final = "reading it takes too much memory"
 
-READERS: Final[dict[Kind, Callable[[bytes, frozenset[str], Limits], Parsed]]] = {
-    Kind.XLSX: read_xlsx,
-    Kind.XLSB: read_xlsb,
-    Kind.XLS: read_xls,
-    Kind.ODS: read_ods,
-    Kind.FODS: read_fods,
-    Kind.SPREADSHEET_XML: read_spreadsheet_xml,
-    Kind.HTML: read_html,
-    Kind.SYLK: read_sylk,
-    Kind.TEXT: read_text,
+READERS: Final[dict[Kind, tuple[str, str]]] = {
+    Kind.XLSX: ("pipelines.intake.xlsx", "read_xlsx"),
+    Kind.XLSB: ("pipelines.intake.xlsb", "read_xlsb"),
+    Kind.XLS: ("pipelines.intake.xls", "read_xls"),
+    Kind.ODS: ("pipelines.intake.ods", "read_ods"),
+    Kind.FODS: ("pipelines.intake.ods", "read_fods"),
+    Kind.SPREADSHEET_XML: ("pipelines.intake.spreadsheet_xml", "read_spreadsheet_xml"),
+    Kind.HTML: ("pipelines.intake.html_table", "read_html"),
+    Kind.SYLK: ("pipelines.intake.sylk", "read_sylk"),
+    Kind.TEXT: ("pipelines.intake.text_format", "read_text"),
 }
-"""One reader a kind. Libraries that few files need are imported by their readers when such a file comes."""
+"""One reader a kind: its module, imported when the first such file comes, and its function."""
+
+Reader = Callable[[bytes, frozenset[str], Limits], Parsed]
+
+
+def _reader(kind: Kind) -> Reader:
+    module, name = READERS[kind]
+    reader: Reader = getattr(importlib.import_module(module), name)
+    return reader
 
 
 def parse(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
@@ -53,7 +54,7 @@ def parse(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
             kind = recognise(content, limits)
         if kind is Kind.ENCRYPTED:
             raise UnreadableError("FILE_ENCRYPTED", "an encrypted workbook within another")
-        return READERS[kind](content, known, limits)
+        return _reader(kind)(content, known, limits)
     except TooManyError as error:
         return Parsed(faults=[(0, -1, error.reason, error.found), *error.first])
     except UnreadableError as error:

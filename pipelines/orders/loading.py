@@ -32,6 +32,10 @@ _PORTION_SECONDS: Final = 5
 """Parsing goes on no longer than this before what is parsed is answered: a slow file keeps no other waiting."""
 
 
+Strikes = dict[tuple[str, str], int]
+"""How often a file (source, digest) was alone in hand when a run died."""
+
+
 class Portion(NamedTuple):
     """Some loaded files; errors of files that could not be opened, which stay where they are; and every file that this
     run need not look at again.
@@ -56,9 +60,9 @@ def load_portion(files: list[InboxFile], parser: Parser, spool: Spool, run: Run)
         return size > _PORTION_BYTES or time.monotonic() - begun > _PORTION_SECONDS
 
     copied = _copied(files[:_PORTION_FILES], spool, run.settings.max_file_mb << 20, portion)
-    for copies in _suspects_alone(copied, run.registry):
+    for copies, strikes in _suspects_alone(copied, run.registry):
         spool.hold(copies)
-        for file in _parsed(copies, parser, run, is_full, portion):
+        for file in _parsed(copies, strikes, parser, run, is_full, portion):
             portion.files.append(file._replace(number=len(portion.files)))
             size += int(file.table.rows.estimated_size())
             run.runtime.checkpoint("read")
@@ -88,13 +92,13 @@ def _copied(files: list[InboxFile], spool: Spool, most: int, portion: Portion) -
         yield copies
 
 
-def _suspects_alone(copied: Iterator[list[PrivateCopy]], registry: Registry) -> Iterator[list[PrivateCopy]]:
-    """The copies in their order, but each by itself that was in hand when an earlier run died."""
+def _suspects_alone(copied: Iterator[list[PrivateCopy]], registry: Registry) -> Iterator[tuple[list[PrivateCopy], Strikes]]:
+    """The copies in their order with the strikes of them all, but each by itself that was in hand when an earlier run died."""
     for copies in copied:
         suspects = limits.strikes_of(registry, [_key(copy) for copy in copies])
         for is_suspect, group in groupby(copies, key=lambda copy: _key(copy) in suspects):
             some = list(group)
-            yield from [[copy] for copy in some] if is_suspect else [some]
+            yield from [([copy], suspects) for copy in some] if is_suspect else [(some, suspects)]
 
 
 def _key(copy: PrivateCopy) -> tuple[str, str]:
@@ -102,11 +106,10 @@ def _key(copy: PrivateCopy) -> tuple[str, str]:
 
 
 def _parsed(
-    copies: list[PrivateCopy], parser: Parser, run: Run, is_full: Callable[[], bool], portion: Portion
+    copies: list[PrivateCopy], strikes: Strikes, parser: Parser, run: Run, is_full: Callable[[], bool], portion: Portion
 ) -> Iterator[OrderFile]:
     """The copies with their tables; once the portion is full no more are begun."""
     originals = original_events([_key(copy) for copy in copies], run.registry)
-    strikes = limits.strikes_of(run.registry, [_key(copy) for copy in copies])
     with thread_pool() as pool:  # while the child parses a file another becomes a frame
         tables: list[tuple[OrderFile, Future[Table]]] = []
         for copy in copies:
