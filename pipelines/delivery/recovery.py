@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 
@@ -19,9 +19,6 @@ from pipelines.intake.private_copy import Leftovers, PrivateCopy, Spool, leftove
 from pipelines.registry import limits
 from pipelines.run import Run
 from schemas.sources import NETWORK
-
-_STRIKES: Final = 2
-"""After so many deaths with an event alone in hand, its answer is written without workbooks."""
 
 
 def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[Result]:
@@ -58,7 +55,7 @@ def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, events: p
         for event, copy in originals.items():
             if (times := struck[event]) is not None:
                 spool.hold([copy] if copy else [])
-                deliveries.append(deliver(run, {event: copy}, plain=times >= _STRIKES))
+                deliveries.append(deliver(run, {event: copy}, plain=times >= limits.MOST_STRIKES))
                 spool.hold([])
     return merge(deliveries)
 

@@ -317,8 +317,3 @@ def _usage(batch: Batch) -> pl.DataFrame:
     """What each file costs its source: `file`, `bytes`, `parse_ms`."""
     rows = [(file.number, file.copy.size, round(file.table.parse_seconds * 1000)) for file in batch.files]
     return pl.DataFrame(rows, {"file": pl.UInt32, "bytes": pl.Int64, "parse_ms": pl.Int64}, orient="row")
-
-
-def all_findings(decision: Decision) -> pl.DataFrame:
-    """Everything that is wrong, see `schemas.findings`."""
-    return decision.ingest.findings

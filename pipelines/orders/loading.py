@@ -26,8 +26,6 @@ _PORTION_BYTES: Final = 256 << 20
 """So many bytes of parsed tables are decided together."""
 _COPIED_FILES, _COPIED_BYTES = 128, 128 << 20
 """So much is copied ahead of being parsed."""
-_STRIKES: Final = 2
-"""A file that was alone in hand when so many runs died is set aside."""
 _PORTION_SECONDS: Final = 5
 """Parsing goes on no longer than this before what is parsed is answered: a slow file keeps no other waiting."""
 
@@ -120,7 +118,7 @@ def _parsed(
                 portion.done.add(copy.file)
             elif file.original_event:
                 tables.append((file, pool.submit(lambda: UNREAD)))
-            elif strikes.get(key, 0) >= _STRIKES:
+            elif strikes.get(key, 0) >= limits.MOST_STRIKES:
                 tables.append((file, pool.submit(lambda: SET_ASIDE)))
             else:
                 tables.append((file, pool.submit(_read, copy, parser, run.settings)))

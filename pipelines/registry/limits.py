@@ -12,6 +12,8 @@ from pipelines.registry.schema import INT, TEXT, USAGE
 TOO_MANY_TAKEN_CODES: Final = "too many taken codes"
 """The reason of a hold that the pipeline itself sets."""
 _MANY_BTNS: Final = 200_000
+MOST_STRIKES: Final = 2
+"""A file that was alone in hand when so many runs died is set aside, and its answer is written without workbooks."""
 _COUNTS: Final = [name for name, kind in USAGE.items() if kind == INT]
 
 
