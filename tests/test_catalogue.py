@@ -199,7 +199,7 @@ def lay(path: Path, lines: list[str], header: str = "Code") -> Path:
 
 def held(registry: Registry) -> list[str]:
     """Every code that the registry has."""
-    rows = registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})
+    rows = registry.query("SELECT code FROM numbers ORDER BY code", {"code": pl.Int64})
     return [f"{code:014}" for code in rows["code"]]
 
 

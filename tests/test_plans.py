@@ -39,7 +39,7 @@ def test_no_statement_reads_all_codes(tmp_path: Path, sqlite: NewRegistry, monke
         shop.report(*pairs[:2], *pairs[3:], ("77-7", TARGET))
         shop.night()
         shop.later(days=1)
-        change = row("D", action="Block", target=pairs[3][0], product="", access_number="")
+        change = row("D", action="Block", target_order_id=pairs[3][0], product="", access_number="")
         shop.send(change, row("E", btn="3035550142", quantity="1"), name="more.csv")
         shop.night()
         for asked in (CHOSEN, pairs[0][0], "A", "3035550142", "8008604444"):

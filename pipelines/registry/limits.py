@@ -7,7 +7,9 @@ import polars as pl
 from pipelines.common.errors import ConflictError
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import Database
+from pipelines.registry.numbers import codes_under, used_pins
 from pipelines.registry.schema import INT, TEXT, USAGE
+from schemas.pins import valid_pin_counts
 
 TOO_MANY_TAKEN_CODES: Final = "too many taken codes"
 """The reason of a hold that the pipeline itself sets."""
@@ -114,14 +116,14 @@ def btn_owners(registry: Database, btns: pl.Series) -> pl.DataFrame:
 
     The catalogue decides; a BTN that it does not list belongs to the account that first had a PIN placed under it.
     """
-    owner = "coalesce(billing_numbers.account, btn_owners.account)"
+    owner = "coalesce(billing_numbers.account, btns.account)"
     return registry.select_with(
         btns.unique().to_frame("btn"),
         {"btn": integer("given.btn"), "account": text(owner)},
         f"""
         FROM given
         LEFT JOIN billing_numbers ON billing_numbers.btn = given.btn
-        LEFT JOIN btn_owners ON btn_owners.btn = given.btn
+        LEFT JOIN btns ON btns.btn = given.btn
         WHERE {owner} IS NOT NULL
         ORDER BY given.btn
         """,
@@ -136,22 +138,25 @@ def owned_prefixes(registry: Database, codes: pl.Series) -> pl.Series:
     prefixes = (codes // 10_000).unique()
     if prefixes.is_empty():
         return prefixes.cast(INT)
-    rest = f"FROM (SELECT btn FROM billing_numbers UNION SELECT btn FROM btn_owners) AS owned LIMIT {_MANY_BTNS}"
+    rest = f"FROM (SELECT btn FROM billing_numbers UNION SELECT btn FROM btns) AS owned LIMIT {_MANY_BTNS}"
     owned = registry.select({"btn": integer("owned.btn")}, rest)["btn"]
     return prefixes if len(owned) == _MANY_BTNS else owned.filter(owned.is_in(prefixes.implode()))
 
 
 def claim_btns(registry: Database, claims: pl.DataFrame) -> None:
-    """Record who first has PINs placed under BTNs (`file`, `btn`, `account`; the first row of a BTN counts). Inside a
-    transaction. Raises ConflictError with the files that claim a BTN which another account owns.
+    """Record who first has PINs placed under BTNs (`file`, `btn`, `account`; the first row of a BTN counts), and how many
+    of their PINs are used by now. Inside a transaction, before the new cards are entered. Raises ConflictError with the files that claim a BTN which another account owns.
     """
     firsts = claims.select("btn", "account").unique("btn", keep="first", maintain_order=True)
     if firsts.is_empty():
         return
-    with registry.temp_table(firsts.sort("btn")):
-        registry.execute(
-            "INSERT INTO btn_owners SELECT btn, account FROM given WHERE true ORDER BY btn ON CONFLICT (btn) DO NOTHING"
-        )
+    known = registry.select_with(
+        firsts.select("btn"), columns_of("btns", "btn"), "FROM given JOIN btns ON btns.btn = given.btn"
+    )
+    new = firsts.join(known, on="btn", how="anti")
+    used = used_pins(codes_under(registry, new["btn"]))
+    figures = new.join(valid_pin_counts(new["btn"]), on="btn").join(used, on="btn", how="left")
+    registry.append("btns", figures.with_columns(pl.col("used").fill_null(0), changed_event=0))
     owners = btn_owners(registry, claims["btn"]).rename({"account": "owner"})
     refused = claims.join(owners, on="btn").filter(pl.col("account") != pl.col("owner"))
     if not refused.is_empty():
