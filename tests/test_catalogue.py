@@ -30,7 +30,7 @@ def shared(new_registry: NewRegistry) -> Iterator[Registry]:
 @pytest.fixture
 def registry(shared: Registry) -> Registry:
     """An empty registry; a new database for each test would take longer than all of them."""
-    for table in ("codes", "accounts", "access_numbers"):
+    for table in ("numbers", "cards", "accounts", "access_numbers"):
         shared.execute(f"DELETE FROM {table}")
     return shared
 

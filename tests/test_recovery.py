@@ -114,7 +114,7 @@ def test_an_answer_that_kills_every_run_is_written_without_workbooks(shop: Shop,
     assert_sound(shop, files)
 
 
-@pytest.mark.parametrize("source", ["acme", "house"])
+@pytest.mark.parametrize("sender", ["acme", "house"])
 def test_a_committed_file_that_has_gone_from_the_inbox_is_archived_from_its_private_copy(
     sender: str, shop: Shop, tmp_path: Path
 ) -> None:

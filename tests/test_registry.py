@@ -47,7 +47,13 @@ def placed(
     """A file with one order (or more, alike) that takes these codes, and PINs of these BTNs (order, BTN, account)."""
     of_order = {name: kind for name, kind in ORDER.items() if name not in ("order_pk", "event", "order_id", "order_sequence")}
     fields: dict[str, Any] = {name: "" if kind == pl.String else 0 for name, kind in of_order.items()}
-    fields |= {"account": account, "customer_order_id": ref, "action": "Add", "code_type": "Specified", "cards": len(codes or [])}
+    fields |= {
+        "account": account,
+        "customer_order_id": ref,
+        "action": "Add",
+        "code_type": "Specified",
+        "cards": len(codes or []),
+    }
     event = {"kind": "orders", "source": "acme", "digest": digest or ref, "file_name": f"{ref}.csv", "rows": 1, "notes": "",
              "at": "2026-10-05T09:30:00-06:00", "readable": 1, "original_event": 0}  # fmt: skip
     number = pl.Schema({"order": pl.UInt32})
@@ -137,7 +143,7 @@ def test_folders_of_files_of_one_name_and_second_have_names_of_their_own(registr
     for digest in "abc":
         registry.commit(
             placed(digest, digest=digest)._replace(
-                events=placed(digest).events.with_columns(name=pl.lit("same.csv"), digest=pl.lit(digest))
+                events=placed(digest).events.with_columns(file_name=pl.lit("same.csv"), digest=pl.lit(digest))
             )
         )
     folders = registry.query("SELECT folder FROM events ORDER BY event", {"folder": pl.String})["folder"].to_list()
@@ -177,7 +183,7 @@ def test_order_ids_count_up_in_each_account(registry: Registry) -> None:
 def test_nothing_stays_of_a_transaction_that_breaks(registry: Registry) -> None:
     def work() -> None:
         with registry.transaction():
-            registry.append("codes", pl.DataFrame({"code": CODES, "order_pk": 0, "event": 0, "state": 0}))
+            registry.append("numbers", pl.DataFrame({"code": CODES, "order_pk": 0, "serial": 0}))
             assert len(held(registry)) == len(CODES)
             raise KeyboardInterrupt
 
@@ -193,7 +199,7 @@ def test_nothing_stays_when_the_connection_is_closed_within_a_transaction(url: s
 
     def work() -> None:
         with other.transaction():
-            other.append("codes", pl.DataFrame({"code": CODES, "order_pk": 0, "event": 0, "state": 0}))
+            other.append("numbers", pl.DataFrame({"code": CODES, "order_pk": 0, "serial": 0}))
             other.close()
             raise ZeroDivisionError
 

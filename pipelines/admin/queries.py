@@ -134,7 +134,7 @@ def status(query: str, registry: Registry) -> Status:
         with_access = _current(queries.cards_of_access(registry, number), registry)
         with_access = with_access.filter(pl.col("access_number") == number)
         found += [queries.cards_of_btn(registry, int(number)), with_access]
-    cards = _current(pl.concat(found).unique("code").sort("code"), registry)
+    cards = _current(pl.concat(found).unique("code").sort("order_pk", "n", "code"), registry)
     if cards.is_empty():
         raise CardsError("There is no card with this code, Order ID, Customer Order ID, BTN or access number.")
     return Status(query, _cards(cards), _history(by_code, registry) if len(by_code) else [])

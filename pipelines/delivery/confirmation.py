@@ -40,8 +40,8 @@ def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
     placed = records.orders.with_columns(state=pl.lit("placed"), placed_at=when)
     again = records.duplicate_orders.with_columns(state=pl.lit("already placed"), placed_at=when)
     wanted = {
-        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "customer_order_id", "Action": "action",
-        "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
+        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "customer_order_id",
+        "Action": "action", "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
         "Product Account Number": "product", "Access Number": "access_number", "International Origin": "origin",
         "International Termination": "termination", "Comments": "comments",
     }  # fmt: skip

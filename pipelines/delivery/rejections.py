@@ -27,10 +27,8 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
         pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
     )  # fmt: skip
     rows = records.rejected.join(each, on="source_row", how="left", maintain_order="left")
-    rows = rows.join(
-        records.orders.select("account", "customer_order_id", placed=pl.lit(value=True)), on=["account", "customer_order_id"], how="left",
-        maintain_order="left",
-    )  # fmt: skip
+    placed = records.orders.select("account", "customer_order_id", placed=pl.lit(value=True))
+    rows = rows.join(placed, on=["account", "customer_order_id"], how="left", maintain_order="left")
     of_file = "; ".join(whole["reason"].unique(maintain_order=True)), " ".join(whole["words"].unique(maintain_order=True))
     reasons = pl.concat_str(pl.lit(of_file[0] or None, pl.String), "reason", separator="; ", ignore_nulls=True)
     new_id = pl.when("placed").then(pl.lit(_NEW_ID))

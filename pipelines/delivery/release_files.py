@@ -38,6 +38,8 @@ def write_order_files(run: Run, orders: pl.Series) -> None:
     """Write the release file of each of the orders that the network ever had a card of, and beside it the list of
     what was refused or not carried out. Raises CardsError, after all others, when those of an order can't be written.
     """
+    if orders.is_empty():
+        return
     found = night_records.order_outcomes(run.registry, orders)
     fields = found.orders.select("order_pk", "order_id", "account", "customer_order_id")
     ready = _by_order(found.ready.join(fields, on="order_pk", maintain_order="left").select("order_pk", *_release()))

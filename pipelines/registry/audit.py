@@ -107,7 +107,7 @@ def _wrong_btns(registry: Registry) -> int:
 
 
 def submissions(registry: Registry) -> pl.DataFrame:
-    """Every answered order file: `sender`, `folder`, `readable` (1 when it has a confirmation), `rejected` findings."""
+    """Every answered order file: `source`, `folder`, `readable` (1 when it has a confirmation), `rejected` findings."""
     rejected = integer("(SELECT count(*) FROM findings WHERE findings.event = events.original_event)")
     return registry.select(
         {**columns_of("events", "source", "folder", "readable"), "rejected": rejected},

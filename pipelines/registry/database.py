@@ -202,7 +202,8 @@ class Database:
         """Hold a frame as the temporary table `given`; `key`: the columns that are its primary key, as in KEYS.
 
         A statement that looks rows up in `given` (an UPDATE may, an EXISTS does) needs the key: without it each look-up
-        reads the whole table. PostgreSQL knows nothing of a new table until it is analysed, and plans for the worst.
+        reads the whole table. The databases know nothing of a new table until it is analysed; they would rather read all
+        of a large table than all of this one.
         """
         with translate_db_errors(self._place), self._connection.cursor() as cursor:
             if key:
@@ -210,8 +211,7 @@ class Database:
                 cursor.execute(self._definition("given", dict(frame.schema), key, temporary=True))
             cursor.adbc_ingest("given", frame.to_arrow(), mode="append" if key else "create", temporary=True)
         try:
-            if not self.is_sqlite:
-                self.execute("ANALYZE given")
+            self.execute("ANALYZE given")
             yield
         finally:
             self.execute("DROP TABLE given")
@@ -222,6 +222,12 @@ class Database:
             return pl.DataFrame(schema=schema_of(columns))
         with self.temp_table(frame):
             return self.select(columns, rest, *parameters)
+
+    def execute_with(self, frame: pl.DataFrame, key: str, sql: str, *parameters: Any) -> None:
+        """Execute a statement over the temporary table `given`, which holds the frame; nothing when it is empty."""
+        if not frame.is_empty():
+            with self.temp_table(frame, key):
+                self.execute(sql, *parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

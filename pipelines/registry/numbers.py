@@ -54,9 +54,8 @@ def _count_used(registry: Database, codes: pl.Series, event: int) -> None:
     if len(counts) > _MANY:
         known = registry.select(columns_of("btns", "btn"), "FROM btns")["btn"]
         counts = counts.filter(pl.col("btn").is_in(known.implode()))
-    if counts.is_empty():
-        return
-    with registry.temp_table(counts, "btn"):
-        registry.execute(
-            f"UPDATE btns SET used = btns.used + given.used, changed_event = {event} FROM given WHERE btns.btn = given.btn"
-        )
+    registry.execute_with(
+        counts,
+        "btn",
+        f"UPDATE btns SET used = btns.used + given.used, changed_event = {event} FROM given WHERE btns.btn = given.btn",
+    )

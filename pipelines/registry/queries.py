@@ -148,8 +148,8 @@ def history(registry: Registry, order_pk: int, serial: int) -> pl.DataFrame:
 
 def order(registry: Registry, order_id: str) -> dict[str, Any] | None:
     """The order with this Order ID."""
-    fields = ("account", "customer_order_id", "action", "code_type", "product", "access_number", "origin", "termination", "comments",
-              "cards", "awaiting", "since")  # fmt: skip
+    fields = ("account", "customer_order_id", "action", "code_type", "product", "access_number", "origin", "termination",
+              "comments", "cards", "awaiting", "since")  # fmt: skip
     columns = {
         **columns_of("orders", "order_pk", "order_id"),
         "reseller": text("events.source"),
@@ -211,7 +211,7 @@ def states_under(registry: Registry, btns: pl.Series) -> pl.DataFrame:
 
 def submissions(registry: Registry, folder: str, reseller: str) -> pl.DataFrame:
     """The events with this folder, of one reseller, or of any where it is empty."""
-    rest = "FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR sender = $2)"
+    rest = "FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR source = $2)"
     return registry.select(columns_of("events"), rest, folder, reseller)
 
 

@@ -19,7 +19,6 @@ NO_CODE: Final = -1
 """Stands for the order of a code that the registry does not hold."""
 MOST_NIGHT_BTNS: Final = 1_000
 """A night reports no more BTNs than this, those with the fewest PINs left."""
-_CARD_KEY: Final = "order_pk, serial"
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------
@@ -115,40 +114,42 @@ def enter_report(registry: Registry, event: dict[str, Any], match: ReportMatch) 
     registry.append("unexpected_codes", match.unexpected.with_columns(event=number))
     _apply_transitions(registry, match.transitions, number)
     _settle(registry, match.done, ActionOutcome.SHOWN, number)
-    with registry.temp_table(match.named.select("order_pk").unique(), "order_pk"):
-        registry.execute(
-            f"""
-            UPDATE orders SET awaiting = {Awaiting.RECONCILIATION}
-            FROM given WHERE orders.order_pk = given.order_pk AND orders.awaiting = {Awaiting.REPORT}
-            """
-        )
+    registry.execute_with(
+        match.named.select("order_pk").unique(),
+        "order_pk",
+        f"""
+        UPDATE orders SET awaiting = {Awaiting.RECONCILIATION}
+        FROM given WHERE orders.order_pk = given.order_pk AND orders.awaiting = {Awaiting.REPORT}
+        """,
+    )
     return number
 
 
 def _apply_transitions(registry: Registry, transitions: pl.DataFrame, event: int) -> None:
     """Enter changes of state: `order_pk`, `serial`, `from_state`, `to_state`."""
     registry.append("state_transitions", transitions.with_columns(event=event))
-    new = transitions.select("order_pk", "serial", state=pl.col("to_state").cast(pl.Int16))
-    with registry.temp_table(new, _CARD_KEY):
-        registry.execute(
-            """
-            UPDATE cards SET state = given.state
-            FROM given WHERE cards.order_pk = given.order_pk AND cards.serial = given.serial
-            """
-        )
+    registry.execute_with(
+        transitions.select("order_pk", "serial", state=pl.col("to_state").cast(pl.Int16)),
+        "order_pk, serial",
+        """
+        UPDATE cards SET state = given.state
+        FROM given WHERE cards.order_pk = given.order_pk AND cards.serial = given.serial
+        """,
+    )
 
 
 def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome, event: int) -> None:
     """Note what came of cards in orders that take them: `order_pk`, `card_order_pk`, `card_serial`."""
-    with registry.temp_table(done.unique(), "order_pk, card_order_pk, card_serial"):
-        registry.execute(
-            f"""
-            UPDATE card_actions SET outcome = {outcome}, settled_event = {event}
-            FROM given
-            WHERE card_actions.order_pk = given.order_pk AND card_actions.card_order_pk = given.card_order_pk
-            AND card_actions.card_serial = given.card_serial AND card_actions.outcome <> {outcome}
-            """
-        )
+    registry.execute_with(
+        done.unique(),
+        "order_pk, card_order_pk, card_serial",
+        f"""
+        UPDATE card_actions SET outcome = {outcome}, settled_event = {event}
+        FROM given
+        WHERE card_actions.order_pk = given.order_pk AND card_actions.card_order_pk = given.card_order_pk
+        AND card_actions.card_serial = given.card_serial AND card_actions.outcome <> {outcome}
+        """,
+    )
 
 
 def has_open_reports(registry: Registry) -> bool:
@@ -235,10 +236,12 @@ def _replace(registry: Registry, replaced: pl.DataFrame, event: int, at: str) ->
     cards = cards.with_columns(serial=pl.col("last") + pl.int_range(1, pl.len() + 1, dtype=INT).over("order_pk"))
     enter_cards(registry, cards)
     registry.append("replacements", cards)
-    with registry.temp_table(cards.select("order_pk").unique(), "order_pk"):
-        registry.execute(
-            f"UPDATE orders SET awaiting = {Awaiting.REPORT}, since = $1 FROM given WHERE orders.order_pk = given.order_pk", at
-        )
+    registry.execute_with(
+        cards.select("order_pk").unique(),
+        "order_pk",
+        f"UPDATE orders SET awaiting = {Awaiting.REPORT}, since = $1 FROM given WHERE orders.order_pk = given.order_pk",
+        at,
+    )
 
 
 def _enter_night_btns(registry: Registry, event: int) -> None:

@@ -118,7 +118,7 @@ KEYS: Final = {
 beside the rows of their order."""
 INDEXES: Final = [
     "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE readable = 1 AND original_event = event",
-    "CREATE INDEX events_folder ON events (source, folder)",
+    "CREATE INDEX events_folder ON events (folder, source)",
     "CREATE INDEX events_undelivered ON events (event) WHERE delivered = 0",
     "CREATE INDEX events_open_reports ON events (event) WHERE kind = 'report' AND reconciliation_date = 0",
     "CREATE INDEX events_reconciliation_date ON events (reconciliation_date) WHERE reconciliation_date > 0",
@@ -138,6 +138,7 @@ INDEXES: Final = [
     "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",
     "CREATE INDEX row_keys_order ON row_keys (order_pk)",
     "CREATE INDEX taken_code_attempts_source ON taken_code_attempts (source, day)",
+    "CREATE INDEX taken_code_attempts_lifted ON taken_code_attempts (source, event) WHERE codes < 0",
     "CREATE INDEX duplicate_orders_event ON duplicate_orders (event)",
     "CREATE INDEX findings_event ON findings (event)",
     "CREATE INDEX btns_changed ON btns (changed_event)",

@@ -113,7 +113,7 @@ _INDEXES_BEFORE: Final = (
 )  # fmt: skip
 _INDEXES_AFTER: Final = (
     "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE readable = 1 AND original_event = event",
-    "CREATE INDEX events_folder ON events (source, folder)",
+    "CREATE INDEX events_folder ON events (folder, source)",
     "CREATE INDEX events_undelivered ON events (event) WHERE delivered = 0",
     "CREATE INDEX events_open_reports ON events (event) WHERE kind = 'report' AND reconciliation_date = 0",
     "CREATE INDEX events_reconciliation_date ON events (reconciliation_date) WHERE reconciliation_date > 0",
@@ -133,6 +133,7 @@ _INDEXES_AFTER: Final = (
     "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",
     "CREATE INDEX row_keys_order ON row_keys (order_pk)",
     "CREATE INDEX taken_code_attempts_source ON taken_code_attempts (source, day)",
+    "CREATE INDEX taken_code_attempts_lifted ON taken_code_attempts (source, event) WHERE codes < 0",
     "CREATE INDEX duplicate_orders_event ON duplicate_orders (event)",
     "CREATE INDEX findings_event ON findings (event)",
     "CREATE INDEX btns_changed ON btns (changed_event)",
@@ -207,8 +208,9 @@ def _rename(database: Database) -> None:
               "termination": TEXT, "comments": TEXT, "code_type": TEXT, "content": TEXT, "rows": INT, "cards": INT,
               "awaiting": INT, "since": TEXT}  # fmt: skip
     findings = {"event": INT, "row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT}
-    _rename_columns(database, "events", events, "event", {"sender": "source", "file": "file_name", "night": "reconciliation_date",
-                                                          "answers": "original_event", "answered": "delivered"})  # fmt: skip
+    new_names = {"sender": "source", "file": "file_name", "night": "reconciliation_date", "answers": "original_event",
+                 "answered": "delivered"}  # fmt: skip
+    _rename_columns(database, "events", events, "event", new_names)
     _rename_columns(database, "orders", orders, "order_no", {"order_no": "order_pk", "number": "order_sequence",
                                                              "order_ref": "customer_order_id"})  # fmt: skip
     _rename_columns(database, "findings", findings, "", {"row": "source_row"})
@@ -234,17 +236,12 @@ def _rename_table(database: Database, old: str, new: str, columns: dict[str, Any
 
 
 def _rename_columns(database: Database, table: str, columns: dict[str, Any], key: str, renamed: dict[str, str]) -> None:
-    """Other names for columns. PostgreSQL only notes them; SQLite keeps the text of a definition, so there the table is made
-    again.
-    """
-    if not database.is_sqlite:
-        for old, new in renamed.items():
-            database.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
-        return
-    database.execute(f"ALTER TABLE {table} RENAME TO renamed")
-    new_columns = {renamed.get(name, name): kind for name, kind in columns.items()}
-    database.create_table(table, new_columns, renamed.get(key, key))
-    database.execute(f"INSERT INTO {table} SELECT * FROM renamed")
+    """Other names for columns. The table is made again: databases keep the old names in definitions and constraints."""
+    database.execute(f"CREATE TABLE renamed AS SELECT * FROM {table}")
+    database.execute(f"DROP TABLE {table}")
+    database.create_table(table, {renamed.get(name, name): kind for name, kind in columns.items()}, renamed.get(key, key))
+    order = f" ORDER BY {key}" if key else ""
+    database.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM renamed{order}")
     database.execute("DROP TABLE renamed")
 
 
@@ -264,8 +261,8 @@ def _count_btns(database: Database) -> None:
         )
         counts = used.filter(is_code(pl.col("code").cast(TEXT))).group_by("btn").agg(used=pl.len().cast(INT))
         figures = valid_pin_counts(part).join(counts, on="btn", how="left").with_columns(pl.col("used").fill_null(0))
-        with database.temp_table(figures, "btn"):
-            database.execute("UPDATE btns SET valid = given.valid, used = given.used FROM given WHERE btns.btn = given.btn")
+        update = "UPDATE btns SET valid = given.valid, used = given.used FROM given WHERE btns.btn = given.btn"
+        database.execute_with(figures, "btn", update)
 
 
 def _count_nights(database: Database) -> None:

@@ -149,10 +149,11 @@ class Registry(Database):
             {"source": text("taken_code_attempts.source"), "codes": integer("CAST(sum(taken_code_attempts.codes) AS BIGINT)")},
             """
             FROM given JOIN taken_code_attempts ON taken_code_attempts.source = given.source
-            WHERE taken_code_attempts.day = given.day AND taken_code_attempts.codes > 0 AND taken_code_attempts.event > coalesce(
+            WHERE taken_code_attempts.day = given.day AND taken_code_attempts.codes > 0
+            AND taken_code_attempts.event > coalesce(
                 (
                     SELECT max(lifted.event) FROM taken_code_attempts AS lifted
-                    WHERE lifted.source = given.source AND lifted.day = given.day AND lifted.codes < 0
+                    WHERE lifted.source = given.source AND lifted.codes < 0
                 ), 0
             )
             GROUP BY taken_code_attempts.source

@@ -222,7 +222,7 @@ def differences(attacked: Shop, alone: Shop, played: list[Round]) -> Counter[str
     return Counter({"the same": 1})
 
 
-BLOCK = globex("X", product="", access_number="", action="Block", target=FIRST["globex"])
+BLOCK = globex("X", product="", access_number="", action="Block", target_order_id=FIRST["globex"])
 THEFT = [{**BLOCK, "Customer Order ID": "T"}, globex("T-2", btn=BTN, quantity="9950"), row("T-3", btn=BTN, quantity="9950")]
 
 
