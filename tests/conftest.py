@@ -263,7 +263,7 @@ class Shop:
 
     def placements(self) -> pl.DataFrame:
         """All that the network was told to load."""
-        paths = sorted((self.settings.outbox / "network").glob("placement-*.csv"))
+        paths = sorted((self.settings.outbox / "network").rglob("placement-*.csv"))
         return pl.concat([read_csv(path) for path in paths]) if paths else pl.DataFrame({"Authorization Code": []})
 
     def burnt(self) -> list[int]:

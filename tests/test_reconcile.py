@@ -100,7 +100,7 @@ def test_random_and_btn_codes_are_replaced_under_the_same_order_and_placed_again
     shop.report(*shown(answer, codes[0], codes[1], codes[3]))
     told = shop.night()
     assert told["codes_replaced"] == 3
-    (path,) = (shop.settings.outbox / "network").glob("placement-network-*.csv")
+    (path,) = (shop.settings.outbox / "network").glob("*/placement-network-*.csv")
     placed = read_csv(path)
     assert sorted(placed["Order ID"]) == ["10023456-1", "10023456-1", "10023456-2"]
     assert set(placed["Action"]) == {"Add"}

@@ -64,7 +64,7 @@ def play(home: Path | None) -> None:
         with console.progress_runtime() as runtime:
             night = reconcile(run._replace(runtime=runtime))
     print(
-        "\n2. The network loaded outbox/network/placement-*.csv and reported; it does not have every fifth code and one order"
+        "\n2. The network loaded the placement files of outbox/network and reported; it does not have every fifth code and one order"
     )
     print("\n3. The nightly reconciliation compared both")
     console.print_key_values({"night": night.night, **asdict(night.figures)} if night.figures else {})
@@ -83,7 +83,8 @@ def _row(result: SubmissionResult) -> dict[str, Any]:
 
 def answer_as_network(home: Path) -> None:
     """Write the order-ID report of a network that refuses every fifth code, and has not yet looked at one order."""
-    placed = pl.concat(pl.read_csv(path, infer_schema=False) for path in sorted((home / "outbox/network").glob("*.csv")))
+    files = sorted((home / "outbox/network").rglob("placement-*.csv"))
+    placed = pl.concat(pl.read_csv(path, infer_schema=False) for path in files)
     report = placed.select("Order ID", "Authorization Code").with_row_index("line")
     seen = report.filter(pl.col("line") % 5 != 1, pl.col("Order ID") != placed["Order ID"].last())
     seen.drop("line").write_csv(home / "inbox/network/order-id-report.csv")

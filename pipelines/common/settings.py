@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     max_quantity: int = Field(1_000_000, ge=1, le=10_000_000, description="codes that one file may ask to be drawn, or name")
     overdue_hours: float = Field(48.0, gt=0, le=87_600, description="hours after which an awaited order is overdue")
     replace_refused: bool = Field(True, description="draw replacements for refused Random and BTN+4 codes")
+    keep_days: int = Field(
+        0, ge=0, le=36_500, description="days after which the night moves settled submissions into the archive; 0: never"
+    )
     max_taken_code_attempts: int = Field(
         1000,
         ge=1,

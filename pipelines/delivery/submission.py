@@ -13,6 +13,7 @@ from pipelines.delivery.rejections import rejection_rows, write_rejections
 from pipelines.excel.annotator import Annotator
 from pipelines.registry.records import SubmissionRecords
 from schemas.codes import code_text
+from schemas.sources import NETWORK
 
 PLACEMENT: Final = [
     "Order ID", "Action", "Customer Account Number", "Product Account Number", "Access Number", "Authorization Code",
@@ -92,9 +93,17 @@ def placement_rows(cards: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_placement(outbox: Path, event: dict[str, Any], rows: pl.DataFrame) -> None:
-    """Write `outbox/network/placement-*.csv`: what the network must load for an event's cards.
+    """Write `outbox/network/<YYYY-MM>/placement-*.csv`: what the network must load for an event's cards.
 
     For a change of existing cards, an empty cell means: as it was.
     """
-    path = outbox / "network" / f"placement-{event['source']}-{event['folder']}.csv"
-    write_atomically(path, lambda staged: write_csv(rows, staged))
+    write_atomically(placement_path(outbox, event), lambda staged: write_csv(rows, staged))
+
+
+def placement_path(outbox: Path, event: dict[str, Any]) -> Path:
+    """Where the placement file of an event lies: in the folder of its month, or beside those folders if an earlier version
+    wrote it, so that the network never finds it twice.
+    """
+    name = f"placement-{event['source']}-{event['folder']}.csv"
+    flat = outbox / NETWORK / name
+    return flat if flat.exists() else outbox / NETWORK / str(event["at"])[:7] / name

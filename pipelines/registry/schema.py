@@ -17,12 +17,14 @@ NEARLY_FULL: Final = 1_000
 TEXT, INT, SMALL = pl.String, pl.Int64, pl.UInt8
 EVENT: Final = pl.Schema(
     {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
-     "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT, "reconciliation_date": INT}
+     "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT, "reconciliation_date": INT,
+     "archived": INT}
 )  # fmt: skip
 """An order file, a network report, a night, or what the operator did about a reseller.
 
 `original_event` is the event whose answer this one gets: itself, unless the same bytes came before. `delivered` is 1 once
 its folder is complete. `reconciliation_date` (20261124) is that of a night and of the reports that it acted on, else 0.
+`archived` is 0 while the folder lies in the outbox, n once it lies in the n-th archive of its source and month.
 """
 ORDER: Final = pl.Schema(
     {"order_pk": INT, "event": INT, "order_id": TEXT, "account": TEXT, "order_sequence": INT, "customer_order_id": TEXT,
@@ -121,6 +123,7 @@ INDEXES: Final = [
     "CREATE INDEX events_folder ON events (folder, source)",
     "CREATE INDEX events_undelivered ON events (event) WHERE delivered = 0",
     "CREATE INDEX events_open_reports ON events (event) WHERE kind = 'report' AND reconciliation_date = 0",
+    "CREATE INDEX events_in_outbox ON events (at, event) WHERE archived = 0",
     "CREATE INDEX events_reconciliation_date ON events (reconciliation_date) WHERE reconciliation_date > 0",
     "CREATE UNIQUE INDEX orders_order_id ON orders (order_id)",
     "CREATE UNIQUE INDEX orders_account ON orders (account, customer_order_id)",

@@ -279,3 +279,29 @@ def _count_nights(database: Database) -> None:
         GROUP BY events.reconciliation_date, state_transitions.from_state, state_transitions.to_state
         """
     )
+
+
+# -- 2026-11-25: the archive ---------------------------------------------------------------------------------------------
+
+
+def add_archived(database: Database) -> None:
+    """Whether the folder of an event lies in an archive: of none yet.
+
+    SQLite keeps the default that it needs for a new column in the table's definition, so there the table is made again.
+    """
+    if database.is_sqlite:
+        columns = {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
+                   "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT,
+                   "reconciliation_date": INT, "archived": INT}  # fmt: skip
+        database.execute("CREATE TABLE copied AS SELECT * FROM events")
+        database.execute("DROP TABLE events")
+        database.create_table("events", columns, "event")
+        database.execute("INSERT INTO events SELECT copied.*, 0 FROM copied ORDER BY event")
+        database.execute("DROP TABLE copied")
+        for index in _INDEXES_AFTER:
+            if " ON events " in index:
+                database.execute(index)
+    else:
+        database.execute("ALTER TABLE events ADD COLUMN archived BIGINT NOT NULL DEFAULT 0")
+        database.execute("ALTER TABLE events ALTER COLUMN archived DROP DEFAULT")
+    database.execute("CREATE INDEX events_in_outbox ON events (at, event) WHERE archived = 0")

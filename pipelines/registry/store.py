@@ -297,7 +297,7 @@ class Registry(Database):
         first = self.next("events", "event")
         date = {} if "reconciliation_date" in events.columns else {"reconciliation_date": 0}
         events = events.with_columns(
-            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), delivered=0, **date
+            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), delivered=0, archived=0, **date
         ).with_columns(original_event=pl.when(pl.col("original_event") > 0).then("original_event").otherwise("event"))
         self.append("events", events)
         return events

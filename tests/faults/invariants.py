@@ -95,7 +95,7 @@ def _csvs(settings: Settings, pattern: str) -> list[pl.DataFrame]:
 
 def _issued_once(settings: Settings) -> list[str]:
     """No code stands under two orders in any file that was given away, or twice in placement files."""
-    patterns = ("*/*/confirmation.csv", "network/placement-*.csv")
+    patterns = ("*/*/confirmation.csv", "network/*/placement-*.csv")
     frames = [frame for pattern in patterns for frame in _csvs(settings, pattern)]
     shown = [frame.select("Order ID", "Action", "Authorization Code") for frame in frames]
     adds = pl.concat(shown).filter(Action="Add").filter(pl.col("Authorization Code") != "") if shown else pl.DataFrame()
@@ -103,7 +103,7 @@ def _issued_once(settings: Settings) -> list[str]:
     for order, _, code in adds.iter_rows():
         orders.setdefault(code, set()).add(order)
     placed = Counter(
-        (action, code) for frame in _csvs(settings, "network/placement-*.csv")
+        (action, code) for frame in _csvs(settings, "network/*/placement-*.csv")
         for action, code in frame.select("Action", "Authorization Code").iter_rows() if action == "Add"
     )  # fmt: skip
     return [
@@ -133,7 +133,7 @@ def _reports(settings: Settings, registry: Registry) -> list[str]:
         {"order_id": pl.String, "code": INT},
     )
     found = {}
-    for what, pattern in (("confirmed", "*/*/confirmation.csv"), ("to be placed", "network/placement-*.csv")):
+    for what, pattern in (("confirmed", "*/*/confirmation.csv"), ("to be placed", "network/*/placement-*.csv")):
         frames = [frame.filter(Action="Add").select("Order ID", "Authorization Code") for frame in _csvs(settings, pattern)]
         found[what] = {(order, code) for frame in frames for order, code in frame.iter_rows() if code}
     first = {(order, str(code)) for order, code in at_first.iter_rows()}
