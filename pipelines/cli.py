@@ -234,7 +234,7 @@ def report(
     submissions: Annotated[list[str], typer.Argument(help="Folders of submissions, as outbox/RESELLER/SUBMISSION.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write every report of submissions again, from the registry."""
+    """Write every report of submissions again, from the registry. Archived ones come back from their archive first."""
     from pipelines import console
     from pipelines.admin import queries
     from pipelines.delivery import recovery
@@ -248,6 +248,29 @@ def report(
     else:
         for folder, names in files.items():
             console.print_line(f"{folder} holds {', '.join(names)}.")
+
+
+@app.command(epilog="Example: cards archive --before 2026-01-01; cards archive --before 2026-07-01 --reseller acme")
+def archive(
+    before: Annotated[str, typer.Option(metavar="DATE", help="Archive what is older than this date, as 2026-01-31.")],
+    reseller: Annotated[
+        str, typer.Option(help="Archive the submissions of this reseller only.", autocompletion=completion.resellers)
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Move settled submissions, old placement files and old workbooks of nights into an archive for each month."""
+    from pipelines import console
+    from pipelines.admin import retention
+
+    with open_cli_run(quiet=as_json) as opened:
+        done = retention.archive(before, reseller, opened)
+    archives = [asdict(one) for one in done.archives]
+    if as_json:
+        console.print_json({"before": done.before, "archives": archives, "failures": failure_lines(done.failures)})
+    else:
+        console.print_table("Archives", archives)
+    if done.failures:
+        raise errors.CardsError(f"Not all could be archived; nothing is lost. {done.failures[0]}")
 
 
 @app.command(epilog="Example: cards verify --json")

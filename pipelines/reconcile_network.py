@@ -1,7 +1,7 @@
 """Job 2, the night: compare what was placed with what the network holds.
 
 reports → load → validate → match → commit → close reported orders (refuse, replace) → release files, placement of
-the replacements, workbook.
+the replacements, workbook → archive what is old and settled.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.common.errors import CardsError
-from pipelines.delivery import reconciliation_workbook, recovery
+from pipelines.delivery import archive, reconciliation_workbook, recovery
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.reconciliation_workbook import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
@@ -51,7 +51,7 @@ def reconcile(run: Run) -> NightResult:
             return NightResult(night, [], None, [], already_running=True)
         reports = merge([_left_reports(run), *ingest_reports(run)])
         figures = _close(run, int(night.replace("-", "")))
-        return NightResult(night, reports.results, figures, reports.failures)
+        return NightResult(night, reports.results, figures, [*reports.failures, *archive.archive_due(run)])
 
 
 def _left_reports(run: Run) -> Delivery[ReportResult]:

@@ -86,6 +86,13 @@ def remove_stale_staging(folder: Path) -> None:
             os.close(descriptor)
 
 
+def rename_away(folder: Path) -> Path:
+    """Give a folder that is to be removed another name, so that it goes as a whole; what a killed run leaves of it is removed
+    by `remove_stale_staging`.
+    """
+    return folder.rename(folder.with_name(f".{folder.name}.{secrets.token_hex(8)}"))
+
+
 def make_locked_dir(folder: Path) -> int:
     """Make a folder that only we can enter, locked as long as the descriptor is open or we live."""
     while True:  # before it is locked, another run can take it for a dead run's and remove it

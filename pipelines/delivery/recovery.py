@@ -8,10 +8,11 @@ import polars as pl
 
 from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.settings import Settings
-from pipelines.delivery import release_files, submission
+from pipelines.delivery import archive, release_files, submission
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import deliver, find_original, submission_folder, write_event_placement
 from pipelines.delivery.results import Delivery, Result, merge
+from pipelines.delivery.submission import MONTHS
 from pipelines.excel.annotator import Annotator
 from pipelines.intake import inbox
 from pipelines.intake.inbox import display_name
@@ -80,14 +81,19 @@ def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
     """Remove what a dead run began to write for these events; a night writes into folders of all its orders."""
     nights = events.filter(kind="night")
     senders = settings.outbox.glob("*") if len(nights) else [settings.outbox / sender for sender in events["source"].unique()]
-    for folder in {*senders, settings.outbox / NETWORK}:
+    network = settings.outbox / NETWORK
+    for folder in {*senders, network, *network.glob(MONTHS)}:
         remove_stale_staging(folder)
         for one in folder.glob("[!.]*/") if len(nights) else ():
             remove_stale_staging(one)
 
 
 def rewrite_submission(run: Run, event: int) -> Path:
-    """Write every report of a submission again from the registry; its folder."""
+    """Write every report of a submission again from the registry; its folder.
+
+    An archived one comes back from its archive first, with its original; what was archived of placement files stays there.
+    """
+    archive.bring_back_submission(run, event)
     reports = submission.build_reports(run.registry.submission_records([event]))[0]
     folder = submission_folder(run.settings, reports.event)
     access = access_for(run.settings, str(reports.event["source"]))
@@ -99,6 +105,7 @@ def rewrite_submission(run: Run, event: int) -> Path:
             fsync(path, access)
             path.replace(folder / path.name)
     fsync(folder)
-    write_event_placement(run.settings, reports)
+    if not archive.holds_placement(run.settings, reports.event):
+        write_event_placement(run.settings, reports)
     release_files.write_order_files(run, reports.records.orders["order_pk"])
     return folder

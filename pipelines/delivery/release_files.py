@@ -9,7 +9,7 @@ from pipelines.codes import capacity
 from pipelines.common.durable_files import Access, thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
-from pipelines.delivery import csv_files
+from pipelines.delivery import archive, csv_files
 from pipelines.delivery.access import access_for
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
@@ -40,6 +40,7 @@ def write_order_files(run: Run, orders: pl.Series) -> None:
     """
     if orders.is_empty():
         return
+    archive.bring_back_orders(run, orders)
     found = night_records.order_outcomes(run.registry, orders)
     fields = found.orders.select("order_pk", "order_id", "account", "customer_order_id")
     ready = _by_order(found.ready.join(fields, on="order_pk", maintain_order="left").select("order_pk", *_release()))

@@ -21,6 +21,10 @@ PLACEMENT: Final = [
 ]  # fmt: skip
 
 
+MONTHS: Final = "[0-9][0-9][0-9][0-9]-[0-9][0-9]"
+"""The folders of `outbox/network` with the placement files of a month."""
+
+
 class SubmissionReports(NamedTuple):
     """What is written for one event.
 

@@ -107,9 +107,35 @@ def _wrong_btns(registry: Registry) -> int:
 
 
 def submissions(registry: Registry) -> pl.DataFrame:
-    """Every answered order file: `source`, `folder`, `readable` (1 when it has a confirmation), `rejected` findings."""
-    rejected = integer("(SELECT count(*) FROM findings WHERE findings.event = events.original_event)")
+    """Every file that was answered: `kind`, `source`, `folder`, `at`, `digest`, `archived`, `readable` (1 when it has a
+    confirmation), `rejected` findings, and `too_large` ones, after which an original need not have been kept.
+    """
+    findings = "SELECT count(*) FROM findings WHERE findings.event = events.original_event"
     return registry.select(
-        {**columns_of("events", "source", "folder", "readable"), "rejected": rejected},
-        "FROM events WHERE kind = 'orders' AND delivered = 1 ORDER BY event",
+        {
+            **columns_of("events", "kind", "source", "folder", "at", "digest", "archived", "readable"),
+            "rejected": integer(f"({findings})"),
+            "too_large": integer(f"({findings} AND findings.reason = 'FILE_TOO_LARGE')"),
+        },
+        "FROM events WHERE kind IN ('orders', 'report') AND delivered = 1 ORDER BY event",
+    )
+
+
+def never_ready(registry: Registry, released: pl.DataFrame) -> int:
+    """How many of the cards of release files (`order_id`, `code`) are not cards of that order, or were never ready."""
+    return int(
+        registry.select_with(
+            released.unique().sort("code"),
+            {"n": integer("count(*)")},
+            f"""
+            FROM given
+            LEFT JOIN numbers ON numbers.code = given.code
+            LEFT JOIN orders ON orders.order_pk = numbers.order_pk
+            WHERE orders.order_id IS NULL OR orders.order_id <> given.order_id OR NOT EXISTS (
+                SELECT 1 FROM state_transitions
+                WHERE state_transitions.order_pk = numbers.order_pk AND state_transitions.serial = numbers.serial
+                AND state_transitions.to_state = {CardState.READY}
+            )
+            """,
+        )["n"].sum()
     )
