@@ -3,6 +3,7 @@
 import shutil
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -388,11 +389,22 @@ def year(stage: Stage, database: str) -> list[Line]:
     ]  # fmt: skip
 
 
+def migration(stage: Stage, database: str) -> list[Line]:
+    """14: a registry of an earlier version with many codes is brought up to date."""
+    count = stage.scaled(10 * MILLION)
+    path = Path(tempfile.mkdtemp(dir=stage.folder))
+    with stage.registry(database, path) as url:
+        done = stage.run("migrate", Home(path, url), count)
+    return [Line(f"a registry of version 3 with {count:,} codes brought up to date", database, done.seconds, done.peak,
+                 "a minute a million codes", done.seconds / (60 * max(1, count // MILLION)), 1, "×")]  # fmt: skip
+
+
 _BOTH: Final = (SQLITE, POSTGRESQL)
 RACES: Final[dict[str, tuple[Callable[[Stage, str], list[Line]], tuple[str, ...]]]] = {
     "issue": (issue, _BOTH), "specified": (specified, _BOTH), "workbook": (workbook, _BOTH), "files": (files, _BOTH),
     "pins": (pins, _BOTH), "growth": (growth, _BOTH), "night": (night, _BOTH), "import": (imported, (SQLITE,)),
     "start": (start, (SQLITE,)), "prefect": (under_prefect, _BOTH), "past": (past, _BOTH), "blocks": (blocks, _BOTH),
     "year": (year, (SQLITE,)),
+    "migration": (migration, _BOTH),
 }  # fmt: skip
 """Each race and the databases on which it is run."""
