@@ -14,6 +14,7 @@ from pipelines.registry.schema import EVENT, INT, ORDER
 from pipelines.registry.store import Registry, open_registry
 from schemas.codes import CardState, is_code
 from schemas.pins import PINS, valid_pin_counts
+from tests.registries import connect, put_version
 
 _PART = 1_000_000
 _PAST = "2024-03-01T09:00:00+00:00"
@@ -108,6 +109,39 @@ def _lay_files(registry: Registry, numbers: pl.Series) -> None:
     registry.append("taken_code_attempts", rows.select("event", source=pl.lit("acme"), day=pl.lit(_PAST[:10]), codes=pl.lit(1)))
     findings = {"column_name": pl.lit("code"), "reason": pl.lit("CODE_TAKEN"), "value": pl.lit("")}
     registry.append("findings", rows.select("event", source_row=pl.lit(3), **findings))
+
+
+def migrate(home: Path, url: str, count: int) -> dict[str, Any]:
+    """Bring a registry of version 3 up to date that holds so many ready cards, in orders of 1,000."""
+    put_version(3, url)
+    with connect(url) as connection, connection.cursor() as cursor:
+        for start in range(0, count, _PART):
+            _lay_version_3(cursor, pl.int_range(start, min(start + _PART, count), eager=True, dtype=INT))
+    begun = time.perf_counter()
+    with open_registry(url) as registry:
+        seconds = time.perf_counter() - begun
+        assert registry.query("SELECT count(*) AS n FROM numbers", {"n": INT}).item() > count
+    return {"seconds": seconds, "steps": {}}
+
+
+def _lay_version_3(cursor: Any, numbers: pl.Series) -> None:
+    cards = numbers.to_frame("n").select(
+        code=pl.col("n") * 8_999_983 + 10**13,
+        order_no=pl.col("n") // 1_000 + 10_000,
+        event=pl.lit(1, INT),
+        state=pl.lit(1, pl.Int16),
+    )
+    cursor.adbc_ingest("codes", cards.sort("code").to_arrow(), mode="append")
+    moves = cards.select("event", "code", "order_no", was=pl.lit(0, pl.Int16), state="state")
+    cursor.adbc_ingest("moves", moves.to_arrow(), mode="append")
+    orders = cards.select(pl.col("order_no").unique(maintain_order=True))
+    texts = dict.fromkeys(("action", "service_type", "product", "access_number", "origin", "termination", "comments",
+                           "code_type", "content", "since"), pl.lit(""))  # fmt: skip
+    orders = orders.with_columns(
+        event=pl.lit(1, INT), order_id=pl.format("99999999-{}", "order_no"), account=pl.lit("99999999"), number="order_no",
+        order_ref=pl.format("R{}", "order_no"), rows=pl.lit(1, INT), cards=pl.lit(1_000, INT), awaiting=pl.lit(0, INT), **texts,
+    )  # fmt: skip
+    cursor.adbc_ingest("orders", orders.to_arrow(), mode="append")
 
 
 def year(home: Path, url: str, count: int) -> dict[str, Any]:

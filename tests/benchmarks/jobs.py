@@ -359,7 +359,7 @@ JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
     job.__name__: job
     for job in (sweep, night, next_night, prefect, import_codes, floor_random, floor_csv, floor_night, read_xlsx,
                 write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops, pandas_loops, fill,
-                history.cards, history.files, history.year)
+                history.cards, history.files, history.migrate, history.year)
 }  # fmt: skip
 
 
