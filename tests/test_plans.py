@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.admin import queries
+from pipelines.admin import queries, retention
+from pipelines.delivery.recovery import rewrite_submission
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
 from tests.conftest import NewRegistry, Shop, row, some_codes
@@ -123,6 +124,18 @@ def live(shop: Shop) -> None:
     queries.capacity(["3035550142"], shop.registry)
     queries.submission(answer.folder.name, shop.registry)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
+    keep_for_a_while(shop)
+
+
+def keep_for_a_while(shop: Shop) -> None:
+    """What is old is archived, and one of it comes back."""
+    settled = shop.send(row("X", code="12"), name="settled.csv")
+    shop.later(days=60)
+    for _ in range(2):
+        assert retention.archive(f"{shop.now:%Y-%m-%d}", "", shop.as_run).failures == []
+    assert not settled.folder.exists()
+    rewrite_submission(shop.as_run, queries.submission(settled.folder.name, shop.registry).event)
+    assert settled.folder.exists()
 
 
 def test_the_rule_finds_a_statement_that_reads_everything(tmp_path: Path, new_registry: NewRegistry) -> None:

@@ -99,9 +99,9 @@ def archived_of_orders(registry: Registry, order_pks: pl.Series) -> pl.DataFrame
 
 def open_months(registry: Registry) -> set[str]:
     """The months (`2026-10`) in which something was placed that an order still awaits, or that is not delivered."""
+    placed = "(SELECT substr(events.at, 1, 7) FROM events WHERE events.event = orders.event)"
     awaited = registry.select(
-        {"placed": text("substr(events.at, 1, 7)"), "since": text("substr(orders.since, 1, 7)")},
-        "FROM orders JOIN events ON events.event = orders.event WHERE orders.awaiting > 0",
+        {"placed": text(placed), "since": text("substr(orders.since, 1, 7)")}, "FROM orders WHERE orders.awaiting > 0"
     )
     undelivered = registry.select({"placed": text("substr(events.at, 1, 7)")}, "FROM events WHERE events.delivered = 0")
     return {*awaited["placed"], *awaited["since"], *undelivered["placed"]}

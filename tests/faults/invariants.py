@@ -2,9 +2,11 @@
 
 import hashlib
 import re
+import zipfile
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -71,6 +73,7 @@ def _files(settings: Settings, files: list[tuple[str, str]]) -> list[str]:
         for path in settings.inbox.rglob("*") if path.is_file()
     )  # fmt: skip
     there.update((path.parent.parent.name, digest(path)) for path in settings.outbox.glob("*/*/*") if path.is_file())
+    there.update((source, hashlib.sha256(content()).hexdigest()) for source, _, content in _archived(settings))
     wanted = Counter(files)
     return [f"{there[file]} instead of {count} of {file}" for file, count in wanted.items() if there[file] != count]
 
@@ -89,8 +92,21 @@ def _rows(registry: Registry) -> list[str]:
     return [f"rows do not add up: {row}" for row in bad.iter_rows(named=True)]
 
 
+def _archived(settings: Settings) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
+    """Source, path in the outbox, and content of each archived file whose folder is gone."""
+    for path in sorted(settings.outbox.glob("*/archive/*.zip")):
+        folder = path.parent.parent
+        with zipfile.ZipFile(path) as packed:
+            for name in packed.namelist():
+                if name != "manifest.csv" and not (folder / name).exists():
+                    yield folder.name, f"{folder.name}/{name}", partial(packed.read, name)
+
+
 def _csvs(settings: Settings, pattern: str) -> list[pl.DataFrame]:
-    return [read_csv(path) for path in sorted(settings.outbox.glob(pattern))]
+    """The CSV files of the outbox with such a path, where they lie and in archives."""
+    packed = [pl.read_csv(content(), infer_schema=False).fill_null("")
+              for _, path, content in _archived(settings) if PurePath(path).match(pattern)]  # fmt: skip
+    return [read_csv(path) for path in sorted(settings.outbox.glob(pattern))] + packed
 
 
 def _issued_once(settings: Settings) -> list[str]:
