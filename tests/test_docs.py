@@ -191,6 +191,7 @@ DOCUMENTS = {
     "status": "cards status 73905162840517 --json",
     "capacity": "cards capacity 303-555-0142 --json",
     "report": "cards report outbox/acme/*-october --json",
+    "archive": "cards archive --before 2099-01-01 --json",
     "verify": "rm outbox/acme/*-october/confirmation.csv; cards verify --json || true",
 }
 """How to get each document, with an example of every list in it, in the demo's home."""
