@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import stat
 import time
 import zipfile
@@ -24,6 +25,7 @@ from pipelines.delivery.recovery import rewrite_submission
 from pipelines.run import open_run
 from tests.conftest import NOW, Answer, Shop, csv_of, row, some_codes
 from tests.faults.killing import environment, globex
+from tests.faults.stage import fill_up, small_disk
 from tests.faults.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("one_parser")
@@ -398,6 +400,41 @@ def test_an_archive_that_is_missing_or_damaged_is_found_and_left_alone(archived:
     path.chmod(0o600)
     assert problems(shop) == []
     assert answer.folder.name in _archived_folders(path)
+
+
+def test_a_release_waits_for_no_archive_that_can_not_be_read(archived: tuple[Shop, Path, Answer]) -> None:
+    shop, path, answer = archived
+    content = path.read_bytes()
+    path.write_bytes(content[:-30])
+    shop.later(days=60)
+    order, code = answer.confirmation.select("Order ID", "Authorization Code").row(2)
+    shop.report((order, code), name="late.csv")
+    assert shop.night()["codes_ready_late"] == 1
+    assert list(answer.folder.glob("release-*.csv"))
+    assert any("original" in one.what for one in problems(shop))
+    path.write_bytes(content)
+    path.chmod(0o600)
+    shutil.rmtree(answer.folder)
+    rewrite_submission(shop.as_run, event_of(shop, answer.folder.name))
+    assert problems(shop) == []
+
+
+def test_a_full_disk_loses_nothing_and_the_next_run_archives(tmp_path: Path, registry_url: str) -> None:
+    with small_disk(tmp_path / "home", "2m"):
+        shop = Shop(tmp_path / "home", registry_url)
+        month(shop, "a")
+        before = everything(shop)
+        ballast = fill_up(shop.settings.home, leave=8192)
+        done = retention.archive("2026-12-31", "", shop.as_run)
+        assert "No space left" in str(done.failures[0])
+        assert everything(shop) == before
+        assert list(shop.settings.outbox.rglob(".*")) == []
+        ballast.unlink()
+        archive(shop, "2026-12-31")
+        assert folders(shop) == []
+        assert everything(shop) == before
+        assert problems(shop) == []
+        shop.registry.close()
 
 
 @pytest.mark.parametrize("gone", ["confirmation.csv", "a.csv"])

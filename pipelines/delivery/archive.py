@@ -160,9 +160,9 @@ def _number(outbox: Path, month: str) -> int:
     there = archive_files.month_archives(outbox, month)
     if not there:
         return 1
-    last = there[len(there)]
+    number, last = list(there.items())[-1]
     full = last.stat().st_size >= archive_files.MOST_BYTES or len(archive_files.read_manifest(last)) >= archive_files.MOST_FILES
-    return len(there) + full
+    return number + full
 
 
 def _entries(folder: Path) -> list[Entry]:
@@ -280,8 +280,16 @@ def bring_back_submission(run: Run, event: int) -> None:
 
 
 def bring_back_orders(run: Run, order_pks: pl.Series) -> None:
-    """Write the folders of orders' archived submissions again: something happens to their cards."""
-    bring_back(run, registry_archive.archived_of_orders(run.registry, order_pks))
+    """Write the folders of orders' archived submissions again: something happens to their cards.
+
+    What is released waits for no archive: of one that can't be read `cards verify` tells, and that its submission lacks files.
+    """
+    archived = registry_archive.archived_of_orders(run.registry, order_pks)
+    for submission in archived.iter_slices(1):
+        try:
+            bring_back(run, submission)
+        except CardsError:
+            registry_archive.note_archived(run.registry, {submission["event"].item(): 0})
 
 
 # -- placement files and workbooks -------------------------------------------------------------------------------------

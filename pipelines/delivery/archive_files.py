@@ -56,9 +56,10 @@ def archives_of(folder: Path) -> list[Path]:
 def month_archives(folder: Path, month: str) -> dict[int, Path]:
     """The archives of a month by their number."""
     found: dict[int, Path] = {}
-    while (path := archive_path(folder, month, len(found) + 1)).is_file():
-        found[len(found) + 1] = path
-    return found
+    for path in archives_of(folder):
+        if match := re.fullmatch(rf"{month}(?:-(\d+))?\.zip", path.name):
+            found[int(match[1] or 1)] = path
+    return dict(sorted(found.items()))
 
 
 def member_name(folder: str, file: str) -> str:
