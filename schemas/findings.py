@@ -22,7 +22,7 @@ NO_FINDINGS: Final = pl.DataFrame(schema=FINDING)
 
 def findings(rows: list[tuple[int, str, str, str]], file: int = 0) -> pl.DataFrame:
     """Findings about one file from tuples of source row, column, reason and value."""
-    return pl.DataFrame([(file, *row) for row in rows], FINDING, orient="row")
+    return pl.DataFrame([(file, *row) for row in rows], FINDING, orient="row") if rows else NO_FINDINGS
 
 
 def violations(rows: pl.DataFrame, valid: pl.Expr, reason: str, column: str) -> pl.DataFrame:
