@@ -44,9 +44,9 @@ def has_default_acl(folder: Path) -> bool:
 
 
 @contextmanager
-def thread_pool() -> Iterator[ThreadPoolExecutor]:
+def thread_pool(at_once: int = _AT_ONCE) -> Iterator[ThreadPoolExecutor]:
     """A few threads to read and write files, each of which waits for others; when the block raises no more are begun."""
-    pool = ThreadPoolExecutor(_AT_ONCE)
+    pool = ThreadPoolExecutor(at_once)
     try:
         yield pool
     finally:
