@@ -48,7 +48,8 @@ def sheets_of(path: Path) -> dict[str, list[tuple[Any, ...]]]:
 
 def dump(shop: Shop) -> list[list[tuple[Any, ...]]]:
     """What the registry knows of cards and orders."""
-    text = ("codes", "touches", "moves", "replacements", "unexpected", "orders")
+    text = ("numbers", "cards", "card_actions", "state_transitions", "replacements", "unexpected_codes", "orders",
+            "night_figures", "btns")  # fmt: skip
     return [sorted(_rows(shop, f"SELECT * FROM {table}")) for table in text]
 
 

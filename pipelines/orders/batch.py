@@ -130,10 +130,10 @@ def _missing_columns(table: Table) -> pl.DataFrame:
     """COLUMN_MISSING findings: what every order needs, what an Add needs, and something that names or counts cards."""
     if not table.titles:
         return NO_FINDINGS
-    required = ["account", "order_ref"]
+    required = ["account", "customer_order_id"]
     if not {"product", "access_number"} <= set(table.found) and table.rows.select(_adds().any()).item():
         required += ["product", "access_number"]
-    if not {"code", "quantity", "target"} & set(table.found):
+    if not {"code", "quantity", "target_order_id"} & set(table.found):
         required.append("code")
     return missing_columns(table, {name: HEADERS[name] for name in required})
 

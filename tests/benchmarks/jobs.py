@@ -24,7 +24,7 @@ import polars as pl
 
 from pipelines.registry.store import Registry, open_registry
 
-CODES = {"code": pl.Int64, "order_no": pl.Int64, "event": pl.Int64, "state": pl.Int16}
+CODES = {"code": pl.Int64, "order_pk": pl.Int64, "event": pl.Int64, "state": pl.Int16}
 FIRST = 10**13
 _SLICE = 5_000_000
 
@@ -107,7 +107,7 @@ def import_codes(home: Path, url: str, count: int) -> dict[str, Any]:
 
 
 def _insert(registry: Registry, codes: pl.Series) -> None:
-    rows = codes.sort().to_frame("code").with_columns(order_no=1, event=1, state=0).cast(CODES)  # type: ignore[arg-type]
+    rows = codes.sort().to_frame("code").with_columns(order_pk=1, event=1, state=0).cast(CODES)  # type: ignore[arg-type]
     with registry.transaction(), registry._connection.cursor() as cursor:
         cursor.adbc_ingest("codes", rows.to_arrow(), mode="append")
 
@@ -209,7 +209,7 @@ class Rows:
 
             self._loop = asyncio.new_event_loop()
             self._connection = self._loop.run_until_complete(asyncpg.connect(url))
-        self.do("CREATE TABLE card (code BIGINT PRIMARY KEY, order_no BIGINT, event BIGINT, state SMALLINT)")
+        self.do("CREATE TABLE card (code BIGINT PRIMARY KEY, order_pk BIGINT, event BIGINT, state SMALLINT)")
 
     def do(self, sql: str, *values: int) -> list[Any]:
         if self._sqlite:
@@ -327,7 +327,7 @@ def fill(home: Path, url: str, count: int) -> dict[str, Any]:
             size = min(_SLICE, count - start)
             within = pl.Series("code", memoryview(os.urandom(8 * size)).cast("Q"), pl.UInt64) % step
             codes = (pl.int_range(start, start + size, eager=True) * step + FIRST + within.cast(pl.Int64)).alias("code")
-            rows = codes.to_frame().with_columns(order_no=0, event=0, state=5).cast(CODES)  # type: ignore[arg-type]
+            rows = codes.to_frame().with_columns(order_pk=0, event=0, state=5).cast(CODES)  # type: ignore[arg-type]
             with registry.transaction(), registry._connection.cursor() as cursor:
                 cursor.adbc_ingest("codes", rows.to_arrow(), mode="append")
         return clock.told()
