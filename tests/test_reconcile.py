@@ -17,7 +17,6 @@ from openpyxl import Workbook, load_workbook
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, read_csv, row, some_codes
 
 ONE, TWO, THREE, STRANGE, LOST = some_codes(5)
-pytestmark = pytest.mark.usefixtures("one_parser")
 BTN = "3035550142"
 NIGHTS = Path(__file__).parent / "nights"
 CASES = sorted(path.name for path in NIGHTS.iterdir() if path.is_dir())
