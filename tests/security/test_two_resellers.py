@@ -230,7 +230,7 @@ def reproduced(played: list[Round], new_registry: NewRegistry) -> None:
         event(what)
 
 
-@settings(max_examples=4, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=2, phases=[Phase.explicit, Phase.generate])
 @given(played=rounds())
 @example(played=[Round([THEFT], [[BLOCK]], first=True, workbook=False, night=False)])
 @example(played=[Round([THEFT], [[BLOCK]], first=False, workbook=True, night=True)])
