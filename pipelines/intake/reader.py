@@ -132,8 +132,8 @@ def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[
 
 def _has_marks(sent: pa.Table) -> bool:
     """Whether any text has an apostrophe or `="` in it; most files have none."""
-    texts = (buffer.to_pybytes() for column in sent.columns for chunk in column.chunks for buffer in chunk.buffers()[2:])
-    return any(mark in text for text in texts for mark in _MARKS)
+    buffers = (buffer for column in sent.columns for chunk in column.chunks for buffer in chunk.buffers()[2:] if buffer)
+    return any(mark in buffer.to_pybytes() for buffer in buffers for mark in _MARKS)
 
 
 def _below(table: bytes, header: int, columns: list[str]) -> pl.LazyFrame:
