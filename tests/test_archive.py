@@ -28,8 +28,6 @@ from tests.faults.killing import environment, globex
 from tests.faults.stage import fill_up, small_disk
 from tests.faults.worker import Worker
 
-pytestmark = pytest.mark.usefixtures("one_parser")
-
 
 class KilledError(BaseException):
     """The run ends here; nothing may catch it."""
