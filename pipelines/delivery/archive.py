@@ -102,7 +102,7 @@ def _kept(result: ArchiveResult) -> Iterator[None]:
 
 def _sources(settings: Settings, reseller: str) -> list[str]:
     """The folders of the outbox that have an archive."""
-    names = [path.name for path in settings.outbox.glob("[!.]*/") if path.name != RECONCILIATION]
+    names = [path.name for path in settings.outbox.glob("[!.]*/")]
     return sorted(name for name in names if (settings.outbox / name / archive_files.FOLDER).is_dir() and reseller in ("", name))
 
 
