@@ -11,7 +11,7 @@ from pipelines.common.masking import mask_codes
 from pipelines.registry.schema import ACCESS, ACCOUNT
 from pipelines.registry.store import Registry
 from schemas import catalogue, telephone
-from schemas.findings import split
+from schemas.findings import schema_findings
 from schemas.headers import Column, by_header, header_key
 from schemas.orders import BY_HEADER
 
@@ -55,9 +55,9 @@ def load_catalogue(path: Path, registry: Registry) -> CatalogueCounts:
     btns = _sheet(path, "Billing Numbers", catalogue.BILLING_NUMBERS, optional=True)
     btns = btns.with_columns(telephone.normalized(pl.col("btn")))
     wrong = [
-        *_wrong("Accounts", split(accounts, catalogue.ACCOUNTS_SCHEMA)[1]),
-        *_wrong("Access Numbers", split(access, catalogue.ACCESS_NUMBERS_SCHEMA)[1]),
-        *_wrong("Billing Numbers", split(btns, catalogue.BILLING_NUMBERS_SCHEMA)[1]),
+        *_wrong("Accounts", schema_findings(accounts, catalogue.ACCOUNTS_SCHEMA)),
+        *_wrong("Access Numbers", schema_findings(access, catalogue.ACCESS_NUMBERS_SCHEMA)),
+        *_wrong("Billing Numbers", schema_findings(btns, catalogue.BILLING_NUMBERS_SCHEMA)),
         *_contradictions("Accounts", accounts, "account", "reseller", "belongs to two resellers"),
         *_contradictions("Accounts", accounts, "reseller", "acceptance", "has two kinds of acceptance"),
         *_contradictions("Billing Numbers", btns, "btn", "account", "belongs to two accounts"),

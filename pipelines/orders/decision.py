@@ -9,16 +9,15 @@ from pipelines.codes.allocation import draw_pins
 from pipelines.common.context import RandomBytes
 from pipelines.intake.inbox import display_name
 from pipelines.orders import normalize, registry_rules
-from pipelines.orders.batch import Batch
+from pipelines.orders.batch import Batch, first_of_floods
 from pipelines.orders.facts import Facts
 from pipelines.orders.ownership import account_findings, btn_findings, contested_btns, owned_rows
 from pipelines.registry.records import IngestBatch
 from schemas import actions
-from schemas.findings import FINDING, violations, whole_files
+from schemas.findings import FINDING, ROW, flooded_files, violations, whole_files
 from schemas.orders import BTN4, NAMES, RANDOM
 
 _NEVER: Final = pl.lit(value=False)
-_ROW: Final = ["file", "source_row"]
 _SHORT: Final = 200
 """So many characters of a cell are kept where it can't be used."""
 _LONGEST_CELL: Final = 1_020
@@ -59,7 +58,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     attempts, held = _attempts(asked, taken_codes, named, batch.sources, facts)
     found = pl.concat(
         [
-            batch.findings.join(duplicates, on=_ROW, how="anti", maintain_order="left"),
+            batch.findings.join(duplicates, on=ROW, how="anti", maintain_order="left"),
             held,
             account_findings(rows, facts.accounts),
             registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
@@ -70,9 +69,12 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
             btn_findings(owned, facts.btn_owners),
         ]
     )
+    found, flooded = _without_floods(found, facts)
     found = _with_claims(rows, found, asked, pl.concat([named, by_order], how="diagonal"), facts)
+    found, flooded_by_claims = _without_floods(found, facts)
     bad = rows["acceptance_group"].is_in(_rejected_groups(rows, found).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
+    rejected = _shown_of_floods(rejected, found, pl.concat([flooded, flooded_by_claims]))
     found = pl.concat([found, _incomplete(rejected, found)])
     issued = _allocate(good, asked, facts, random_bytes)
     taken = pl.concat([frame.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "code")
@@ -167,6 +169,19 @@ def _attempts(
     return counted.filter(pl.col("codes") > 0).select("file", "codes"), held
 
 
+def _without_floods(found: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, pl.Series]:
+    """The findings, cut to the first ones of files that have too many, and these files: they are refused as a whole."""
+    flooded = flooded_files(found, facts.limits.findings)
+    return first_of_floods(found, flooded, facts.limits.findings), flooded
+
+
+def _shown_of_floods(rejected: pl.DataFrame, found: pl.DataFrame, flooded: pl.Series) -> pl.DataFrame:
+    """The rejected rows; of flooded files only those with a finding."""
+    mine = pl.col("file").is_in(flooded.implode())
+    shown = rejected.filter(mine).join(found, on=ROW, how="semi", maintain_order="left")
+    return pl.concat([rejected.filter(~mine), shown]) if len(flooded) else rejected
+
+
 def _unheld(frame: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
     return frame.join(held, on="file", how="anti", maintain_order="left")
 
@@ -206,13 +221,13 @@ def _under_btns(facts: Facts) -> pl.DataFrame:
 def _rejected_groups(rows: pl.DataFrame, found: pl.DataFrame) -> pl.Series:
     """Acceptance groups that have a finding, or lie in a file that is refused as a whole."""
     whole = whole_files(found)
-    refused = pl.concat([rows.join(found, on=_ROW, how="semi"), rows.join(whole, on="file", how="semi")])
+    refused = pl.concat([rows.join(found, on=ROW, how="semi"), rows.join(whole, on="file", how="semi")])
     return refused["acceptance_group"].unique()
 
 
 def _incomplete(rejected: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     """ORDER_INCOMPLETE findings: rows that are valid, of orders that are not."""
-    valid = rejected.join(found, on=_ROW, how="anti", maintain_order="left")
+    valid = rejected.join(found, on=ROW, how="anti", maintain_order="left")
     valid = valid.join(whole_files(found), on="file", how="anti", maintain_order="left")
     return valid.select("file", "source_row", column=pl.lit(""), reason=pl.lit("ORDER_INCOMPLETE"), value=pl.lit(""))
 
@@ -261,13 +276,13 @@ def _short_cell(name: str) -> pl.Expr:
 
 def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     """The findings with what stands in the source's own cell: no finding ever shows a value that its source did not write."""
-    cells = found.join(raw.select(*_ROW, *NAMES), on=_ROW, how="left", maintain_order="left")
+    cells = found.join(raw.select(*ROW, *NAMES), on=ROW, how="left", maintain_order="left")
     own = pl.coalesce(*(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit(""))
     kept = (pl.col("source_row") == 0) | pl.col("reason").is_in(["CELL_CHARACTER", "CELL_FORMULA"])
     by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target").is_not_null()
     value = pl.when(kept).then("value").when(by_order).then("target").otherwise(own).str.slice(0, _SHORT)
     column = pl.when(by_order).then(pl.lit("target")).otherwise("column")
-    return cells.select(*_ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
+    return cells.select(*ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
 
 
 def _btn_claims(good: pl.DataFrame) -> pl.DataFrame:

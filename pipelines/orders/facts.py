@@ -17,16 +17,19 @@ from pipelines.orders.registry_rules import pin_demands
 from pipelines.registry import limits
 from pipelines.registry.store import Registry
 from schemas import actions
-from schemas.findings import whole_files
+from schemas.findings import MAX_FINDINGS, whole_files
 from schemas.orders import RANDOM
 
 
 class Limits(NamedTuple):
-    """What a source may do in a day, and how full a BTN may become; see the settings of these names."""
+    """What a source may do in a day, how full a BTN may become, and how many findings a file may have; see the settings of
+    these names.
+    """
 
     taken_code_attempts: int
     daily_codes: int
     btn_fill: float
+    findings: int = MAX_FINDINGS
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,9 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
         unused=draw_codes(
             _random_demand(rows, orders, batch.findings), registry.existing_codes, batch.codes["code"], runtime.random_bytes
         ),
-        limits=Limits(settings.max_taken_code_attempts, settings.max_daily_codes, settings.max_btn_fill),
+        limits=Limits(
+            settings.max_taken_code_attempts, settings.max_daily_codes, settings.max_btn_fill, settings.max_findings
+        ),
     )
 
 

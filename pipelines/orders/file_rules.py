@@ -6,7 +6,7 @@ import polars as pl
 
 from pipelines.orders.normalize import TELEPHONES, is_filled
 from schemas import actions, orders, telephone
-from schemas.findings import split, violations
+from schemas.findings import schema_findings, violations
 from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
 
 _FORBIDDEN_CHARACTERS: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{Nd}--[0-9]]\x{fffd}]"
@@ -40,7 +40,7 @@ def row_findings(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
     drawn = kind.is_in([RANDOM, BTN4]).fill_null(value=False)
     new_value = pl.any_horizontal(pl.col("product", "access_number", "origin", "termination").is_not_null())
     found = [
-        split(rows, orders.rows_schema(max_quantity))[1],
+        schema_findings(rows, orders.rows_schema(max_quantity)),
         violations(rows, ~issues | kind.is_not_null() | (code & (quantity | btn)), "CODE_TYPE_UNKNOWN", "code_type"),
         violations(rows, ~(issues | takes) | _cells_agree(takes), "CODE_TYPE_CONFLICT", "code_type"),
         violations(rows, ~(issues & specified) | code, "CODE_MISSING", "code"),

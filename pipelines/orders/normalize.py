@@ -7,7 +7,7 @@ import polars as pl
 
 from schemas import actions, orders, telephone
 from schemas.codes import CODES, is_code
-from schemas.findings import split
+from schemas.findings import schema_findings
 from schemas.orders import BTN4, ORDER_FIELDS, RANDOM, SPECIFIED
 
 TELEPHONES: Final = ("access_number", "btn")
@@ -119,4 +119,4 @@ def list_codes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     # a valid code beside an invalid one stays, so that everything that is wrong with the row is found at once
     valid = named.filter(is_code(pl.col("code"))).with_columns(pl.col("code").cast(pl.Int64))
-    return valid, split(named.with_columns(pl.col("code").fill_null("")), CODES)[1]
+    return valid, schema_findings(named.with_columns(pl.col("code").fill_null("")), CODES)
