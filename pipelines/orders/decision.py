@@ -7,6 +7,7 @@ import polars as pl
 
 from pipelines.codes.allocation import draw_pins
 from pipelines.common.context import RandomBytes
+from pipelines.common.frames import rows_in, rows_not_in
 from pipelines.intake.inbox import display_name
 from pipelines.orders import normalize, registry_rules
 from pipelines.orders.batch import Batch, first_of_floods
@@ -48,7 +49,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     """What becomes of each order of a batch, and the codes of those that are accepted."""
     rows = _with_acceptance_groups(batch, facts.accounts)
     duplicates, used = _duplicate_rows(batch, rows, facts)
-    rows = rows.join(duplicates, on="row_id", how="anti", maintain_order="left")
+    rows = rows_not_in(rows, duplicates, "row_id")
     owned = owned_rows(rows, facts.accounts)
     codes = batch.codes.join(owned.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     asked = codes.filter(pl.col("action").is_in(actions.issuing()))
@@ -58,11 +59,11 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     attempts, held = _attempts(asked, taken_codes, named, batch.sources, facts)
     found = pl.concat(
         [
-            batch.findings.join(duplicates, on=ROW, how="anti", maintain_order="left"),
+            rows_not_in(batch.findings, duplicates, ROW),
             held,
             account_findings(rows, facts.accounts),
             registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
-            violations(owned.join(used, on="order", how="semi"), _NEVER, "ORDER_ID_USED", "order_ref"),
+            violations(rows_in(owned, used, "order"), _NEVER, "ORDER_ID_USED", "order_ref"),
             violations(_unheld(taken_codes, held), _NEVER, "CODE_TAKEN", "code"),
             _unheld(registry_rules.card_findings(named, facts.cards), held),
             registry_rules.order_card_findings(by_order, facts.order_cards, facts.cards),
@@ -115,14 +116,15 @@ def _duplicate_rows(batch: Batch, rows: pl.DataFrame, facts: Facts) -> tuple[pl.
     """Rows that an earlier file placed (`row_id`, `file`, `source_row`, `order`, `order_no`), and orders whose ID an
     earlier one uses with other content (`order`).
     """
-    own = batch.orders.join(facts.accounts, on=["file", "account"], how="semi", maintain_order="left").drop_nulls("order_ref")
-    own = own.join(whole_files(batch.findings), on="file", how="anti", maintain_order="left")
+    own = rows_in(batch.orders, facts.accounts, ["file", "account"]).drop_nulls("order_ref")
+    own = rows_not_in(own, whole_files(batch.findings), "file")
     both = own.join(facts.orders, on=["account", "order_ref"], suffix="_earlier", maintain_order="left")
     of_used = both.select("order", "order_no", same=pl.col("content") == pl.col("content_earlier"))
-    matched = rows.join(of_used, on="order", maintain_order="left").with_columns(wish=normalize.row_key())
+    matched = rows.join(of_used, on="order", maintain_order="left")
     whole = matched.filter(~pl.col("partial") & pl.col("same"))
-    part = matched.filter("partial").join(facts.row_keys, on=["order_no", "wish"], how="semi", maintain_order="left")
-    duplicates = pl.concat([whole, part]).select("row_id", "file", "source_row", "order", "order_no")
+    part = rows_in(matched.filter("partial").with_columns(wish=normalize.row_key()), facts.row_keys, ["order_no", "wish"])
+    names = ("row_id", "file", "source_row", "order", "order_no")
+    duplicates = pl.concat([whole.select(names), part.select(names)])
     return duplicates, both.select("order")
 
 
@@ -183,7 +185,7 @@ def _shown_of_floods(rejected: pl.DataFrame, found: pl.DataFrame, flooded: pl.Se
 
 
 def _unheld(frame: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
-    return frame.join(held, on="file", how="anti", maintain_order="left")
+    return rows_not_in(frame, held, "file")
 
 
 def _with_claims(
@@ -208,7 +210,7 @@ def _with_claims(
 
 
 def _of(frame: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    return frame.join(rows, on="row_id", how="semi", maintain_order="left")
+    return rows_in(frame, rows, "row_id")
 
 
 def _under_btns(facts: Facts) -> pl.DataFrame:
@@ -220,22 +222,21 @@ def _under_btns(facts: Facts) -> pl.DataFrame:
 
 def _rejected_groups(rows: pl.DataFrame, found: pl.DataFrame) -> pl.Series:
     """Acceptance groups that have a finding, or lie in a file that is refused as a whole."""
-    whole = whole_files(found)
-    refused = pl.concat([rows.join(found, on=ROW, how="semi"), rows.join(whole, on="file", how="semi")])
+    keys = rows.select(*ROW, "acceptance_group")
+    refused = pl.concat([rows_in(keys, found, ROW), rows_in(keys, whole_files(found), "file")])
     return refused["acceptance_group"].unique()
 
 
 def _incomplete(rejected: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     """ORDER_INCOMPLETE findings: rows that are valid, of orders that are not."""
-    valid = rejected.join(found, on=ROW, how="anti", maintain_order="left")
-    valid = valid.join(whole_files(found), on="file", how="anti", maintain_order="left")
+    valid = rows_not_in(rows_not_in(rejected.select(ROW), found, ROW), whole_files(found), "file")
     return valid.select("file", "source_row", column=pl.lit(""), reason=pl.lit("ORDER_INCOMPLETE"), value=pl.lit(""))
 
 
 def _allocate(good: pl.DataFrame, asked: pl.DataFrame, facts: Facts, random_bytes: RandomBytes) -> pl.DataFrame:
     """The new codes of the accepted orders: `order`, `code`."""
     of_rows = good.select("row_id", "order")
-    chosen = asked.join(of_rows, on="row_id", how="semi", maintain_order="left").select("order", "code")
+    chosen = rows_in(asked, of_rows, "row_id").select("order", "code")
     gone = pl.concat([facts.btn_codes["code"], chosen["code"], facts.unused])
     pins = draw_pins(registry_rules.pin_demands(good), gone, random_bytes).join(of_rows, on="row_id", maintain_order="left")
     wanted = good.filter(pl.col("code_type") == RANDOM).select("order", quantity=pl.col("quantity").cast(pl.Int64))
@@ -261,8 +262,7 @@ def _order_decisions(
 
 def _as_dropped(raw: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
     """The rejected rows as they were dropped: `file`, `source_row` and the columns of an order file."""
-    rows = raw.join(rejected.select("row_id"), on="row_id", how="semi", maintain_order="left")
-    return rows.select("file", "source_row", *(_short_cell(name) for name in NAMES))
+    return rows_in(raw, rejected, "row_id").select("file", "source_row", *(_short_cell(name) for name in NAMES))
 
 
 def _short_cell(name: str) -> pl.Expr:
@@ -276,7 +276,7 @@ def _short_cell(name: str) -> pl.Expr:
 
 def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     """The findings with what stands in the source's own cell: no finding ever shows a value that its source did not write."""
-    cells = found.join(raw.select(*ROW, *NAMES), on=ROW, how="left", maintain_order="left")
+    cells = found.join(rows_in(raw, found, ROW).select(*ROW, *NAMES), on=ROW, how="left", maintain_order="left")
     own = pl.coalesce(*(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit(""))
     kept = (pl.col("source_row") == 0) | pl.col("reason").is_in(["CELL_CHARACTER", "CELL_FORMULA"])
     by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target").is_not_null()

@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.codes.allocation import draw_codes
 from pipelines.common.context import Runtime
+from pipelines.common.frames import rows_not_in
 from pipelines.common.settings import Settings
 from pipelines.orders.batch import Batch
 from pipelines.orders.ownership import accounts_by_file, owned_rows
@@ -68,7 +69,7 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
     day = at[:10]
     accounts, access_numbers = registry.catalogue()
     mine = accounts_by_file(accounts, batch.sources)
-    readable = batch.rows.join(whole_files(batch.findings), on="file", how="anti", maintain_order="left")
+    readable = rows_not_in(batch.rows, whole_files(batch.findings), "file")
     rows = owned_rows(readable, mine)
     codes = batch.codes.join(rows.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     issues = pl.col("action").is_in(actions.issuing())
