@@ -3,7 +3,7 @@
 import difflib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +19,8 @@ from schemas.findings import findings
 from schemas.headers import header_key
 
 _LISTED: Final = 20
+_LIST: Final = "code"
+"""The one column whose cells may hold a list, and be long."""
 _DIGITS: Final = r"[0-9(][0-9 ().+/-]*"
 _LOST: Final = "\ufffd"
 _TITLE: Final = 60
@@ -52,19 +54,20 @@ class Parser(WorkerProcess):
         super().__init__("pipelines.intake.parser_worker", limits, settings.parser_seconds)
         self._turn = Lock()
 
-    def parse(self, content: bytes, known: Iterable[str]) -> tuple[Parsed, float]:
-        """What the child makes of a file of which it knows these header keys, and the seconds that it took. A dead or
-        late child is an unreadable file.
+    def parse(self, content: bytes, by_header: Mapping[str, str]) -> tuple[Parsed, float]:
+        """What the child makes of a file of which it knows these header keys (to the names of columns), and the seconds that
+        it took. A dead or late child is an unreadable file.
         """
         with self._turn:
             begun = time.monotonic()
-            parsed = self._parse(content, known)
+            parsed = self._parse(content, by_header)
             return parsed, time.monotonic() - begun
 
-    def _parse(self, content: bytes, known: Iterable[str]) -> Parsed:
+    def _parse(self, content: bytes, by_header: Mapping[str, str]) -> Parsed:
         seconds = self.seconds(len(content))
+        keys = [sorted(by_header), sorted(key for key, name in by_header.items() if name == _LIST)]
         try:
-            (faults, notes, header), table = self.ask(content, json.dumps(sorted(known)).encode(), seconds=seconds)
+            (faults, notes, header), table = self.ask(content, json.dumps(keys).encode(), seconds=seconds)
         except TimeoutError:
             found = f"not parsed within {seconds:.3g} seconds"
         except (EOFError, OSError):
@@ -130,7 +133,7 @@ def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[
     return findings([fault for fault in faults if fault[2] != "FILE_TOO_LARGE"]), findings(too_long[:_LISTED])
 
 
-def _below(table: bytes, header: int, columns: list[str]) -> pl.DataFrame:
+def _below(table: bytes | memoryview, header: int, columns: list[str]) -> pl.DataFrame:
     """The rows below the header, with the known columns alone: the others may be many, and are never looked at."""
     grid = pl.read_ipc_stream(table, columns=["row", *columns]).rename({"row": "source_row"})  # a copy: the answer can go
     # PostgreSQL takes no zero character; what replaces it is found by the rule about characters

@@ -1,7 +1,7 @@
 """A batch: several order files in shared frames, with everything that can be said of them without the registry."""
 
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -12,8 +12,12 @@ from schemas.findings import FINDING, MAX_FINDINGS, NO_FINDINGS, ROW, findings, 
 from schemas.orders import HEADERS, NAMES
 from schemas.sources import OPERATOR
 
-_SHOWN = 100
+_SHOWN: Final = 100
 """So many rows are shown of a file that has too many findings."""
+_CODE_BYTES: Final = 32
+"""So many bytes of a cell are no more than a code takes, with whatever stands around it."""
+_CODES_BYTES: Final = 32 << 20
+"""So many bytes of codes are taken of any file."""
 
 
 class OrderFile(NamedTuple):
@@ -97,9 +101,12 @@ def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) ->
 
 
 def _within_codes(file: OrderFile, most: int) -> OrderFile:
-    """The file, refused as a whole if it names more than so many codes: they would be a row each."""
+    """The file, refused as a whole if it names more than so many codes, which would be a row each, or if its cells of codes
+    hold far more text than these would.
+    """
     rows = file.table.rows
-    if int(rows["code"].str.len_bytes().sum()) <= most or normalize.count_codes(rows) <= most:
+    size = int(rows["code"].str.len_bytes().sum())
+    if size <= most or (size <= max(_CODE_BYTES * most, _CODES_BYTES) and normalize.count_codes(rows) <= most):
         return file
     refused = rejected_file(NAMES, "FILE_TOO_LARGE", f"more than {most:,} codes in its cells", file.table.notes)
     return file._replace(table=refused._replace(parse_seconds=file.table.parse_seconds))
