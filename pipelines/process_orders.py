@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.common.errors import CardsError, ConflictError, UsageError
+from pipelines.common.memory import give_back
 from pipelines.delivery import recovery
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.rejections import sorted_findings
@@ -98,6 +99,7 @@ def _answer_portion(
         spool.hold([file.copy for file in groups[0]])
         yield from _decide_and_deliver(run, groups.pop(0))
     spool.hold([])
+    give_back()
     return {file.path for file in portion.done}
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
-from pipelines.excel.book import NOTED, SMALL, Book, Sheet
+from pipelines.excel.book import MOST_CELLS, NOTED, SMALL, Book, Sheet
 from pipelines.registry.records import SubmissionRecords
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
@@ -76,12 +76,16 @@ def write_rejections(
     event = records.events.row(0, named=True)
     findings = sorted_findings(records.findings)
     whole = findings.filter(pl.col("source_row") == 0)
-    marks = _cell_marks(records)
     counts = findings.group_by("reason", maintain_order=True).len()
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     what = counts.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
     facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(records.rejected)), *found]
+    if rows.height * rows.width > MOST_CELLS:
+        advice = "There are too many rejected rows for a workbook. Correct them in rejections.csv and resubmit that file."
+        writers.write(path, Book("Rejected orders", advice, facts, [], what))
+        return
+    marks = _cell_marks(records)
     advice = "Fix the marked cells on the sheet Orders, save, and resubmit this workbook. The last three columns may stay."
     if len(marks) > NOTED or rows.height * rows.width > SMALL:
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."

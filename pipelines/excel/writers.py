@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipelines.common.memory import give_back
 from pipelines.excel.book import SMALL, Book, sheet_parts
 
 
@@ -17,6 +18,7 @@ def write(path: Path, book: Book, small: int = SMALL) -> None:
         from pipelines.excel.xlsxturbo_book import write_large
 
         write_large(path, book)
+        give_back()
     else:
         from pipelines.excel.xlsxwriter_book import write_small
 

@@ -19,6 +19,7 @@ from schemas.findings import findings
 from schemas.headers import header_key
 
 _LISTED: Final = 20
+_LARGE: Final = 32 << 20
 _LIST: Final = "code"
 """The one column whose cells may hold a list, and be long."""
 _DIGITS: Final = r"[0-9(][0-9 ().+/-]*"
@@ -52,16 +53,15 @@ class Parser(WorkerProcess):
             settings.max_cell, settings.max_text_mb << 20, settings.max_findings,
         ]  # fmt: skip
         super().__init__("pipelines.intake.parser_worker", limits, settings.parser_seconds)
-        self._turn = Lock()
+        self.turn = Lock()
 
     def parse(self, content: bytes, by_header: Mapping[str, str]) -> tuple[Parsed, float]:
         """What the child makes of a file of which it knows these header keys (to the names of columns), and the seconds that
-        it took. A dead or late child is an unreadable file.
+        it took. A dead or late child is an unreadable file. Threads take turns: hold `turn`.
         """
-        with self._turn:
-            begun = time.monotonic()
-            parsed = self._parse(content, by_header)
-            return parsed, time.monotonic() - begun
+        begun = time.monotonic()
+        parsed = self._parse(content, by_header)
+        return parsed, time.monotonic() - begun
 
     def _parse(self, content: bytes, by_header: Mapping[str, str]) -> Parsed:
         seconds = self.seconds(len(content))
@@ -87,7 +87,11 @@ def read(content: bytes, parser: Parser, settings: Settings, names: list[str], b
         return rejected_file(names, "FILE_TOO_LARGE", f"more than {settings.max_file_mb} MB")
     if not content:
         return rejected_file(names, "FILE_EMPTY", "0 bytes")
-    parsed, seconds = parser.parse(content, by_header)
+    with parser.turn:
+        parsed, seconds = parser.parse(content, by_header)
+        del content
+        if len(parsed.table) > _LARGE:  # the next is not parsed meanwhile: both together would take too much memory
+            return _as_table(parsed, names, by_header)._replace(parse_seconds=seconds)
     return _as_table(parsed, names, by_header)._replace(parse_seconds=seconds)
 
 

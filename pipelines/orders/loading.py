@@ -14,6 +14,7 @@ from pipelines.common.settings import Settings
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.private_copy import PrivateCopy, Spool
 from pipelines.intake.reader import Parser, Table, read, rejected_file
+from pipelines.intake.senders import loaded_together
 from pipelines.orders.batch import OrderFile
 from pipelines.registry import limits
 from pipelines.registry.store import Registry
@@ -57,7 +58,7 @@ def load_portion(files: list[InboxFile], parser: Parser, spool: Spool, run: Run)
     def is_full() -> bool:
         return size > _PORTION_BYTES or time.monotonic() - begun > _PORTION_SECONDS
 
-    copied = _copied(files[:_PORTION_FILES], spool, run.settings.max_file_mb << 20, portion)
+    copied = _copied(loaded_together(files, _PORTION_FILES), spool, run.settings.max_file_mb << 20, portion)
     for copies, strikes in _suspects_alone(copied, run.registry):
         spool.hold(copies)
         for file in _parsed(copies, strikes, parser, run, is_full, portion):
