@@ -123,8 +123,11 @@ def _parsed(
                 tables.append((file, pool.submit(lambda: SET_ASIDE)))
             else:
                 tables.append((file, pool.submit(_read, copy, parser, run.settings)))
-        for file, future in tables:
-            if not (is_full() and future.cancel()):
+        for place, (file, future) in enumerate(tables):
+            if is_full():  # all at once: of the others one is begun whenever one ends
+                for _, later in tables[place:]:
+                    later.cancel()
+            if not future.cancelled():
                 portion.done.add(file.copy.file)
                 yield file._replace(table=future.result())
 
