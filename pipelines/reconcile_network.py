@@ -20,11 +20,10 @@ from pipelines.intake.private_copy import PrivateCopy, Spool
 from pipelines.intake.reader import Parser, Table, read, rejected_file
 from pipelines.reconciliation.matching import as_order_rows, match_report, validate_report
 from pipelines.reconciliation.replacement import replacements
-from pipelines.registry import limits, reconciliation
+from pipelines.registry import limits, night_records, reconciliation
 from pipelines.run import Run
 from schemas import network
 from schemas.sources import NETWORK
-
 
 _SET_ASIDE: Final = rejected_file(network.NAMES, "FILE_SET_ASIDE", "")
 
@@ -67,7 +66,7 @@ def _close(run: Run, date: int) -> NightFigures:
     """Close the orders that reports name, unless this night has done so, and write its workbook; the totals."""
     registry = run.registry
     if not reconciliation.has_open_reports(registry) and (latest := reconciliation.latest_night(registry, date)):
-        return reconciliation_workbook.night_figures(run.settings, reconciliation.load_reconciliation(registry, latest))
+        return reconciliation_workbook.night_figures(run.settings, night_records.load_reconciliation(registry, latest))
     event = close_reported_orders(run, date)
     run.runtime.checkpoint("orders closed")
     night = reconciliation_workbook.write_night(run, reconciliation.latest_night(registry, date) or {})
@@ -114,23 +113,28 @@ def _enter(run: Run, copy: PrivateCopy, table: Table) -> int:
         "rows": len(table.rows), "notes": "\n".join(table.notes), "readable": int(found.is_empty()),
     }  # fmt: skip
     with registry.transaction():
-        earlier = registry.original_events(pl.DataFrame({"sender": [NETWORK], "digest": [copy.digest]}))
+        earlier = registry.original_events(pl.DataFrame({"source": [NETWORK], "digest": [copy.digest]}))
         if len(earlier):
-            return registry.enter_event(event, earlier["answers"].item())
+            return registry.enter_event(event, earlier["original_event"].item())
         if len(found):
             return registry.enter_rejected(event, as_order_rows(table, found), found)
-        return reconciliation.enter_report(registry, event, 0, match_report(rows, registry))
+        return reconciliation.enter_report(registry, event, match_report(rows, registry))
 
 
 def close_reported_orders(run: Run, date: int) -> int:
     """Refuse the cards that reported orders lack, and draw replacements, in one transaction; the event's number."""
     registry = run.registry
-    event = _event(run, "night", "", "nightly-reconciliation") | {"rows": 0, "notes": "", "readable": 0, "night": date}
+    event = _event(run, "night", "", "nightly-reconciliation") | {
+        "rows": 0,
+        "notes": "",
+        "readable": 0,
+        "reconciliation_date": date,
+    }
     with registry.transaction():
         refused = reconciliation.unconfirmed_cards(registry)
         wanted = refused if run.settings.replace_refused else refused.clear()
         return reconciliation.enter_night(registry, event, refused, replacements(wanted, registry, run.runtime))
 
 
-def _event(run: Run, kind: str, digest: str, file: str) -> dict[str, Any]:
-    return {"kind": kind, "sender": NETWORK, "digest": digest, "file": file, "at": run.runtime.timestamp()}
+def _event(run: Run, kind: str, digest: str, file_name: str) -> dict[str, Any]:
+    return {"kind": kind, "source": NETWORK, "digest": digest, "file_name": file_name, "at": run.runtime.timestamp()}

@@ -28,7 +28,7 @@ COLUMNS: Final = (
     Column("termination", "International Termination",
            ("Intl Termination", "Int'l Termination", "International Term", "Intl Term"),
            "`Yes` or `No`; empty is `No` (for `Change`: as it was)"),
-    Column("order_ref", "Customer Order ID",
+    Column("customer_order_id", "Customer Order ID",
            ("Customer Order", "Cust Order ID", "Customer Order Number", "PON", "PO Number", "Purchase Order Number"),
            "1–15 of letters, digits, `-`, `_`; unique in the customer account"),
     Column("comments", "Comments", ("Comment", "Notes", "Note", "Remarks"), "free text, 255 characters"),
@@ -39,7 +39,7 @@ COLUMNS: Final = (
     Column("quantity", "Quantity", ("Qty", "Count", "Number of Codes", "Number of PINs"), "how many codes or PINs"),
     Column("btn", "BTN", ("Billing Telephone Number", "Billing Number", "Billing Telephone"),
            "10-digit billing telephone number"),
-    Column("target", "Order ID", ("Of Order ID", "Cards of Order ID"),
+    Column("target_order_id", "Order ID", ("Of Order ID", "Cards of Order ID"),
            "not for `Add`: take all cards of this Order ID, instead of codes"),
 )  # fmt: skip
 """The columns of an order file, in the order in which reports and templates have them."""
@@ -87,7 +87,7 @@ def rows_schema(max_quantity: int) -> pa.DataFrameSchema:
             "access_number": pa.Column(text, check(lambda cell: cell.str.contains(TELEPHONE), "ACCESS_FORMAT"), nullable=True),
             "origin": pa.Column(text, check(lambda cell: cell.is_in(["Yes", "No"]), "ORIGIN_FLAG"), nullable=True),
             "termination": pa.Column(text, check(lambda cell: cell.is_in(["Yes", "No"]), "TERMINATION_FLAG"), nullable=True),
-            "order_ref": pa.Column(
+            "customer_order_id": pa.Column(
                 text,
                 [
                     present("ORDER_ID_MISSING"),

@@ -250,7 +250,11 @@ class Shop:
 
     def states(self) -> dict[str, str]:
         """The state of every code that was issued here or came with a report."""
-        rows = self.registry.query("SELECT code, state FROM codes WHERE event > 0", {"code": pl.Int64, "state": pl.Int64})
+        rows = self.registry.query(
+            "SELECT code, state FROM cards UNION SELECT numbers.code, 5 FROM numbers "
+            "JOIN unexpected_codes ON unexpected_codes.code = numbers.code WHERE numbers.order_pk = 0",
+            {"code": pl.Int64, "state": pl.Int64},
+        )
         return {f"{code:014}": STATES[state] for code, state in rows.iter_rows()}
 
     def waiting(self) -> list[Path]:
@@ -264,7 +268,7 @@ class Shop:
 
     def burnt(self) -> list[int]:
         """Every code that the registry holds."""
-        return self.registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+        return self.registry.query("SELECT code FROM numbers ORDER BY code", {"code": pl.Int64})["code"].to_list()
 
 
 def night_document(done: NightResult) -> dict[str, Any]:
@@ -290,9 +294,9 @@ def read_csv(path: Path) -> pl.DataFrame:
     return pl.read_csv(path, infer_schema=False).fill_null("")
 
 
-def row(order_ref: str, **cells: str) -> dict[str, str]:
+def row(customer_order_id: str, **cells: str) -> dict[str, str]:
     """A row of an order file: acme's, right as soon as it says which codes it wants. Columns by their name in `schemas`."""
-    usual = {"account": "10023456", "product": "7001", "access_number": "800-860-4444", "order_ref": order_ref}
+    usual = {"account": "10023456", "product": "7001", "access_number": "800-860-4444", "customer_order_id": customer_order_id}
     return {HEADERS[name]: cell for name, cell in {**usual, **cells}.items()}
 
 

@@ -32,7 +32,7 @@ NIGHT = ["report entered", "orders closed", "folder written", "delivered"]
 
 def some_code() -> str:
     with open_registry(load_settings().registry_url) as registry:
-        codes = registry.query("SELECT max(code) AS code FROM codes WHERE order_no > 0", {"code": pl.Int64})["code"]
+        codes = registry.query("SELECT max(code) AS code FROM numbers WHERE order_pk > 0", {"code": pl.Int64})["code"]
     return str(codes.item() or 73905162840517)
 
 

@@ -17,10 +17,10 @@ TAKING = [name for name, action in actions.ACTIONS.items() if action.cards_in]
 BARE = {"product": "", "access_number": ""}
 
 
-def take(action: str, order_ref: str = "T", **cells: str) -> dict[str, str]:
+def take(action: str, customer_order_id: str = "T", **cells: str) -> dict[str, str]:
     """A row that takes cards; a change gives them an access number of acme's own."""
     changed = {"access_number": "888-402-7755"} if action == "Change" else {}
-    return row(order_ref, **{"action": action, **BARE, **changed, **cells})
+    return row(customer_order_id, **{"action": action, **BARE, **changed, **cells})
 
 
 def confirm(answer: Answer, shop: Shop, *but: str, name: str = "report") -> None:
@@ -57,7 +57,7 @@ def files(shop: Shop, action: str) -> list[tuple[str, ...]]:
 
 @pytest.mark.parametrize("by", ["code", "order"])
 def test_a_change_is_placed_awaited_and_done(by: str, ready: Shop) -> None:
-    cells = {"code": f"{ONE}, {TWO}"} if by == "code" else {"target": "10023456-1"}
+    cells = {"code": f"{ONE}, {TWO}"} if by == "code" else {"target_order_id": "10023456-1"}
     new = {"access_number": "(888) 402-7755", "product": "7002", "origin": "Y", "termination": "no"}
     answer = ready.send(row("CH", action="C", **{**new, **cells}), name="change.csv")
     assert answer.reasons == {}
@@ -95,7 +95,9 @@ def test_a_change_leaves_what_it_does_not_name(ready: Shop) -> None:
 )  # fmt: skip
 def test_a_card_is_moved_once_the_network_shows_it(action: str, was: str, becomes: str, by: str, ready: Shop) -> None:
     bring(ready, THREE, was)
-    answer = ready.send(take(action, **({"code": THREE} if by == "code" else {"target": "10023456-2"})), name="take.csv")
+    answer = ready.send(
+        take(action, **({"code": THREE} if by == "code" else {"target_order_id": "10023456-2"})), name="take.csv"
+    )
     (order,) = set(answer.confirmation["Order ID"])
     assert files(ready, action)[-1] == (order, action, "10023456", "", "", THREE, "", "")
     assert ready.states()[THREE] == was
@@ -160,7 +162,9 @@ def test_the_columns_that_an_action_does_not_set_change_nothing(ready: Shop) -> 
 def test_somebody_elses_card_and_no_card_at_all_get_the_same_answer(action: str, ready: Shop) -> None:
     codes = [FOUR, NOBODYS, str(EXTERNAL[0])]
     rows = [take(action, f"T{number}", code=code) for number, code in enumerate(codes)]
-    targets = [take(action, f"O{number}", target=target) for number, target in enumerate(["20098765-1", "10023456-99", "??"])]
+    targets = [
+        take(action, f"O{number}", target_order_id=target) for number, target in enumerate(["20098765-1", "10023456-99", "??"])
+    ]
     answer = ready.send(*rows, *targets, name="take.csv")
     assert answer.reasons == {number: ["CARD_UNKNOWN"] for number in range(2, 8)}
     words = answer.rejections["What to fix"].to_list()
@@ -180,7 +184,7 @@ def test_a_card_in_another_state_is_not_ready_for_it(action: str, state: str, by
         (code,) = placed.codes
         (order,) = placed.confirmation["Order ID"]
     bring(ready, code, state)
-    answer = ready.send(take(action, **({"code": code} if by == "code" else {"target": order})), name="take.csv")
+    answer = ready.send(take(action, **({"code": code} if by == "code" else {"target_order_id": order})), name="take.csv")
     assert answer.reasons == {2: ["CARD_NOT_READY"]}
     words = answer.rejections["What to fix"].item()
     assert (code in words, order in words) == (by == "code", by == "order")  # no code that the sender did not write
@@ -196,25 +200,25 @@ def test_a_refused_card_is_not_ready(ready: Shop) -> None:
 def test_a_disconnected_card_is_gone_for_good(action: str, ready: Shop) -> None:
     bring(ready, THREE, "disconnected")
     assert ready.send(take(action, code=THREE), name="take.csv").reasons == {2: ["CARD_DISCONNECTED"]}
-    by_order = ready.send(take(action, target="10023456-2"), name="order.csv")
+    by_order = ready.send(take(action, target_order_id="10023456-2"), name="order.csv")
     assert by_order.reasons == {2: ["CARD_DISCONNECTED"]}
 
 
 def test_an_order_id_takes_the_cards_that_are_left_of_it(ready: Shop) -> None:
     bring(ready, ONE, "disconnected")
-    answer = ready.send(take("Block", target="10023456-1"), name="take.csv")
+    answer = ready.send(take("Block", target_order_id="10023456-1"), name="take.csv")
     assert answer.codes == [TWO]
 
 
 def test_a_card_that_waits_for_an_earlier_order_is_not_ready(ready: Shop) -> None:
     ready.send(take("Change", code=ONE), name="1.csv")
     assert ready.send(take("Block", "T2", code=ONE), name="2.csv").reasons == {2: ["CARD_NOT_READY"]}
-    assert ready.send(take("Block", "T2", target="10023456-1"), name="3.csv").reasons == {2: ["CARD_NOT_READY"]}
+    assert ready.send(take("Block", "T2", target_order_id="10023456-1"), name="3.csv").reasons == {2: ["CARD_NOT_READY"]}
     assert ready.send(take("Block", "T2", code=TWO), name="4.csv").reasons == {}
 
 
 def test_two_orders_of_a_file_do_not_take_one_card(ready: Shop) -> None:
-    answer = ready.send(take("Block", "T1", target="10023456-1"), take("Disconnect", "T2", code=TWO), name="take.csv")
+    answer = ready.send(take("Block", "T1", target_order_id="10023456-1"), take("Disconnect", "T2", code=TWO), name="take.csv")
     assert answer.reasons == {3: ["CARD_NOT_READY"]}
 
 
@@ -231,7 +235,11 @@ def test_a_change_of_nothing_is_refused(ready: Shop) -> None:
 @pytest.mark.parametrize("action", TAKING)
 @pytest.mark.parametrize(
     "cells",
-    [{"code": ONE, "target": "10023456-1"}, {"code": ONE, "quantity": "1"}, {"target": "10023456-1", "btn": "3035550142"}],
+    [
+        {"code": ONE, "target_order_id": "10023456-1"},
+        {"code": ONE, "quantity": "1"},
+        {"target_order_id": "10023456-1", "btn": "3035550142"},
+    ],
 )
 def test_cards_are_named_by_code_or_order_id_alone(action: str, cells: dict[str, str], ready: Shop) -> None:
     answer = ready.send(take(action, **cells), name="take.csv")
@@ -244,7 +252,9 @@ def test_an_order_for_cards_names_some(action: str, ready: Shop) -> None:
 
 
 def test_an_add_does_not_name_an_order_id(ready: Shop) -> None:
-    assert ready.send(row("N", quantity="1", target="10023456-1"), name="add.csv").reasons == {2: ["CODE_TYPE_CONFLICT"]}
+    assert ready.send(row("N", quantity="1", target_order_id="10023456-1"), name="add.csv").reasons == {
+        2: ["CODE_TYPE_CONFLICT"]
+    }
 
 
 def test_what_a_change_sets_must_be_the_accounts_own(ready: Shop) -> None:
@@ -264,7 +274,7 @@ def test_a_new_action_is_one_row_in_the_table(ready: Shop, monkeypatch: pytest.M
     monkeypatch.setitem(actions.ACTIONS, "Suspend", Action("Suspend", "S", cards_in=("ready",), card_becomes="blocked"))
     monkeypatch.setitem(actions.ACTIONS, "Recolour", Action("Recolour", "R", cards_in=("blocked",), changes=True))
     assert ready.send(take("Suspend", "NO", code=FOUR), name="no.csv").reasons == {2: ["CARD_UNKNOWN"]}
-    answer = ready.send(take("s", "S", target="10023456-1"), name="suspend.csv")
+    answer = ready.send(take("s", "S", target_order_id="10023456-1"), name="suspend.csv")
     assert [line[:2] for line in files(ready, "Suspend")] == [("10023456-3", "Suspend")] * 2
     confirm(answer, ready, TWO)
     assert (ready.states()[ONE], ready.states()[TWO]) == ("blocked", "ready")

@@ -30,7 +30,7 @@ def shared(new_registry: NewRegistry) -> Iterator[Registry]:
 @pytest.fixture
 def registry(shared: Registry) -> Registry:
     """An empty registry; a new database for each test would take longer than all of them."""
-    for table in ("codes", "accounts", "access_numbers"):
+    for table in ("numbers", "cards", "accounts", "access_numbers"):
         shared.execute(f"DELETE FROM {table}")
     return shared
 
@@ -199,7 +199,7 @@ def lay(path: Path, lines: list[str], header: str = "Code") -> Path:
 
 def held(registry: Registry) -> list[str]:
     """Every code that the registry has."""
-    rows = registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})
+    rows = registry.query("SELECT code FROM numbers ORDER BY code", {"code": pl.Int64})
     return [f"{code:014}" for code in rows["code"]]
 
 

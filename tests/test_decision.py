@@ -35,13 +35,18 @@ Cells = dict[str, str]
 
 def add(order: str, account: str = ACME, **cells: str) -> Cells:
     """A row that is right as soon as it says which codes it wants."""
-    usual = {"account": account, "product": PRODUCTS.get(account, "1"), "access_number": "8008604444", "order_ref": order}
+    usual = {
+        "account": account,
+        "product": PRODUCTS.get(account, "1"),
+        "access_number": "8008604444",
+        "customer_order_id": order,
+    }
     return {**usual, **cells}
 
 
 def take(action: str, order: str, account: str = ACME, **cells: str) -> Cells:
     """A row that takes cards which exist."""
-    return {"action": action, "account": account, "order_ref": order, **cells}
+    return {"action": action, "account": account, "customer_order_id": order, **cells}
 
 
 def files(*contents: list[Cells], sources: tuple[str, ...] = (), digests: tuple[str, ...] = ()) -> list[OrderFile]:
@@ -81,7 +86,7 @@ def order_cards(*rows: tuple[str, str, int]) -> pl.DataFrame:
 
 
 def earlier_orders(*rows: tuple[int, str, str, str]) -> pl.DataFrame:
-    return frame({"order_no": pl.Int64, "account": pl.String, "order_ref": pl.String, "content": pl.String}, *rows)
+    return frame({"order_pk": pl.Int64, "account": pl.String, "customer_order_id": pl.String, "content": pl.String}, *rows)
 
 
 def used_pins(*numbers: int) -> pl.DataFrame:
@@ -103,7 +108,7 @@ def facts_of(batch: Batch, **known: Any) -> Facts:
         accounts=accounts_by_file(ACCOUNTS, batch.sources),
         access_numbers=ACCESS_NUMBERS,
         orders=earlier_orders(),
-        row_keys=frame({"order_no": pl.Int64, "wish": pl.String}),
+        row_keys=frame({"order_pk": pl.Int64, "row_key": pl.String}),
         existing_codes=codes(),
         cards=cards(),
         order_cards=order_cards(),
@@ -124,7 +129,7 @@ def decided(batch: Batch, **known: Any) -> Decision:
 
 def decisions(decision: Decision) -> dict[str, str]:
     """What became of each order, by its Customer Order ID."""
-    return dict(decision.orders.select("order_ref", "decision").iter_rows())
+    return dict(decision.orders.select("customer_order_id", "decision").iter_rows())
 
 
 def reasons(decision: Decision, file: int = 0) -> dict[int, list[str]]:
@@ -137,14 +142,16 @@ def reasons(decision: Decision, file: int = 0) -> dict[int, list[str]]:
 
 def issued(decision: Decision) -> dict[str, list[int]]:
     """The new codes of each order, by its Customer Order ID."""
-    found = decision.ingest.codes.join(decision.orders, on="order").group_by("order_ref").agg(pl.col("code").sort())
-    return dict(found.iter_rows()) if found.is_empty() else dict(found.select("order_ref", "code").iter_rows())
+    found = decision.ingest.codes.join(decision.orders, on="order").group_by("customer_order_id").agg(pl.col("code").sort())
+    return dict(found.iter_rows()) if found.is_empty() else dict(found.select("customer_order_id", "code").iter_rows())
 
 
 def taken(decision: Decision) -> dict[str, list[int]]:
     """The cards that each order takes."""
-    found = decision.ingest.card_actions.join(decision.orders, on="order").group_by("order_ref").agg(pl.col("code").sort())
-    return dict(found.select("order_ref", "code").iter_rows())
+    found = (
+        decision.ingest.card_actions.join(decision.orders, on="order").group_by("customer_order_id").agg(pl.col("code").sort())
+    )
+    return dict(found.select("customer_order_id", "code").iter_rows())
 
 
 # -- accepted ----------------------------------------------------------------------------------------------------------
@@ -161,8 +168,8 @@ def test_orders_of_every_kind_are_accepted_with_the_codes_that_they_ask_for() ->
     assert given["R"] == sorted(UNUSED[:3])
     assert len(set(given["B"])) == 2
     assert set(given["B"]) <= set(PINS)
-    assert dict(decision.orders.select("order_ref", "rows").iter_rows()) == {"S": 2, "R": 1, "B": 1}
-    assert dict(decision.ingest.orders.select("order_ref", "cards").iter_rows()) == {"S": 3, "R": 3, "B": 2}
+    assert dict(decision.orders.select("customer_order_id", "rows").iter_rows()) == {"S": 2, "R": 1, "B": 1}
+    assert dict(decision.ingest.orders.select("customer_order_id", "cards").iter_rows()) == {"S": 3, "R": 3, "B": 2}
     assert decision.ingest.btns.select("btn", "account").rows() == [(BTN, ACME)]
     assert (decision.ingest.findings.rows(), decision.ingest.rejected.rows()) == ([], [])
     assert (decision.deferred, decision.dependent) == (set(), set())
@@ -171,7 +178,7 @@ def test_orders_of_every_kind_are_accepted_with_the_codes_that_they_ask_for() ->
 def test_a_file_is_entered_with_what_it_cost_and_the_time_of_the_decision() -> None:
     decision = decided(batch_of([add("R", quantity="3")], [add("S", code=ONE)]))
     events = decision.ingest.events
-    assert events.select("file", "sender", "name", "at", "rows", "readable", "answers").rows() == [
+    assert events.select("file", "source", "file_name", "at", "rows", "readable", "original_event").rows() == [
         (0, "acme", "0.csv", AT, 1, 1, 0), (1, "acme", "1.csv", AT, 1, 1, 0),
     ]  # fmt: skip
     assert decision.ingest.usage.rows() == [(0, 100, 250), (1, 100, 250)]
@@ -196,7 +203,7 @@ def test_pins_are_drawn_among_those_that_nobody_has_nor_asks_for() -> None:
 
 def test_an_order_that_was_placed_before_is_a_duplicate_and_nothing_comes_of_it() -> None:
     batch = batch_of([add("S", code=ONE), add("S", code=TWO), add("NEW", code=THREE)])
-    (content,) = batch.orders.filter(order_ref="S")["content"]
+    (content,) = batch.orders.filter(customer_order_id="S")["content"]
     decision = decided(batch, orders=earlier_orders((77, ACME, "S", content)), existing_codes=codes(int(ONE), int(TWO)))
     assert decisions(decision) == {"S": "duplicate", "NEW": "accepted"}
     assert decision.ingest.duplicate_orders.rows() == [(0, 77, 2)]
@@ -217,7 +224,7 @@ def test_the_same_bytes_as_before_are_entered_as_an_answer_given_again() -> None
     again = [made[0]._replace(original_event=12), made[1]]
     batch = build_batch(again, 1_000_000, 50_000).subset(again)
     decision = decided(batch)
-    assert decision.ingest.events.select("file", "answers", "readable").rows() == [(0, 12, 1), (1, 0, 1)]
+    assert decision.ingest.events.select("file", "original_event", "readable").rows() == [(0, 12, 1), (1, 0, 1)]
     assert issued(decision) == {"T": [int(TWO)]}
     assert decision.ingest.rejected.rows() == []
 
@@ -234,7 +241,7 @@ def test_an_order_is_rejected_whole_and_comes_back_as_it_was_dropped() -> None:
         (0, 2, ONE, "", ""), (0, 3, TWO, " x ", ""),
     ]  # fmt: skip
     assert issued(decision) == {"T": [int(THREE)]}
-    assert decision.ingest.orders["order_ref"].to_list() == ["T"]
+    assert decision.ingest.orders["customer_order_id"].to_list() == ["T"]
 
 
 def test_a_file_that_is_refused_as_a_whole_places_nothing_and_may_come_again() -> None:
@@ -249,13 +256,13 @@ def test_a_file_that_is_refused_as_a_whole_places_nothing_and_may_come_again() -
 
 
 def test_a_finding_shows_what_stands_in_the_cell_and_nothing_else() -> None:
-    batch = batch_of([add("S", code=f"{ONE} {TWO}"), take("Block", "B", target="10023456-1")])
+    batch = batch_of([add("S", code=f"{ONE} {TWO}"), take("Block", "B", target_order_id="10023456-1")])
     decision = decided(
         batch, existing_codes=codes(int(TWO)), order_cards=order_cards((ACME, "10023456-1", CODES[3])),
         cards=cards((ACME, CODES[3], "placed", False)),
     )  # fmt: skip
     found = decision.ingest.findings.select("source_row", "column", "reason", "value").rows()
-    assert found == [(2, "code", "CODE_TAKEN", TWO), (3, "target", "CARD_NOT_READY", "10023456-1")]
+    assert found == [(2, "code", "CODE_TAKEN", TWO), (3, "target_order_id", "CARD_NOT_READY", "10023456-1")]
 
 
 # -- orders in part ----------------------------------------------------------------------------------------------------
@@ -279,12 +286,12 @@ def test_the_valid_rows_of_an_order_in_part_are_accepted() -> None:
 
 def test_rows_that_were_placed_before_are_duplicates_and_new_rows_need_a_new_id() -> None:
     batch = part_of(add("S", GLOBEX, code=ONE), add("S", GLOBEX, code=TWO))
-    keys = decided(batch).ingest.row_keys["wish"]
+    keys = decided(batch).ingest.row_keys["row_key"]
     known = {"orders": earlier_orders((77, GLOBEX, "S", "of the first file"))}
-    both = decided(batch, **known, row_keys=frame({"order_no": pl.Int64, "wish": pl.String}, *((77, key) for key in keys)))
+    both = decided(batch, **known, row_keys=frame({"order_pk": pl.Int64, "row_key": pl.String}, *((77, key) for key in keys)))
     assert decisions(both) == {"S": "duplicate"}
     assert both.ingest.duplicate_orders.rows() == [(0, 77, 2)]
-    first = decided(batch, **known, row_keys=frame({"order_no": pl.Int64, "wish": pl.String}, (77, keys[0])))
+    first = decided(batch, **known, row_keys=frame({"order_pk": pl.Int64, "row_key": pl.String}, (77, keys[0])))
     assert decisions(first) == {"S": "rejected"}
     assert first.ingest.duplicate_orders.rows() == [(0, 77, 1)]
     assert reasons(first) == {3: ["ORDER_ID_USED"]}
@@ -312,7 +319,7 @@ def test_a_card_is_taken_in_the_states_of_the_action(action: str, state: str, re
 
 
 def test_all_cards_of_an_order_id_are_taken_or_none() -> None:
-    batch = batch_of([take("Block", "T", target="10023456-1"), take("Block", "U", target="10023456-2")])
+    batch = batch_of([take("Block", "T", target_order_id="10023456-1"), take("Block", "U", target_order_id="10023456-2")])
     known = order_cards(*((ACME, "10023456-1", code) for code in CODES[:3]), (ACME, "10023456-2", CODES[4]))
     ready = cards(*((ACME, code, "ready", False) for code in (*CODES[:3], CODES[4])))
     assert taken(decided(batch, order_cards=known, cards=ready)) == {"T": sorted(CODES[:3]), "U": [CODES[4]]}
@@ -322,7 +329,7 @@ def test_all_cards_of_an_order_id_are_taken_or_none() -> None:
     assert reasons(decision) == {2: ["CARD_NOT_READY"]}
 
 
-@pytest.mark.parametrize("cell", [{"code": ONE}, {"target": "20098765-1"}])
+@pytest.mark.parametrize("cell", [{"code": ONE}, {"target_order_id": "20098765-1"}])
 def test_somebody_elses_card_gets_the_answer_of_one_that_does_not_exist(cell: Cells) -> None:
     batch = batch_of([take("Disconnect", "T", **cell)])
     nothing = decided(batch)
@@ -357,7 +364,7 @@ FOREIGN: list[Cells] = [
     add("F", GLOBEX, quantity="5"),
     add("F", GLOBEX, btn=str(BTN), quantity="9958"),
     take("Block", "F", GLOBEX, code=ONE),
-    take("Block", "F", GLOBEX, target="20098765-1"),
+    take("Block", "F", GLOBEX, target_order_id="20098765-1"),
     add("F", "99999999", code=ONE),
 ]
 
@@ -503,7 +510,7 @@ def test_of_two_accounts_in_one_file_that_want_a_btn_the_first_valid_order_has_i
     assert decision.deferred == set()
 
 
-# -- guesses -----------------------------------------------------------------------------------------------------------
+# -- guesses at codes ----------------------------------------------------------------------------------------------------
 
 
 def test_codes_that_are_not_free_and_cards_that_are_not_ones_own_are_counted_alike() -> None:

@@ -37,7 +37,7 @@ from tests.corpus import (
 
 HEADER = ["Acct", "PON", "Comments", "Qty", "Intl Origin"]
 ONE = ["10023456", "A1", "good", 2, "Yes"]
-READ = {"account": "10023456", "order_ref": "A1", "comments": "good", "quantity": "2", "origin": "Yes"}
+READ = {"account": "10023456", "customer_order_id": "A1", "comments": "good", "quantity": "2", "origin": "Yes"}
 ERROR = (
     '<table:table-cell table:formula="of:=NA()" office:value-type="string" office:string-value="" '
     'calcext:value-type="error"><text:p>#N/A</text:p></table:table-cell>'
@@ -98,7 +98,7 @@ def reasons(table: Table) -> list[tuple[str, str]]:
 def test_no_fault(reader: Reader) -> None:
     for kind, write in WRITERS.items():
         table = reader(write(HEADER, ONE, [None, None, None, None, None], [10023456, "A2", None, 73905162840517]))
-        expected = {2: READ, 4: {"account": "10023456", "order_ref": "A2", "quantity": "73905162840517"}}
+        expected = {2: READ, 4: {"account": "10023456", "customer_order_id": "A2", "quantity": "73905162840517"}}
         assert (kind, filled(table), faults(table)) == (kind, expected, [])
 
 
@@ -160,7 +160,7 @@ def test_a_date_is_told_with_its_time_in_every_format_so_that_it_is_no_order_id(
     }
     made["xlsx with an ISO date"] = zipped({**parts(xlsx(HEADER, row)), SHEET: made["xlsx with an ISO date"]})
     for kind, content in made.items():
-        assert (kind, filled(reader(content))[2]["order_ref"]) == (kind, shown)
+        assert (kind, filled(reader(content))[2]["customer_order_id"]) == (kind, shown)
 
 
 def _hide_row(made: Any) -> None:
@@ -288,7 +288,7 @@ def test_the_named_separator_counts_as_a_row_in_what_is_told(reader: Reader) -> 
 
 def test_rows_that_end_before_their_last_empty_cells_are_padded(reader: Reader) -> None:
     table = reader(TABLE + "10023456;A2;;3;\r\n10023456;A3;short;4\r\n10023456;A4;x;5;No\r\n")
-    assert filled(table)[4] == {"account": "10023456", "order_ref": "A3", "comments": "short", "quantity": "4"}
+    assert filled(table)[4] == {"account": "10023456", "customer_order_id": "A3", "comments": "short", "quantity": "4"}
     assert faults(table) == []
 
 
@@ -491,7 +491,7 @@ def test_every_kind_of_cell_of_an_xlsb_is_read_as_calamine_does(reader: Reader) 
     cells = ["é😀", -7, 0.25, 73905162840517, True, "=word", 1e-7, 536870911]
     content = xlsb(("Orders", [["Acct", "PON", "Qty", "Code", "Intl Origin", "Comments", "BTN", "PAN"], cells]))
     independent = fastexcel.read_excel(content).load_sheet(0, header_row=None, dtypes="string").to_arrow().to_pylist()[1]
-    names = ["account", "order_ref", "quantity", "code", "origin", "comments", "btn", "product"]
+    names = ["account", "customer_order_id", "quantity", "code", "origin", "comments", "btn", "product"]
     assert [reader(content).rows[name].item() for name in names] == list(independent.values())
 
 
@@ -594,8 +594,8 @@ def test_a_page_as_portals_export_it_is_read(reader: Reader) -> None:
         "<tr><td>A2&nbsp;<td colspan=2><td>3</table></html>"
     )
     assert filled(reader(page.encode("cp1252"))) == {
-        2: {"account": "73905162840517", "order_ref": "A1", "comments": "café & bar\ntwo", "quantity": "2"},
-        3: {"order_ref": "A2", "quantity": "3"},
+        2: {"account": "73905162840517", "customer_order_id": "A1", "comments": "café & bar\ntwo", "quantity": "2"},
+        3: {"customer_order_id": "A2", "quantity": "3"},
     }
 
 

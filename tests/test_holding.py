@@ -49,7 +49,7 @@ def guessed(tmp_path: Path, new_registry: NewRegistry) -> Iterator[Shop]:
         shop.registry.close()
 
 
-def guesses(shop: Shop, many: int) -> list[dict[str, str]]:
+def taken_code_attempts(shop: Shop, many: int) -> list[dict[str, str]]:
     """An order for codes that globex has."""
     taken = some_codes(many, seed=77)
     shop.send(*(row("THEIRS", **GLOBEX, code=code) for code in taken), name="theirs.csv", sender="globex")
@@ -57,7 +57,7 @@ def guesses(shop: Shop, many: int) -> list[dict[str, str]]:
 
 
 def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(guessed: Shop) -> None:
-    rows = guesses(guessed, 16)
+    rows = taken_code_attempts(guessed, 16)
     assert guessed.send(*rows[:6], name="a.csv").told["reasons"] == {"CODE_TAKEN": 6}
     held = guessed.send(*rows[6:14], row("FREE", code=some_codes(1)[0]), name="b.csv")
     assert held.told["reasons"] == {"FILE_HELD": 1}
@@ -69,7 +69,7 @@ def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(guess
 
 
 def test_the_operator_releases_who_is_held(guessed: Shop) -> None:
-    rows = guesses(guessed, 12)
+    rows = taken_code_attempts(guessed, 12)
     assert guessed.send(*rows, name="a.csv").told["reasons"] == {"FILE_HELD": 1}
     assert guessed.registry.clear_hold("acme", guessed.runtime.timestamp()) == (True, 0)
     assert guessed.registry.clear_hold("nobody", guessed.runtime.timestamp()) == (False, 0)
@@ -120,9 +120,9 @@ def test_a_reseller_whose_folder_is_in_the_way_keeps_no_other_from_its_release(s
         ({"access_number": "877-666-2093"}, {"access_number": "877-666-2094"}),
         ({"action": "Block", "product": "", "access_number": "", "quantity": "", "code": "THEIRS"},
          {"action": "Block", "product": "", "access_number": "", "quantity": "", "code": "61750384920999"}),
-        ({"action": "Block", "product": "", "access_number": "", "quantity": "", "target": "20098765-1"},
-         {"action": "Block", "product": "", "access_number": "", "quantity": "", "target": "20098765-9"}),
-        ({"account": "20098765", "order_ref": "THEIRS"}, {"account": "20098765", "order_ref": "NOBODYS"}),
+        ({"action": "Block", "product": "", "access_number": "", "quantity": "", "target_order_id": "20098765-1"},
+         {"action": "Block", "product": "", "access_number": "", "quantity": "", "target_order_id": "20098765-9"}),
+        ({"account": "20098765", "customer_order_id": "THEIRS"}, {"account": "20098765", "customer_order_id": "NOBODYS"}),
     ],
     ids=["account", "product", "access number", "card", "Order ID", "Customer Order ID"],
 )  # fmt: skip
@@ -134,7 +134,7 @@ def test_what_belongs_to_another_gets_the_answer_of_what_does_not_exist(
     told = []
     for name, cells in (("a", theirs), ("b", nobodys)):
         written = {key: code if value == "THEIRS" and key == "code" else value for key, value in cells.items()}
-        answer = shop.send(row(**{"order_ref": "MINE", "quantity": "1", **written}), name=f"{name}.csv")
+        answer = shop.send(row(**{"customer_order_id": "MINE", "quantity": "1", **written}), name=f"{name}.csv")
         words = answer.rejections["What to fix"][0]
         for text in written.values():
             words = words.replace(text, "…") if text else words

@@ -40,7 +40,7 @@ class Order:
     folder: Path
     since: datetime
     awaiting: int = 1
-    touches: dict[str, int] = field(default_factory=dict)
+    card_actions: dict[str, int] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     released: bool = False
 
@@ -150,7 +150,7 @@ class Life(RuleBasedStateMachine):
         return len(set(pins(btn)) - self.outside - set(self.state))
 
     def _awaited(self, code: str) -> bool:
-        return any(order.touches.get(code) == 0 for order in self.orders.values())
+        return any(order.card_actions.get(code) == 0 for order in self.orders.values())
 
     def _reason(self, action: str, code: str, account: str) -> str:
         if self.owner.get(code, "").partition("-")[0] != account:
@@ -180,12 +180,12 @@ class Life(RuleBasedStateMachine):
         mine = name.startswith(MINE[sender][0])
         under = [code for code, owner in self.owner.items() if owner == name and mine]
         left = [code for code in under if self.state[code] not in ("refused", "disconnected")]
-        self._take(action, sender, left or [code for code in under if self.state[code] == "disconnected"], target=name)
+        self._take(action, sender, left or [code for code in under if self.state[code] == "disconnected"], target_order_id=name)
 
     def _show_last(self, done: bool) -> None:
         """The network answers the latest order at once."""
         order = list(self.orders.values())[-1]
-        self._drop([(order.name, code if done else "") for code in order.touches] or [(order.name, "")])
+        self._drop([(order.name, code if done else "") for code in order.card_actions] or [(order.name, "")])
         self.night(24)
 
     def _take(self, action: str, sender: str, codes: list[str], **cells: str) -> None:
@@ -197,7 +197,7 @@ class Life(RuleBasedStateMachine):
         assert answer.told["reasons"] == dict.fromkeys(reasons, 1)
         if not reasons:
             assert set(answer.codes) == set(codes)
-            order.touches = dict.fromkeys(codes, 0)
+            order.card_actions = dict.fromkeys(codes, 0)
             self._enter(order, [])
 
     # -- the network ---------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Life(RuleBasedStateMachine):
         """A report of some orders: all that they hold, a part of it, or that nothing was placed; and of strangers."""
         rows: set[tuple[str, str]] = set()
         for name in data.draw(st.lists(st.sampled_from(list(self.orders)), min_size=1, max_size=4, unique=True)):
-            own = sorted({code for code, owner in self.owner.items() if owner == name} | set(self.orders[name].touches))
+            own = sorted({code for code, owner in self.owner.items() if owner == name} | set(self.orders[name].card_actions))
             some = st.lists(st.sampled_from(own), unique=True) if own else st.just([])
             codes = data.draw(st.one_of(st.just(own), st.just(own), some))
             rows |= {(name, code) for code in codes} or {(name, "")}
@@ -267,7 +267,7 @@ class Life(RuleBasedStateMachine):
         unknown = {name for name, code in rows if name not in self.orders}
         for name, code in sorted(set(rows)):
             order = self.orders.get(name)
-            done = order.touches.get(code, -1) if order else -1
+            done = order.card_actions.get(code, -1) if order else -1
             if not code:
                 others = {text for other, text in rows if other == name and text}
                 night.counts["unexpected"] += name in unknown and not others
@@ -290,7 +290,7 @@ class Life(RuleBasedStateMachine):
                 self.orders[name].awaiting = 2
 
     def _answer(self, order: Order, code: str, done: int, night: Night) -> None:
-        order.touches[code] = done
+        order.card_actions[code] = done
         order.settled[code] = f"{self.shop.now:%Y-%m-%d}"
         night.touched.add(order.name)
 
@@ -309,7 +309,7 @@ class Life(RuleBasedStateMachine):
         named = [order for order in self.orders.values() if order.awaiting == 2]
         for order in named:
             order.awaiting = 0
-            for code, done in order.touches.items():
+            for code, done in order.card_actions.items():
                 if done == 0:
                     self._answer(order, code, 2, night)
         names = {order.name for order in named}
@@ -347,7 +347,7 @@ class Life(RuleBasedStateMachine):
         ages = [(self.shop.now - order.since).total_seconds() / 3600 for order in awaited]
         date = f"{self.shop.now:%Y-%m-%d}"
         done = Counter(
-            order.touches[code] for order in self.orders.values() for code, day in order.settled.items() if day == date
+            order.card_actions[code] for order in self.orders.values() for code, day in order.settled.items() if day == date
         )
         night.figures = {
             "orders_closed": sum(self.orders[name].awaiting == 0 for name in night.touched),
@@ -385,11 +385,19 @@ class Life(RuleBasedStateMachine):
             assert path.exists() == order.released
             assert set(read_csv(path)["Authorization Code"]) == ready
             refused = {code for code in own if self.state[code] == "refused"}
-            refused |= {code for code, done in order.touches.items() if done == 2}
+            refused |= {code for code, done in order.card_actions.items() if done == 2}
             assert set(read_csv(order.folder / f"refused-{order.name}.csv")["Authorization Code"]) == refused
 
     def _registry(self) -> list[Any]:
-        tables = {"codes": "code, state", "orders": "order_no, awaiting", "touches": "code, done", "events": "event, night"}
+        tables = {
+            "cards": "order_pk, serial, code, state",
+            "numbers": "code, order_pk, serial",
+            "orders": "order_pk, awaiting",
+            "card_actions": "order_pk, card_order_pk, card_serial, outcome",
+            "events": "event, reconciliation_date",
+            "night_figures": "reconciliation_date, from_state, to_state, cards",
+            "btns": "btn, valid, used",
+        }
         return [
             sorted(self.shop.registry.select(columns_of(table, *names.split(", ")), f"FROM {table}").rows())
             for table, names in tables.items()
@@ -400,10 +408,11 @@ class Life(RuleBasedStateMachine):
         if hasattr(self, "shop"):
             assert self.shop.states() == self.state
             rows = self.shop.registry.query(
-                "SELECT o.order_id, t.code, t.done FROM touches t JOIN orders o ON o.order_no = t.order_no",
-                {"order_id": pl.String, "code": pl.Int64, "done": pl.Int64},
+                "SELECT o.order_id, c.code, t.outcome FROM card_actions t JOIN orders o ON o.order_pk = t.order_pk "
+                "JOIN cards c ON c.order_pk = t.card_order_pk AND c.serial = t.card_serial",
+                {"order_id": pl.String, "code": pl.Int64, "outcome": pl.Int64},
             ).rows()
-            told = {(name, code): done for name, order in self.orders.items() for code, done in order.touches.items()}
+            told = {(name, code): done for name, order in self.orders.items() for code, done in order.card_actions.items()}
             assert {(name, f"{code:014}"): done for name, code, done in rows} == told
             sent = self.shop.placements()
             added = sent.filter(pl.col("Action") == "Add")["Authorization Code"].to_list() if len(sent) else []

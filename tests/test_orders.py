@@ -29,8 +29,8 @@ STRANGE = {
 }
 
 
-def globex(order_ref: str, **cells: str) -> dict[str, str]:
-    return row(order_ref, **{"account": "20098765", "product": "8001", **cells})
+def globex(customer_order_id: str, **cells: str) -> dict[str, str]:
+    return row(customer_order_id, **{"account": "20098765", "product": "8001", **cells})
 
 
 def test_a_file_gets_all_of_its_reasons_at_once_each_at_its_row_in_the_senders_file(shop: Shop) -> None:
@@ -272,7 +272,10 @@ def test_a_mended_rejections_csv_is_placed(shop: Shop) -> None:
     (second,) = shop.run()
     assert second.reasons == {}
     assert Counter(second.confirmation["Customer Order ID"]) == {"A": 1, "B": 2}
-    assert shop.registry.query("SELECT comments FROM orders WHERE order_ref = 'B'", {"comments": pl.String}).item() == "@home"
+    assert (
+        shop.registry.query("SELECT comments FROM orders WHERE customer_order_id = 'B'", {"comments": pl.String}).item()
+        == "@home"
+    )
 
 
 def test_a_whole_mended_file_takes_effect_only_where_it_changed(shop: Shop) -> None:
@@ -429,7 +432,7 @@ def _end_state(shop: Shop) -> dict[str, Any]:
         "codes": len(codes),
         "unanswered": shop.registry.undelivered(),
         "orders": shop.registry.query(
-            "SELECT order_id, order_ref FROM orders ORDER BY 1", {"order_id": pl.String, "order_ref": pl.String}
+            "SELECT order_id, customer_order_id FROM orders ORDER BY 1", {"order_id": pl.String, "customer_order_id": pl.String}
         ).rows(),
     }
 

@@ -60,7 +60,7 @@ senders = st.sampled_from(["acme", "acme", "globex", "house"])
 
 
 def rows_of(shop: Shop, table: str) -> dict[str, int]:
-    """How many rows of each submission went into `orders` (placed), or into `repeats` (placed before)."""
+    """How many rows of each submission went into `orders` (placed), or into `duplicate_orders` (placed before)."""
     sql = (
         "SELECT e.folder, CAST(coalesce(sum(t.rows), 0) AS BIGINT) AS rows "
         f"FROM events e LEFT JOIN {table} t ON t.event = e.event WHERE e.kind = 'orders' GROUP BY e.folder"
@@ -93,7 +93,7 @@ def test_each_row_has_one_fate_and_every_code_is_right_and_new(
 
 
 def _each_row_has_one_fate(shop: Shop, answers: list[Answer]) -> None:
-    placed, already = rows_of(shop, "orders"), rows_of(shop, "repeats")
+    placed, already = rows_of(shop, "orders"), rows_of(shop, "duplicate_orders")
     for answer in answers:
         folder = answer.folder.name
         rejected = [number for number in answer.reasons if number]

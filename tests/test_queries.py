@@ -42,8 +42,8 @@ def life(shop: Shop) -> Shop:
     return shop
 
 
-def codes_of(answer: Answer, order_ref: str) -> list[str]:
-    return answer.confirmation.filter(pl.col("Customer Order ID") == order_ref)["Authorization Code"].to_list()
+def codes_of(answer: Answer, customer_order_id: str) -> list[str]:
+    return answer.confirmation.filter(pl.col("Customer Order ID") == customer_order_id)["Authorization Code"].to_list()
 
 
 def found(shop: Shop, query: str) -> set[str]:
@@ -85,8 +85,8 @@ def test_a_serial_is_the_place_in_the_order_and_never_changes(shop: Shop) -> Non
     answer = shop.send(row("A", quantity="6"), row("B", code=f"{ONE} {TWO} {THREE}"))
     expected = {
         code: f"10023456-{number}/{n}"
-        for number, order_ref in ((1, "A"), (2, "B"))
-        for n, code in enumerate(sorted(codes_of(answer, order_ref)), 1)
+        for number, customer_order_id in ((1, "A"), (2, "B"))
+        for n, code in enumerate(sorted(codes_of(answer, customer_order_id)), 1)
     }
     assert {code: serial_of(shop, code) for code in answer.codes} == expected
     first = sorted(codes_of(answer, "A"))

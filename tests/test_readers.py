@@ -25,7 +25,7 @@ from tests.corpus import text as table_text
 
 HEADER = ["Customer Account Number", "Customer Order ID", "Comments", "Quantity"]
 ONE = ["10023456", "A1", "good", "2"]
-READ = {"account": "10023456", "order_ref": "A1", "comments": "good", "quantity": "2"}
+READ = {"account": "10023456", "customer_order_id": "A1", "comments": "good", "quantity": "2"}
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 SHEET = "xl/worksheets/sheet1.xml"
 ERROR = (
@@ -103,7 +103,7 @@ def test_text_that_is_in_no_encoding_says_so(content: bytes, reader: Reader) -> 
 @pytest.mark.parametrize("separator", list(",;\t|"))
 def test_every_separator_and_line_end_is_found(separator: str, end: str, reader: Reader) -> None:
     table = reader(csv(ONE, ["10023456", "A2", f'"a{separator}b"', "3"], separator=separator, end=end))
-    assert filled(table) == {2: READ, 3: {**READ, "order_ref": "A2", "comments": f"a{separator}b", "quantity": "3"}}
+    assert filled(table) == {2: READ, 3: {**READ, "customer_order_id": "A2", "comments": f"a{separator}b", "quantity": "3"}}
 
 
 def test_a_quoted_cell_may_have_lines_and_quotation_marks_and_rows_are_counted_as_excel_does(reader: Reader) -> None:
@@ -143,7 +143,7 @@ def test_two_columns_that_mean_the_same_are_told_by_their_headers(reader: Reader
 
 def test_a_missing_column_is_told_with_the_headers_there_are_and_the_closest_of_them(reader: Reader) -> None:
     table = reader(csv(ONE, header=["Customer Account Number", "Custommer Order IDs", "Comments", "Quantity"]))
-    (found,) = missing_columns(table, {"order_ref": "Customer Order ID", "account": "Customer Account Number"})["value"]
+    (found,) = missing_columns(table, {"customer_order_id": "Customer Order ID", "account": "Customer Account Number"})["value"]
     assert found.startswith("“Customer Order ID” (closest is “Custommer Order IDs”; the file has “Customer Account Number”,")
     (found,) = missing_columns(table, {"btn": "BTN"})["value"]
     assert "closest" not in found
@@ -165,7 +165,7 @@ def test_all_ragged_rows_are_told_at_once(reader: Reader) -> None:
 
 def test_empty_cells_too_many_are_no_ragged_row(reader: Reader) -> None:
     table = reader(csv(ONE, [*ONE, "", " "], ["10023456", "A2", "good", "3"]))
-    assert {row: cells["order_ref"] for row, cells in filled(table).items()} == {2: "A1", 3: "A1", 4: "A2"}
+    assert {row: cells["customer_order_id"] for row, cells in filled(table).items()} == {2: "A1", 3: "A1", 4: "A2"}
 
 
 @pytest.mark.parametrize("quoted", [1, 2, 3])
@@ -212,7 +212,7 @@ def test_random_bytes_are_no_table(reader: Reader) -> None:
 
 def test_white_space_and_the_apostrophe_of_our_own_reports_are_taken_off(reader: Reader) -> None:
     assert filled(reader(csv([" 10023456\t", "'-A1", "'=good", "'2"])))[2] == {
-        "account": "10023456", "order_ref": "-A1", "comments": "=good", "quantity": "2",
+        "account": "10023456", "customer_order_id": "-A1", "comments": "=good", "quantity": "2",
     }  # fmt: skip
 
 

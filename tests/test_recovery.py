@@ -63,7 +63,7 @@ def test_a_file_that_kills_every_run_is_set_aside_and_the_others_are_answered(wh
     folder = shop.settings.home / told["G.csv"]["folder"]
     assert "POISON" in (folder / "G.csv").read_text()
     assert read_csv(folder / "rejections.csv")["Reason"].to_list() == ["FILE_SET_ASIDE"]
-    events = shop.registry.query("SELECT file FROM events ORDER BY file", {"file": str})["file"].to_list()
+    events = shop.registry.query("SELECT file_name FROM events ORDER BY file_name", {"file_name": str})["file_name"].to_list()
     assert events == ["A.csv", "B.csv", "G.csv"]
     assert len(shop.placements()) == 2
     assert_sound(shop, files)
@@ -142,7 +142,7 @@ def test_an_answer_that_kills_every_run_is_written_without_workbooks(shop: Shop,
     assert len(list(shop.settings.outbox.glob("acme/*/confirmation.xlsx"))) == 2
     (wrong,) = soundness(shop.settings, shop.registry, files).wrong  # which the operator can mend
     assert "confirmation.xlsx" in wrong
-    event = shop.registry.query("SELECT event FROM events WHERE file = 'G.csv'", {"event": int})["event"].item()
+    event = shop.registry.query("SELECT event FROM events WHERE file_name = 'G.csv'", {"event": int})["event"].item()
     rewrite_submission(shop.as_run, event)
     assert_sound(shop, files)
 

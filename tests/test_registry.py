@@ -45,11 +45,17 @@ def placed(
     btns: Iterable[tuple[int, int, str]] = (),
 ) -> IngestBatch:  # fmt: skip
     """A file with one order (or more, alike) that takes these codes, and PINs of these BTNs (order, BTN, account)."""
-    of_order = {name: kind for name, kind in ORDER.items() if name not in ("order_no", "event", "order_id", "number")}
+    of_order = {name: kind for name, kind in ORDER.items() if name not in ("order_pk", "event", "order_id", "order_sequence")}
     fields: dict[str, Any] = {name: "" if kind == pl.String else 0 for name, kind in of_order.items()}
-    fields |= {"account": account, "order_ref": ref, "action": "Add", "code_type": "Specified"}
-    event = {"kind": "orders", "sender": "acme", "digest": digest or ref, "name": f"{ref}.csv", "rows": 1, "notes": "",
-             "at": "2026-10-05T09:30:00-06:00", "readable": 1, "answers": 0}  # fmt: skip
+    fields |= {
+        "account": account,
+        "customer_order_id": ref,
+        "action": "Add",
+        "code_type": "Specified",
+        "cards": len(codes or []),
+    }
+    event = {"kind": "orders", "source": "acme", "digest": digest or ref, "file_name": f"{ref}.csv", "rows": 1, "notes": "",
+             "at": "2026-10-05T09:30:00-06:00", "readable": 1, "original_event": 0}  # fmt: skip
     number = pl.Schema({"order": pl.UInt32})
 
     def frame(rows: list[dict[str, Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
@@ -60,8 +66,8 @@ def placed(
         orders=frame([{"file": 0, "order": number, **fields} for number in range(orders)], {**number, **of_order}),
         codes=pl.DataFrame([{"order": 0, "code": code} for code in codes or []], {**number, "code": pl.Int64}),
         card_actions=pl.DataFrame(schema={**number, "code": pl.Int64}),
-        row_keys=pl.DataFrame(schema={**number, "wish": pl.String}),
-        duplicate_orders=frame([], {"order_no": pl.Int64, "rows": pl.Int64}),
+        row_keys=pl.DataFrame(schema={**number, "row_key": pl.String}),
+        duplicate_orders=frame([], {"order_pk": pl.Int64, "rows": pl.Int64}),
         taken_code_attempts=frame([], {"codes": pl.Int64}),
         rejected=frame([], {"source_row": pl.UInt32, **dict.fromkeys(NAMES, pl.String)}),
         findings=NO_FINDINGS,
@@ -72,7 +78,7 @@ def placed(
 
 
 def held(registry: Registry) -> list[int]:
-    return registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+    return registry.query("SELECT code FROM numbers ORDER BY code", {"code": pl.Int64})["code"].to_list()
 
 
 def counts(registry: Registry) -> dict[str, int]:
@@ -137,7 +143,7 @@ def test_folders_of_files_of_one_name_and_second_have_names_of_their_own(registr
     for digest in "abc":
         registry.commit(
             placed(digest, digest=digest)._replace(
-                events=placed(digest).events.with_columns(name=pl.lit("same.csv"), digest=pl.lit(digest))
+                events=placed(digest).events.with_columns(file_name=pl.lit("same.csv"), digest=pl.lit(digest))
             )
         )
     folders = registry.query("SELECT folder FROM events ORDER BY event", {"folder": pl.String})["folder"].to_list()
@@ -170,14 +176,14 @@ def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Regist
 def test_order_ids_count_up_in_each_account(registry: Registry) -> None:
     for number, account in enumerate(["10023456", "20098765", "10023456"]):
         registry.commit(placed(f"A{number}", account=account))
-    ids = registry.query("SELECT order_id FROM orders ORDER BY order_no", {"order_id": pl.String})["order_id"].to_list()
+    ids = registry.query("SELECT order_id FROM orders ORDER BY order_pk", {"order_id": pl.String})["order_id"].to_list()
     assert ids == ["10023456-1", "20098765-1", "10023456-2"]
 
 
 def test_nothing_stays_of_a_transaction_that_breaks(registry: Registry) -> None:
     def work() -> None:
         with registry.transaction():
-            registry.append("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
+            registry.append("numbers", pl.DataFrame({"code": CODES, "order_pk": 0, "serial": 0}))
             assert len(held(registry)) == len(CODES)
             raise KeyboardInterrupt
 
@@ -193,7 +199,7 @@ def test_nothing_stays_when_the_connection_is_closed_within_a_transaction(url: s
 
     def work() -> None:
         with other.transaction():
-            other.append("codes", pl.DataFrame({"code": CODES, "order_no": 0, "event": 0, "state": 0}))
+            other.append("numbers", pl.DataFrame({"code": CODES, "order_pk": 0, "serial": 0}))
             other.close()
             raise ZeroDivisionError
 
@@ -214,17 +220,17 @@ def test_an_answer_can_be_read_as_it_was_entered(registry: Registry) -> None:
     event = registry.commit(placed("A1", CODES))[0]
     answers = registry.submission_records([event])
     assert answers.codes["code"].to_list() == sorted(CODES)
-    assert answers.orders["order_ref"].to_list() == ["A1"]
+    assert answers.orders["customer_order_id"].to_list() == ["A1"]
     assert registry.undelivered() == [event]
     registry.mark_delivered([event])
     assert registry.undelivered() == []
-    assert registry.original_events(pl.DataFrame({"sender": ["acme", "globex"], "digest": ["A1", "A1"]}))[
+    assert registry.original_events(pl.DataFrame({"source": ["acme", "globex"], "digest": ["A1", "A1"]}))[
         "event"
     ].to_list() == [event]
 
 
 def test_what_is_wrong_with_a_file_can_be_read_as_it_was_entered(registry: Registry) -> None:
-    row = {"file": 0, "source_row": 7, **dict.fromkeys(NAMES, ""), "order_ref": "A2", "code": "12"}
+    row = {"file": 0, "source_row": 7, **dict.fromkeys(NAMES, ""), "customer_order_id": "A2", "code": "12"}
     batch = placed("A1", CODES[:1])
     wrong = findings([(7, "code", "CODE_FORMAT", "12"), (7, "", "ORDER_INCOMPLETE", ""), (0, "", "FILE_TOO_LARGE", "much")])
     event = registry.commit(batch._replace(rejected=pl.DataFrame([row], batch.rejected.schema), findings=wrong))[0]
@@ -293,22 +299,23 @@ def test_a_registry_of_a_newer_program_is_refused_with_words(registry: Registry)
 def test_columns_of_a_query_are_found_by_name(registry: Registry) -> None:
     registry.import_codes(pl.Series(CODES[:1]))
     schema = {"state": pl.Int64, "code": pl.Int64}
-    assert registry.query("SELECT code, state FROM codes", schema).rows(named=True) == [{"state": 5, "code": CODES[0]}]
-    columns = {"State": text("'of ' || order_no"), "code": integer("codes.code"), **columns_of("codes", "event")}
-    assert registry.select(columns, "FROM codes").rows(named=True) == [{"State": "of 0", "code": CODES[0], "event": 0}]
+    rows = registry.query("SELECT code, order_pk + 5 AS state FROM numbers", schema).rows(named=True)
+    assert rows == [{"state": 5, "code": CODES[0]}]
+    columns = {"State": text("'of ' || order_pk"), "code": integer("numbers.code"), **columns_of("numbers", "serial")}
+    assert registry.select(columns, "FROM numbers").rows(named=True) == [{"State": "of 0", "code": CODES[0], "serial": 0}]
     given = pl.DataFrame({"code": CODES})
-    found = registry.select_with(given, columns, "FROM given JOIN codes ON codes.code = given.code")
-    assert found.schema == {"State": pl.String, "code": pl.Int64, "event": pl.Int64}
+    found = registry.select_with(given, columns, "FROM given JOIN numbers ON numbers.code = given.code")
+    assert found.schema == {"State": pl.String, "code": pl.Int64, "serial": pl.Int64}
     assert len(found) == 1
     assert registry.select_with(given.clear(), columns, "").schema == found.schema
 
 
 @pytest.mark.parametrize(
-    "select", ["code, event", "code", "code, state, event", "code, state AS card_state", "code, state, state"]
+    "select", ["code, serial", "code", "code, state, serial", "code, state AS card_state", "code, state, state"]
 )
 def test_a_query_with_other_columns_than_declared_is_a_bug(select: str, registry: Registry) -> None:
     with pytest.raises(ValueError, match="and not \\['code', 'state'\\]"):
-        registry.query(f"SELECT {select} FROM codes", {"code": pl.Int64, "state": pl.Int64})
+        registry.query(f"SELECT {select} FROM cards", {"code": pl.Int64, "state": pl.Int64})
 
 
 def test_states_have_the_numbers_of_their_words() -> None:
@@ -318,11 +325,11 @@ def test_states_have_the_numbers_of_their_words() -> None:
 @pytest.mark.parametrize(
     "sql",
     [
-        "INSERT INTO codes VALUES ({0}, 0, 0, 0), ({0}, 0, 0, 0)",
-        "SELECT no_such_column, {0} FROM codes",
+        "INSERT INTO numbers VALUES ({0}, 0, 0), ({0}, 0, 0)",
+        "SELECT no_such_column, {0} FROM numbers",
         "SELEC {0}",
         "INSERT INTO no_such_table VALUES ({0})",
-        "INSERT INTO codes (code) VALUES ({0})",
+        "INSERT INTO numbers (code) VALUES ({0})",
     ],
 )
 def test_what_a_database_says_never_holds_a_code(sql: str, registry: Registry) -> None:

@@ -28,8 +28,8 @@ def test_no_code_is_left_behind_by_a_whole_life_with_errors_at_every_step(tmp_pa
     screen = done.stdout + done.stderr
     assert done.returncode == 0, screen.decode()[-2_000:]
     with open_registry(f"sqlite:///{home}/registry.db") as registry:
-        codes = registry.query("SELECT code FROM codes", {"code": pl.Int64})["code"].cast(pl.String).to_list()
-        states = set(registry.query("SELECT DISTINCT state FROM codes", {"state": pl.Int64})["state"])
+        codes = registry.query("SELECT code FROM numbers", {"code": pl.Int64})["code"].cast(pl.String).to_list()
+        states = set(registry.query("SELECT DISTINCT state FROM cards", {"state": pl.Int64})["state"])
     assert len(codes) > 60
     assert {0, 1, 2} <= states, "the life had no refused, ready and placed codes"
     assert b"This should not happen" in screen, "no error was forced"

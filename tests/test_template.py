@@ -288,12 +288,12 @@ def _codes() -> dict[str, bool]:
 @pytest.mark.skipif(not shutil.which("soffice"), reason="LibreOffice is not installed")
 def test_the_rules_as_a_spreadsheet_works_them_out(book: Workbook, tmp_path: Path) -> None:
     cases: list[tuple[str, dict[str, bool] | dict[str, str]]] = [
-        ("code", _codes()), ("code", SEVERAL), ("btn", BTNS), ("order_ref", ORDER_REFS), ("quantity", QUANTITIES),
+        ("code", _codes()), ("code", SEVERAL), ("btn", BTNS), ("customer_order_id", ORDER_REFS), ("quantity", QUANTITIES),
         ("product", PRODUCTS), ("access_number", NUMBERS),
-        ("target", {name: bool(action.cards_in) for name, action in ACTIONS.items()}),
+        ("target_order_id", {name: bool(action.cards_in) for name, action in ACTIONS.items()}),
     ]  # fmt: skip
     asked = [(name, text, right) for name, texts in cases for text, right in texts.items()]
-    depends = {"product": "account", "access_number": "account", "target": "action"}
+    depends = {"product": "account", "access_number": "account", "target_order_id": "action"}
     page = book["Orders"]
     for line, (name, text, _) in enumerate(asked, 2):
         header, formula = (

@@ -3,16 +3,18 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
-from pipelines.codes.capacity import PINS, free_pins
+from pipelines.codes.capacity import free_pins
 from pipelines.common.errors import CardsError, UsageError, require_file
 from pipelines.registry import queries
 from pipelines.registry.store import Registry
 from schemas import telephone
+from schemas.actions import ActionOutcome
 from schemas.codes import STATES, code_text, has_forbidden_sequence
+from schemas.pins import PINS
 
 
 @dataclass(frozen=True)
@@ -125,21 +127,22 @@ def status(query: str, registry: Registry) -> Status:
     text = query.strip()
     digits = re.sub(r"[ ().+-]", "", text)
     number = telephone.normalized_text(text)
-    by_code = queries.card(registry, int(digits)) if re.fullmatch(r"[0-9]{14}", digits) else pl.DataFrame(schema=queries.CARD)
+    codes = pl.Series([int(digits)] if re.fullmatch(r"[0-9]{14}", digits) else [], dtype=pl.Int64)
+    by_code = queries.cards_with(registry, codes)
     found = [queries.cards_of_order(registry, text), by_code]  # IDs may look like codes and telephone numbers
     if telephone.is_valid_text(number):
         with_access = _current(queries.cards_of_access(registry, number), registry)
         with_access = with_access.filter(pl.col("access_number") == number)
         found += [queries.cards_of_btn(registry, int(number)), with_access]
-    cards = _current(pl.concat(found).unique("code").sort("code"), registry)
+    cards = _current(pl.concat(found).unique("code").sort("order_pk", "n", "code"), registry)
     if cards.is_empty():
         raise CardsError("There is no card with this code, Order ID, Customer Order ID, BTN or access number.")
-    return Status(query, _cards(cards, registry), _history(int(digits), registry) if len(by_code) else [])
+    return Status(query, _cards(cards), _history(by_code, registry) if len(by_code) else [])
 
 
 def _current(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
     """The cards with the values that changes have given them."""
-    made = queries.changes(registry, cards["code"])
+    made = queries.changes(registry, cards)
     latest = made.group_by("code").agg(
         pl.col(name).filter(pl.col(name) != "").last().alias(f"new_{name}") for name in queries.CHANGED
     )
@@ -147,36 +150,31 @@ def _current(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
     return both.with_columns(pl.coalesce(f"new_{name}", name).alias(name) for name in queries.CHANGED).select(cards.columns)
 
 
-def _cards(cards: pl.DataFrame, registry: Registry) -> list[Card]:
+def _cards(cards: pl.DataFrame) -> list[Card]:
     linked = [pl.when(pl.col(name) > 0).then(code_text(pl.col(name))).alias(name) for name in ("replaces", "replaced_by")]
     names = {
         "placed": "placed_at",
         "account": "customer_account",
-        "order_ref": "customer_order_id",
         "product": "product_account",
     }
-    cards = _with_serial(cards, registry).with_columns(code_text(pl.col("code")), _state(), *linked).rename(names)
-    return [Card(**card) for card in cards.iter_rows(named=True)]
-
-
-def _with_serial(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
-    serials = queries.serials(registry, cards["code"])
-    return cards.join(serials, on="code", how="left", maintain_order="left").with_columns(pl.col("serial").fill_null(""))
+    serial = pl.when(pl.col("n") > 0).then(queries.serial_of()).otherwise(pl.lit("")).alias("serial")
+    cards = cards.with_columns(serial, code_text(pl.col("code")), _state(), *linked).rename(names)
+    return [Card(**card) for card in cards.drop("order_pk", "n").iter_rows(named=True)]
 
 
 def _state() -> pl.Expr:
     return pl.col("state").replace_strict(dict(enumerate(STATES)), default="", return_dtype=pl.String)
 
 
-def _history(code: int, registry: Registry) -> list[HistoryStep]:
-    rows = queries.history(registry, code)
-    outcome = pl.when(pl.col("done") == 1).then(pl.lit("done")).otherwise(pl.lit("not done"))
+def _history(card: pl.DataFrame, registry: Registry) -> list[HistoryStep]:
+    rows = queries.history(registry, card["order_pk"].item(), card["n"].item())
+    outcome = pl.when(pl.col("outcome") == ActionOutcome.SHOWN).then(pl.lit("done")).otherwise(pl.lit("not done"))
     what = (
         pl.when(pl.col("state") >= 0).then(_state())
-        .when(pl.col("done") > 0).then(pl.format("{} {}", pl.col("action"), outcome))
+        .when(pl.col("outcome") > 0).then(pl.format("{} {}", pl.col("action"), outcome))
         .otherwise(pl.format("{} placed", pl.col("action")))
     )  # fmt: skip
-    steps = rows.select("at", what.alias("what"), pl.col("by").alias("order_id"), "file")
+    steps = rows.select("at", what.alias("what"), order_id="by", file="file_name")
     return [HistoryStep(**step) for step in steps.iter_rows(named=True)]
 
 
@@ -185,12 +183,12 @@ def order(order_id: str, registry: Registry) -> OrderReport:
     found = queries.order(registry, order_id.strip())
     if found is None:
         raise CardsError(f"There is no order with the Order ID {order_id}.")
-    codes = queries.codes_of(registry, found["order_no"])
+    codes = queries.cards_of(registry, found["order_pk"])
     return OrderReport(
         order_id=found["order_id"],
         reseller=found["reseller"],
         customer_account=found["account"],
-        customer_order_id=found["order_ref"],
+        customer_order_id=found["customer_order_id"],
         action=found["action"],
         code_type=found["code_type"],
         product_account=found["product"],
@@ -204,14 +202,19 @@ def order(order_id: str, registry: Registry) -> OrderReport:
         folder=found["folder"],
         state="awaited" if found["awaiting"] else "closed",
         counts=dict(codes.select(_state()).group_by("state").len().sort("state").iter_rows()),
-        codes=_order_cards(codes, registry),
+        codes=_order_cards(codes),
     )
 
 
-def _order_cards(codes: pl.DataFrame, registry: Registry) -> list[OrderCard]:
-    outcome = pl.col("done").replace_strict({-1: "", 0: "awaited", 1: "done", 2: "not done"}, return_dtype=pl.String)
-    cards = _with_serial(codes, registry).select("serial", code_text(pl.col("code")), _state(), outcome.alias("outcome"))
+def _order_cards(codes: pl.DataFrame) -> list[OrderCard]:
+    outcome = pl.col("outcome").replace_strict(_OUTCOMES, return_dtype=pl.String)
+    cards = codes.select("serial", code_text(pl.col("code")), _state(), outcome.alias("outcome"))
     return [OrderCard(**card) for card in cards.iter_rows(named=True)]
+
+
+_OUTCOMES: Final[dict[int, str]] = {
+    ActionOutcome.NONE: "", ActionOutcome.AWAITED: "awaited", ActionOutcome.SHOWN: "done", ActionOutcome.NOT_SHOWN: "not done",
+}  # fmt: skip
 
 
 def capacity(btns: list[str], registry: Registry) -> list[BtnCapacity]:
@@ -220,7 +223,7 @@ def capacity(btns: list[str], registry: Registry) -> list[BtnCapacity]:
     if wrong := [text for text, number in zip(btns, numbers, strict=True) if not telephone.is_valid_text(number)]:
         raise UsageError(f"{wrong[0]!r} is not a BTN: write 10 digits, of which the first and the fourth are 2 to 9.")
     asked = pl.Series("btn", [int(number) for number in numbers], pl.Int64)
-    existing = registry.codes_under(asked).filter(~has_forbidden_sequence(pl.col("code").cast(pl.String)))
+    existing = queries.states_under(registry, asked).filter(~has_forbidden_sequence(pl.col("code").cast(pl.String)))
     used = pl.col("state").is_in([STATES.index(state) for state in ("placed", "ready", "blocked")])
     counts = existing.group_by("btn").agg(in_use=used.sum().cast(pl.Int64), unavailable=(~used).sum().cast(pl.Int64))
     free = free_pins(asked, existing["code"])
@@ -251,4 +254,4 @@ def submission(folder: str, registry: Registry) -> Submission:
         what = "no submission" if found.is_empty() else "more than one submission"
         raise CardsError(f"There is {what} {folder}. Name its folder as outbox/RESELLER/SUBMISSION.")
     event: dict[str, Any] = found.row(0, named=True)
-    return Submission(event["event"], event["sender"], event["file"], event["folder"])
+    return Submission(event["event"], event["source"], event["file_name"], event["folder"])

@@ -6,9 +6,10 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.codes.capacity import PINS, slices, valid_pins
+from pipelines.codes.capacity import valid_pins
 from pipelines.common.context import RandomBytes
 from schemas.codes import SMALLEST, has_forbidden_sequence, is_code
+from schemas.pins import PINS, slices
 
 _VALID_SHARE: Final = 0.97  # of all 14-digit numbers; 0.9759 by the rule
 _DRAWN: Final = pl.Schema({"row_id": pl.UInt32, "code": pl.Int64})

@@ -21,7 +21,7 @@ _NOT_YET: Final = (
 def confirmation_rows(records: SubmissionRecords, cards: pl.DataFrame) -> pl.DataFrame:
     """`confirmation.csv`: a row for each card of a placed order, and one for each order that was placed before."""
     columns = {
-        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref",
+        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "customer_order_id",
         "Action": "action", "Authorization Code": "code", "State": "state",
     }  # fmt: skip
     placed = cards.with_columns(state=pl.lit("placed"))
@@ -40,8 +40,8 @@ def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
     placed = records.orders.with_columns(state=pl.lit("placed"), placed_at=when)
     again = records.duplicate_orders.with_columns(state=pl.lit("already placed"), placed_at=when)
     wanted = {
-        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref", "Action": "action",
-        "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
+        "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "customer_order_id",
+        "Action": "action", "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",
         "Product Account Number": "product", "Access Number": "access_number", "International Origin": "origin",
         "International Termination": "termination", "Comments": "comments",
     }  # fmt: skip
@@ -56,7 +56,7 @@ def write_confirmation(
     counts = submission_result(records, "")
     new = records.orders["action"].is_in(actions.issuing()).any()
     facts: list[tuple[str, Any]] = [
-        ("File", event["file"]),
+        ("File", event["file_name"]),
         ("Received", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
         ("Rows in the file", counts.rows),
         ("Orders placed", counts.orders_placed),

@@ -88,13 +88,13 @@ def _deliver_one(run: Run, reports: SubmissionReports, copy: PrivateCopy | None,
 
 def submission_folder(settings: Settings, event: dict[str, Any]) -> Path:
     """The folder of a submission."""
-    return settings.outbox / str(event["sender"]) / str(event["folder"])
+    return settings.outbox / str(event["source"]) / str(event["folder"])
 
 
 def write_event_placement(settings: Settings, reports: SubmissionReports) -> None:
     """Write the placement file of an event that placed something and repeats no earlier one."""
     event = reports.event
-    if len(reports.placement) and event["answers"] == event["event"]:
+    if len(reports.placement) and event["original_event"] == event["event"]:
         submission.write_placement(settings.outbox, event, reports.placement)
 
 
@@ -102,7 +102,7 @@ def _write(
     settings: Settings, folder: Path, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None
 ) -> None:
     """Write the folder, original and all, so that it appears whole or not at all."""
-    access = access_for(settings, str(reports.event["sender"]))
+    access = access_for(settings, str(reports.event["source"]))
     if not folder.is_dir():
         ensure_dir(folder.parent, access)
         with staging_dir(folder) as new:

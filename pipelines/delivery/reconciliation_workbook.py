@@ -3,35 +3,38 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
-from pipelines.codes import capacity
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import submission
+from pipelines.delivery import csv_files, submission
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column, with_advice, write_order_files
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
-from pipelines.registry import reconciliation
+from pipelines.registry import night_records
 from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
 from pipelines.run import Run
+from schemas.actions import ActionOutcome
 from schemas.codes import code_text
+
+MOST_ROWS: Final = 10_000
+"""A sheet of the workbook has no more rows; a CSV file beside it then has them all."""
 
 
 def write_night(run: Run, event: dict[str, Any]) -> NightRecords:
     """Write the placement file, workbook, release and refused files of a night; what it did."""
     settings, registry = run.settings, run.registry
-    night = reconciliation.load_reconciliation(registry, event)
-    cards = reconciliation.placements(registry, event["event"]).with_columns(code=code_text(pl.col("code")))
+    night = night_records.load_reconciliation(registry, event)
+    cards = night_records.placements(registry, event["event"]).with_columns(code=code_text(pl.col("code")))
     if len(cards):
         submission.write_placement(settings.outbox, event, submission.placement_rows(cards))
     write_workbook(settings, registry, night)
-    write_order_files(run, night.orders["order_no"])
+    write_order_files(run, night.orders["order_pk"])
     return night
 
 
@@ -60,8 +63,8 @@ def night_figures(settings: Settings, night: NightRecords) -> NightFigures:
         codes_ready_late=_moved(night.counts, ("refused",), "ready"),
         codes_refused=_moved(night.counts, ("placed",), "refused"),
         codes_replaced=len(night.replaced),
-        cards_changed=night.undone.filter(pl.col("done") == 1).height,
-        cards_not_changed=night.undone.filter(pl.col("done") == 2).height,
+        cards_changed=night.outcomes.filter(pl.col("outcome") == ActionOutcome.SHOWN).height,
+        cards_not_changed=night.outcomes.filter(pl.col("outcome") == ActionOutcome.NOT_SHOWN).height,
         unexpected=len(night.unexpected),
         orders_awaited=len(night.awaited),
         orders_overdue=int(_awaited(settings, night)["Overdue"].eq("yes").sum()),
@@ -70,15 +73,15 @@ def night_figures(settings: Settings, night: NightRecords) -> NightFigures:
 
 
 def _path(settings: Settings, night: NightRecords) -> Path:
-    return settings.outbox / "reconciliation" / f"{_date(night.event['night']):%Y-%m-%d}.xlsx"
+    return settings.outbox / "reconciliation" / f"{_date(night.event['reconciliation_date']):%Y-%m-%d}.xlsx"
 
 
-def _date(night: int) -> datetime:
-    return datetime.strptime(str(night), "%Y%m%d")
+def _date(reconciliation_date: int) -> datetime:
+    return datetime.strptime(str(reconciliation_date), "%Y%m%d")
 
 
-def _moved(counts: pl.DataFrame, was: tuple[str, ...], state: str) -> int:
-    chosen = counts.filter(pl.col("was").is_in([STATE[name] for name in was]), pl.col("state") == STATE[state])
+def _moved(counts: pl.DataFrame, before: tuple[str, ...], after: str) -> int:
+    chosen = counts.filter(pl.col("from_state").is_in([STATE[name] for name in before]), pl.col("to_state") == STATE[after])
     return int(chosen["cards"].sum())
 
 
@@ -116,7 +119,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
         Sheet("Ready late", night.late.select(*_whose(), code_column("code", "Authorization Code"))),
         Sheet(
             "Changes",
-            night.undone.select(
+            night.outcomes.select(
                 *_whose(), pl.col("action").alias("Action"), code_column("code", "Authorization Code"), _done().alias("Outcome")
             ),
         ),
@@ -125,16 +128,31 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
             night.unexpected.select(
                 pl.col("order_id").alias("Order ID"),
                 code_column("code", "Authorization Code"),
-                pl.col("held").alias("What is known"),
-                pl.col("file").alias("Report"),
+                pl.col("explanation").alias("What is known"),
+                pl.col("file_name").alias("Report"),
             ),
         ),
         Sheet("Awaited", _awaited(settings, night)),
-        Sheet("Capacity", _capacity(night, registry)),
+        Sheet("Capacity", _capacity(night)),
     ]
-    title = f"Reconciliation of {_date(night.event['night']):%Y-%m-%d}"
-    book = Book(title, _advice(figures), facts, sheets, _trend(night), "Codes ready and refused, a night")
-    write_atomically(_path(settings, night), lambda staged: writers.write(staged, book))
+    title = f"Reconciliation of {_date(night.event['reconciliation_date']):%Y-%m-%d}"
+    path = _path(settings, night)
+    facts += [("Not all shown", rest) for sheet in sheets if (rest := _write_rest(path, sheet))]
+    if len(night.btns):
+        facts.append(("Sheet Capacity", "BTNs that changed or are nearly full; the others: cards capacity BTN"))
+    shown = [Sheet(sheet.title, sheet.rows.head(MOST_ROWS)) for sheet in sheets]
+    book = Book(title, _advice(figures), facts, shown, _trend(night), "Codes ready and refused, a night")
+    write_atomically(path, lambda staged: writers.write(staged, book))
+
+
+def _write_rest(workbook: Path, sheet: Sheet) -> str:
+    """Write all rows of a sheet that is too long for the workbook beside it, as CSV; the words that say so, or none."""
+    path = workbook.with_name(f"{workbook.stem}-{sheet.title.lower().replace(' ', '-')}.csv")
+    if len(sheet.rows) <= MOST_ROWS:
+        path.unlink(missing_ok=True)  # of an earlier run of the same night
+        return ""
+    write_atomically(path, lambda staged: csv_files.write_csv(sheet.rows, staged))
+    return f"{sheet.title}: the first {MOST_ROWS:,} of {len(sheet.rows):,} rows; all of them are in {path.name}"
 
 
 def _advice(figures: NightFigures) -> str:
@@ -159,24 +177,24 @@ def _whose() -> list[pl.Expr]:
 
 
 def _done() -> pl.Expr:
-    return pl.when(pl.col("done") == 1).then(pl.lit("done")).otherwise(pl.lit("not done"))
+    return pl.when(pl.col("outcome") == 1).then(pl.lit("done")).otherwise(pl.lit("not done"))
 
 
 def _orders(night: NightRecords) -> pl.DataFrame:
     """A row an order that something happened to: how many of its cards were confirmed, refused and so on."""
     moved = night.counts.with_columns(
-        kind=pl.when((pl.col("was") <= STATE["refused"]) & (pl.col("state") == STATE["ready"])).then(pl.lit("Ready"))
-        .when(pl.col("state") == STATE["refused"]).then(pl.lit("Refused")).otherwise(pl.lit("Moved"))
-    ).select("order_no", "kind", "cards")  # fmt: skip
-    replaced = night.replaced.join(night.orders.select("order_id", "order_no"), on="order_id").select(
-        "order_no", kind=pl.lit("Replaced"), cards=pl.lit(1, pl.Int64)
+        kind=pl.when((pl.col("from_state") <= STATE["refused"]) & (pl.col("to_state") == STATE["ready"])).then(pl.lit("Ready"))
+        .when(pl.col("to_state") == STATE["refused"]).then(pl.lit("Refused")).otherwise(pl.lit("Moved"))
+    ).select("order_pk", "kind", "cards")  # fmt: skip
+    replaced = night.replaced.join(night.orders.select("order_id", "order_pk"), on="order_id").select(
+        "order_pk", kind=pl.lit("Replaced"), cards=pl.lit(1, pl.Int64)
     )
-    kind = pl.when(pl.col("done") == 1).then(pl.lit("Done")).otherwise(pl.lit("Not done"))
-    carried = night.undone.select("order_no", kind=kind, cards=pl.lit(1, pl.Int64))  # fmt: skip
+    kind = pl.when(pl.col("outcome") == 1).then(pl.lit("Done")).otherwise(pl.lit("Not done"))
+    carried = night.outcomes.select("order_pk", kind=kind, cards=pl.lit(1, pl.Int64))  # fmt: skip
     every = pl.concat([moved, replaced, carried])
     kinds = ["Ready", "Refused", "Replaced", "Done", "Not done"]
-    counts = every.group_by("order_no").agg(pl.col("cards").filter(pl.col("kind") == kind).sum().alias(kind) for kind in kinds)
-    rows = night.orders.join(counts, on="order_no", how="left", maintain_order="left")
+    counts = every.group_by("order_pk").agg(pl.col("cards").filter(pl.col("kind") == kind).sum().alias(kind) for kind in kinds)
+    rows = night.orders.join(counts, on="order_pk", how="left", maintain_order="left")
     state = pl.when(pl.col("awaiting") > 0).then(pl.lit("awaited")).otherwise(pl.lit("closed"))
     return rows.select(
         *_whose(), pl.col("action").alias("Action"), _time("placed").alias("Placed"), pl.col("cards").alias("Cards"),
@@ -204,20 +222,20 @@ def _awaited(settings: Settings, night: NightRecords) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _capacity(night: NightRecords, registry: Registry) -> pl.DataFrame:
-    """How many PINs each BTN in use has left."""
-    btns = night.btns["btn"]
-    free = capacity.free_pins(btns, registry.codes_under(btns)["code"])
-    return free.select(pl.col("btn").cast(pl.String).alias("BTN"), pl.col("free").alias("Free PINs"))
+def _capacity(night: NightRecords) -> pl.DataFrame:
+    """How many PINs are left of the BTNs that changed or are nearly full."""
+    return night.btns.select(pl.col("btn").cast(pl.String).alias("BTN"), pl.col("free").alias("Free PINs"))
 
 
 def _trend(night: NightRecords) -> pl.DataFrame:
     """Ready and refused cards of the latest nights."""
-    ready = (pl.col("state") == STATE["ready"]) & (pl.col("was") <= STATE["refused"])
-    rows = night.trend.group_by("night", maintain_order=True).agg(
+    ready = (pl.col("to_state") == STATE["ready"]) & (pl.col("from_state") <= STATE["refused"])
+    rows = night.trend.group_by("reconciliation_date", maintain_order=True).agg(
         pl.col("cards").filter(ready).sum().alias("Ready"),
-        pl.col("cards").filter(pl.col("state") == STATE["refused"]).sum().alias("Refused"),
+        pl.col("cards").filter(pl.col("to_state") == STATE["refused"]).sum().alias("Refused"),
     )
     return rows.select(
-        pl.col("night").cast(pl.String).str.to_date("%Y%m%d").dt.strftime("%Y-%m-%d").alias("Night"), "Ready", "Refused"
+        pl.col("reconciliation_date").cast(pl.String).str.to_date("%Y%m%d").dt.strftime("%Y-%m-%d").alias("Night"),
+        "Ready",
+        "Refused",
     )

@@ -43,14 +43,14 @@ def _remember(run: Run, left: Leftovers) -> None:
 
 
 def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, events: pl.DataFrame) -> Delivery[Result]:
-    wanted = [source for source in events["sender"].unique() if sources(source)]
-    events = events.filter((pl.col("kind") != "orders") | pl.col("sender").is_in(wanted))
+    wanted = [source for source in events["source"].unique() if sources(source)]
+    events = events.filter((pl.col("kind") != "orders") | pl.col("source").is_in(wanted))
     _remove_stale(run.settings, events)
     with Spool(run.settings.home) as spool:
         originals = {event["event"]: _original(run, spool, left, event) for event in events.iter_rows(named=True)}
-        strikes = limits.strikes_of(run.registry, list(events.select("sender", "digest").iter_rows()))
-        keys = dict(events.select("event", pl.struct("sender", "digest").alias("key")).iter_rows())
-        struck = {event: strikes.get((key["sender"], key["digest"])) for event, key in keys.items()}
+        strikes = limits.strikes_of(run.registry, list(events.select("source", "digest").iter_rows()))
+        keys = dict(events.select("event", pl.struct("source", "digest").alias("key")).iter_rows())
+        struck = {event: strikes.get((key["source"], key["digest"])) for event, key in keys.items()}
         deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None})]
         for event, copy in originals.items():
             if (times := struck[event]) is not None:
@@ -66,20 +66,20 @@ def _original(run: Run, spool: Spool, left: Leftovers, event: dict[str, Any]) ->
         return None
     dropped = next(
         (file for file in inbox.list_files(run.settings.inbox)
-         if (file.source, display_name(file.path.name)) == (event["sender"], event["file"])), None,
+         if (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
     )  # fmt: skip
     copy = spool.take(dropped, run.settings.max_file_mb << 20) if dropped else None
     if copy and copy.digest == event["digest"]:
         return copy
     path = left.copies.get(event["digest"])
-    gone = inbox.InboxFile(event["sender"], run.settings.inbox / event["sender"] / event["file"], -1, -1, -1, -1)
+    gone = inbox.InboxFile(event["source"], run.settings.inbox / event["source"] / event["file_name"], -1, -1, -1, -1)
     return PrivateCopy(gone, path, event["digest"], path.stat().st_size) if path else None
 
 
 def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
     """Remove what a dead run began to write for these events; a night writes into folders of all its orders."""
     nights = events.filter(kind="night")
-    senders = settings.outbox.glob("*") if len(nights) else [settings.outbox / sender for sender in events["sender"].unique()]
+    senders = settings.outbox.glob("*") if len(nights) else [settings.outbox / sender for sender in events["source"].unique()]
     for folder in {*senders, settings.outbox / NETWORK}:
         remove_stale_staging(folder)
         for one in folder.glob("[!.]*/") if len(nights) else ():
@@ -90,7 +90,7 @@ def rewrite_submission(run: Run, event: int) -> Path:
     """Write every report of a submission again from the registry; its folder."""
     reports = submission.build_reports(run.registry.submission_records([event]))[0]
     folder = submission_folder(run.settings, reports.event)
-    access = access_for(run.settings, str(reports.event["sender"]))
+    access = access_for(run.settings, str(reports.event["source"]))
     ensure_dir(folder, access)
     with staging_dir(folder) as new, Annotator(run.settings, run.registry.catalogue()) as annotator:
         original = find_original(folder, reports.event["digest"])
@@ -100,5 +100,5 @@ def rewrite_submission(run: Run, event: int) -> Path:
             path.replace(folder / path.name)
     fsync(folder)
     write_event_placement(run.settings, reports)
-    release_files.write_order_files(run, reports.records.orders["order_no"])
+    release_files.write_order_files(run, reports.records.orders["order_pk"])
     return folder

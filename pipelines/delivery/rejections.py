@@ -13,7 +13,7 @@ from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
 from schemas.sources import OPERATOR
 
-OF_REPORTS: Final = ["target", "code"]
+OF_REPORTS: Final = ["target_order_id", "code"]
 """The columns of an order file that rejected rows of a network report have: Order ID and Code."""
 
 _NEW_ID: Final = "Other rows of this order were placed: give this row a new Customer Order ID."
@@ -27,10 +27,8 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
         pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
     )  # fmt: skip
     rows = records.rejected.join(each, on="source_row", how="left", maintain_order="left")
-    rows = rows.join(
-        records.orders.select("account", "order_ref", placed=pl.lit(value=True)), on=["account", "order_ref"], how="left",
-        maintain_order="left",
-    )  # fmt: skip
+    placed = records.orders.select("account", "customer_order_id", placed=pl.lit(value=True))
+    rows = rows.join(placed, on=["account", "customer_order_id"], how="left", maintain_order="left")
     of_file = "; ".join(whole["reason"].unique(maintain_order=True)), " ".join(whole["words"].unique(maintain_order=True))
     reasons = pl.concat_str(pl.lit(of_file[0] or None, pl.String), "reason", separator="; ", ignore_nulls=True)
     new_id = pl.when("placed").then(pl.lit(_NEW_ID))
@@ -80,7 +78,7 @@ def write_rejections(
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     what = counts.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
-    facts: list[tuple[str, Any]] = [("File", event["file"]), ("Rows rejected", len(records.rejected)), *found]
+    facts: list[tuple[str, Any]] = [("File", event["file_name"]), ("Rows rejected", len(records.rejected)), *found]
     if rows.height * rows.width > MOST_CELLS:
         advice = "There are too many rejected rows for a workbook. Correct them in rejections.csv and resubmit that file."
         writers.write(path, Book("Rejected orders", advice, facts, [], what))
@@ -94,7 +92,7 @@ def write_rejections(
         writers.write(path, Book("The file could not be used", advice, facts, [], what))
         return
     book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what, opens_on="Orders")
-    reseller = "" if event["sender"] == OPERATOR else str(event["sender"])
+    reseller = "" if event["source"] == OPERATOR else str(event["source"])
     if original is None or not annotator.write_own(path, book, original, reseller):
         writers.write(path, book)
 

@@ -13,13 +13,14 @@ from pipelines.delivery import csv_files
 from pipelines.delivery.access import access_for
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
-from pipelines.registry import reconciliation
+from pipelines.registry import night_records
 from pipelines.registry.reconciliation import STATE
 from pipelines.registry.store import Registry
 from pipelines.run import Run
 from schemas import actions
 from schemas.codes import code_text
 from schemas.orders import BTN4, SPECIFIED
+from schemas.pins import PINS
 
 _SAFE: Final = "The network has confirmed these codes. They are safe to print."
 _NOT_SAFE: Final = "The network does not have these codes; most likely each exists there already. Never print them."
@@ -37,16 +38,20 @@ def write_order_files(run: Run, orders: pl.Series) -> None:
     """Write the release file of each of the orders that the network ever had a card of, and beside it the list of
     what was refused or not carried out. Raises CardsError, after all others, when those of an order can't be written.
     """
-    found = reconciliation.order_outcomes(run.registry, orders)
-    fields = found.orders.select("order_no", "order_id", "account", "order_ref")
-    ready = _by_order(found.ready.join(fields, on="order_no", maintain_order="left").select("order_no", *_release()))
+    if orders.is_empty():
+        return
+    found = night_records.order_outcomes(run.registry, orders)
+    fields = found.orders.select("order_pk", "order_id", "account", "customer_order_id")
+    ready = _by_order(found.ready.join(fields, on="order_pk", maintain_order="left").select("order_pk", *_release()))
     refused = with_advice(found.refused, run.registry).with_columns(cause=pl.lit(_EXISTS))
-    undone = found.undone.with_columns(replaced_by=pl.lit(0, pl.Int64), advice=pl.lit(_NOT_DONE), cause=pl.lit(_NOT_SHOWN))
-    names = ["order_no", "code", "replaced_by", "cause", "advice"]
-    bad = pl.concat([refused.select(names), undone.select(names)]).join(fields, on="order_no", maintain_order="left")
+    not_shown = found.not_shown.with_columns(
+        replaced_by=pl.lit(0, pl.Int64), advice=pl.lit(_NOT_DONE), cause=pl.lit(_NOT_SHOWN)
+    )
+    names = ["order_pk", "code", "replaced_by", "cause", "advice"]
+    bad = pl.concat([refused.select(names), not_shown.select(names)]).join(fields, on="order_pk", maintain_order="left")
     lost = _by_order(
         bad.select(
-            "order_no",
+            "order_pk",
             *_release(),
             code_column("replaced_by", "Replaced by"),
             pl.col("cause").alias("Likely cause"),
@@ -56,7 +61,7 @@ def write_order_files(run: Run, orders: pl.Series) -> None:
     none = pl.DataFrame(schema=dict.fromkeys([*ORDER_HEADERS, "Authorization Code"], pl.String))
 
     def write(order: dict[str, Any]) -> CardsError | None:
-        number = order["order_no"]
+        number = order["order_pk"]
         try:
             _write_outcome(run.settings, order, ready.get(number, none), lost.get(number))
         except Exception as error:  # an order never takes another with it
@@ -83,7 +88,7 @@ def _write_outcome(settings: Settings, order: dict[str, Any], ready: pl.DataFram
             (folder / f"refused-{order['order_id']}.{kind}").unlink(missing_ok=True)
 
 
-ORDER_HEADERS: Final = {"Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "order_ref"}
+ORDER_HEADERS: Final = {"Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "customer_order_id"}
 
 
 def _release() -> list[pl.Expr]:
@@ -96,7 +101,7 @@ def code_column(name: str, header: str) -> pl.Expr:
 
 
 def _by_order(rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
-    parts = rows.partition_by("order_no", as_dict=True, include_key=False, maintain_order=True)
+    parts = rows.partition_by("order_pk", as_dict=True, include_key=False, maintain_order=True)
     return {number: part for (number,), part in parts.items()}
 
 
@@ -109,7 +114,7 @@ def _write_pair(path: Path, rows: pl.DataFrame, title: str, advice: str, access:
 
 def with_advice(refused: pl.DataFrame, registry: Registry) -> pl.DataFrame:
     """Refused codes with the `advice` to their reseller."""
-    btn = pl.col("code") // capacity.PINS
+    btn = pl.col("code") // PINS
     waiting = refused.filter(pl.col("code_type") == BTN4, pl.col("replaced_by") == 0).select(btn.alias("btn"))["btn"]
     free = capacity.free_pins(waiting, registry.codes_under(waiting)["code"])
     exhausted = free.filter(pl.col("free") == 0)["btn"]

@@ -62,13 +62,13 @@ def merge(deliveries: Iterable[Delivery[T]]) -> Delivery[T]:
 def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
     """The result of one order file, from what the registry holds."""
     event = records.events.row(0, named=True)
-    keys = ["account", "order_ref"]
+    keys = ["account", "customer_order_id"]
     rejected = records.rejected
     if len(rejected):
         rejected = rejected.join(records.orders.select(keys), on=keys, how="anti")
     return SubmissionResult(
-        reseller=event["sender"],
-        file=event["file"],
+        reseller=event["source"],
+        file=event["file_name"],
         folder=folder,
         orders_placed=len(records.orders),
         orders_already_placed=len(records.duplicate_orders),
@@ -83,7 +83,9 @@ def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResu
 def report_result(records: SubmissionRecords, folder: str) -> ReportResult:
     """The result of one order-ID report, from what the registry holds."""
     event = records.events.row(0, named=True)
-    return ReportResult(event["file"], folder, event["rows"], event["answers"] != event["event"], reason_counts(records))
+    return ReportResult(
+        event["file_name"], folder, event["rows"], event["original_event"] != event["event"], reason_counts(records)
+    )
 
 
 def reason_counts(records: SubmissionRecords) -> dict[str, int]:

@@ -80,9 +80,9 @@ def write_folder(
 
 def _cards(records: SubmissionRecords) -> pl.DataFrame:
     """Every card of the placed orders, new or taken, with the fields of its order."""
-    cards = pl.concat([records.codes, records.card_actions]).select("event", "order_no", "code")
+    cards = pl.concat([part.select("event", "order_pk", "code") for part in (records.codes, records.card_actions)])
     cards = cards.with_columns(code=code_text(pl.col("code")))
-    return cards.join(records.orders, on=["event", "order_no"], maintain_order="left")
+    return cards.join(records.orders, on=["event", "order_pk"], maintain_order="left")
 
 
 def placement_rows(cards: pl.DataFrame) -> pl.DataFrame:
@@ -96,5 +96,5 @@ def write_placement(outbox: Path, event: dict[str, Any], rows: pl.DataFrame) -> 
 
     For a change of existing cards, an empty cell means: as it was.
     """
-    path = outbox / "network" / f"placement-{event['sender']}-{event['folder']}.csv"
+    path = outbox / "network" / f"placement-{event['source']}-{event['folder']}.csv"
     write_atomically(path, lambda staged: write_csv(rows, staged))

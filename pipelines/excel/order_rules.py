@@ -103,7 +103,7 @@ def _dependent(of: str, items: str, otherwise: str) -> str:
 
 
 _QUANTITY: Final = f'AND(LEN({_AT["quantity"]})<9,LEFT({_AT["quantity"]})>"0",{_only("Digits", _AT["quantity"])})'
-_ORDER_REF: Final = f"AND(LEN({_AT['order_ref']})<16,{_only('Letters', 'UPPER(' + _AT['order_ref'] + ')')})"
+_ORDER_REF: Final = f"AND(LEN({_AT['customer_order_id']})<16,{_only('Letters', 'UPPER(' + _AT['customer_order_id'] + ')')})"
 _TAKES: Final = f"COUNTIF(CardActions,{_AT['action']})>0"
 
 RULES: Final = {
@@ -120,7 +120,7 @@ RULES: Final = {
                    "May calls begin abroad? Empty means No; with Change, empty means: leave it as it is."),
     "termination": Rule("list", "YesNo", ("TERMINATION_FLAG",),
                         "May calls go abroad? Empty means No; with Change, empty means: leave it as it is."),
-    "order_ref": Rule("custom", _ORDER_REF, ("ORDER_ID_FORMAT",),
+    "customer_order_id": Rule("custom", _ORDER_REF, ("ORDER_ID_FORMAT",),
                       "Your own ID of the order: 1 to 15 letters, digits, - or _. Use it once in an account. Rows of one "
                       "account with the same ID are one order."),
     "comments": Rule("textLength", "255", ("COMMENT_TOO_LONG",), "What you want to note, up to 255 characters."),
@@ -134,7 +134,7 @@ RULES: Final = {
     "btn": Rule("custom", _btn(), ("BTN_FORMAT", "BTN_IMPOSSIBLE"),
                 "With BTN+4: a 10-digit telephone number, such as 303-555-0142. No four digits in a row may be equal, rise "
                 "or fall."),
-    "target": Rule("custom", _TAKES, ("CODE_TYPE_CONFLICT",),
+    "target_order_id": Rule("custom", _TAKES, ("CODE_TYPE_CONFLICT",),
                    "Not with Add. The Order ID of an earlier order, from its confirmation: all its cards are taken, "
                    "instead of codes that you name.", blank=False),
 }  # fmt: skip
@@ -144,7 +144,7 @@ _UNUSED: Final = {
     "code": f'AND(NOT({_TAKES}),OR({_AT["code_type"]}="{RANDOM}",{_AT["code_type"]}="{BTN4}"))',
     "quantity": f'OR({_TAKES},{_AT["code_type"]}="{SPECIFIED}")',
     "btn": f'OR({_TAKES},{_AT["code_type"]}="{SPECIFIED}",{_AT["code_type"]}="{RANDOM}")',
-    "target": f'AND({_AT["account"]}<>"",NOT({_TAKES}))',
+    "target_order_id": f'AND({_AT["account"]}<>"",NOT({_TAKES}))',
     **dict.fromkeys(("product", "access_number", "origin", "termination"), f"AND({_TAKES},COUNTIF(Changes,{_AT['action']})=0)"),
 }
 """When a cell of the column isn't used by its row, and turns grey."""

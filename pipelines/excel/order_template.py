@@ -19,7 +19,7 @@ from schemas.actions import ACTIONS, Action, issuing
 from schemas.codes import FORBIDDEN_SEQUENCES
 from schemas.orders import BTN4, COLUMNS, HEADERS, NAMES, RANDOM, SPECIFIED
 
-_WIDTHS: Final = {"action": 12, "service_type": 12, "order_ref": 18, "comments": 30, "code": 33, "quantity": 10}
+_WIDTHS: Final = {"action": 12, "service_type": 12, "customer_order_id": 18, "comments": 30, "code": 33, "quantity": 10}
 
 _KINDS: Final = {
     SPECIFIED: ("your own codes, in two rows", "Fill in Code. You get exactly these codes."),
@@ -150,7 +150,7 @@ def examples(model: dict[str, str]) -> list[dict[str, str]]:
     for action in ACTIONS.values():
         new = action.name in issuing()
         for lines in _new(action, codes) if new else _taking(action, model, codes):
-            order = {"action": action.name, "account": model["account"], "order_ref": f"EXAMPLE-{next(number)}"}
+            order = {"action": action.name, "account": model["account"], "customer_order_id": f"EXAMPLE-{next(number)}"}
             rows += [{**order, **(model if new else {}), **line} for line in lines]
     return rows
 
@@ -170,7 +170,7 @@ def _taking(action: Action, model: dict[str, str], codes: Iterator[str]) -> list
     """Orders for cards that exist: by their codes, and by the Order ID under which they came."""
     new = {"access_number": model["access_number"], "origin": "Yes"} if action.changes else {}
     what = f"{action.name}{' access number and origin' if action.changes else ''}"
-    by_order = {"example": f"{what}: all cards of an Order ID", **new, "target": f"{model['account']}-1"}
+    by_order = {"example": f"{what}: all cards of an Order ID", **new, "target_order_id": f"{model['account']}-1"}
     return [[{"example": f"{what}: one card", **new, "code": next(codes)}], [by_order]]
 
 

@@ -111,7 +111,7 @@ def _table(sent: pa.Table, header: dict[str, Any], parsed: Parsed, names: list[s
     titles = {column: text for column, text in texts.items() if text}
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     positions = {name: column for column, name in reversed(known.items())}
-    below = _below(parsed.table, header["row"], list(positions.values()))
+    below = _below(bytes(parsed.table), header["row"], list(positions.values()))
     cells = (pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
     absent = [pl.lit(None, pl.String).alias(name) for name in names if name not in positions]
     body = (
@@ -137,7 +137,7 @@ def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[
     return findings([fault for fault in faults if fault[2] != "FILE_TOO_LARGE"]), findings(too_long[:_LISTED])
 
 
-def _below(table: bytes | memoryview, header: int, columns: list[str]) -> pl.DataFrame:
+def _below(table: bytes, header: int, columns: list[str]) -> pl.DataFrame:
     """The rows below the header, with the known columns alone: the others may be many, and are never looked at."""
     grid = pl.read_ipc_stream(table, columns=["row", *columns]).rename({"row": "source_row"})  # a copy: the answer can go
     # PostgreSQL takes no zero character; what replaces it is found by the rule about characters

@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from pipelines.intake.inbox import InboxFile
 from schemas.sources import OPERATOR
 
-
 LARGE: Final = 4 << 20
 """A file of more bytes than this may take minutes: it comes last in its turn, and is loaded by itself."""
 

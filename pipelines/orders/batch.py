@@ -95,9 +95,9 @@ def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) ->
     )
     about_rows = about_rows.join(_missing_by_file(files, missing), on=["file", "column"], how="anti", maintain_order="left")
     flooded = flooded_files(about_rows, MAX_FINDINGS)  # of which some findings may not be known
-    found = pl.concat([of_cells, _independent_findings(about_rows, of_cells)])
-    batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, found)
-    return _without_floods(batch, pl.concat([flooded, flooded_files(found, max_findings)]).unique(), max_findings)
+    told = pl.concat([of_cells, _independent_findings(about_rows, of_cells)])
+    batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, told)
+    return _without_floods(batch, pl.concat([flooded, flooded_files(told, max_findings)]).unique(), max_findings)
 
 
 def _within_codes(file: OrderFile, most: int) -> OrderFile:
@@ -139,10 +139,10 @@ def _missing_columns(table: Table) -> pl.DataFrame:
     """COLUMN_MISSING findings: what every order needs, what an Add needs, and something that names or counts cards."""
     if not table.titles:
         return NO_FINDINGS
-    required = ["account", "order_ref"]
+    required = ["account", "customer_order_id"]
     if not {"product", "access_number"} <= set(table.found) and table.rows.select(_adds().any()).item():
         required += ["product", "access_number"]
-    if not {"code", "quantity", "target"} & set(table.found):
+    if not {"code", "quantity", "target_order_id"} & set(table.found):
         required.append("code")
     return missing_columns(table, {name: HEADERS[name] for name in required})
 

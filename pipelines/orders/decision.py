@@ -63,7 +63,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
             held,
             account_findings(rows, facts.accounts),
             registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
-            violations(rows_in(owned, used, "order"), _NEVER, "ORDER_ID_USED", "order_ref"),
+            violations(rows_in(owned, used, "order"), _NEVER, "ORDER_ID_USED", "customer_order_id"),
             violations(_unheld(taken_codes, held), _NEVER, "CODE_TAKEN", "code"),
             _unheld(registry_rules.card_findings(named, facts.cards), held),
             registry_rules.order_card_findings(by_order, facts.order_cards, facts.cards),
@@ -87,8 +87,8 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         orders=accepted.with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
         codes=issued.select("order", "code"),
         card_actions=taken.select("order", "code"),
-        row_keys=good.filter("partial").select("order", wish=normalize.row_key()),
-        duplicate_orders=duplicates.group_by("file", "order_no", maintain_order=True).agg(rows=pl.len().cast(pl.Int64)),
+        row_keys=good.filter("partial").select("order", row_key=normalize.row_key()),
+        duplicate_orders=duplicates.group_by("file", "order_pk", maintain_order=True).agg(rows=pl.len().cast(pl.Int64)),
         taken_code_attempts=attempts,
         rejected=_as_dropped(batch.raw, rejected),
         findings=_with_source_text(found, batch.raw),
@@ -113,36 +113,36 @@ def _with_acceptance_groups(batch: Batch, accounts: pl.DataFrame) -> pl.DataFram
 
 
 def _duplicate_rows(batch: Batch, rows: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that an earlier file placed (`row_id`, `file`, `source_row`, `order`, `order_no`), and orders whose ID an
+    """Rows that an earlier file placed (`row_id`, `file`, `source_row`, `order`, `order_pk`), and orders whose ID an
     earlier one uses with other content (`order`).
     """
-    own = rows_in(batch.orders, facts.accounts, ["file", "account"]).drop_nulls("order_ref")
+    own = rows_in(batch.orders, facts.accounts, ["file", "account"]).drop_nulls("customer_order_id")
     own = rows_not_in(own, whole_files(batch.findings), "file")
-    both = own.join(facts.orders, on=["account", "order_ref"], suffix="_earlier", maintain_order="left")
-    of_used = both.select("order", "order_no", same=pl.col("content") == pl.col("content_earlier"))
+    both = own.join(facts.orders, on=["account", "customer_order_id"], suffix="_earlier", maintain_order="left")
+    of_used = both.select("order", "order_pk", same=pl.col("content") == pl.col("content_earlier"))
     matched = rows.join(of_used, on="order", maintain_order="left")
     whole = matched.filter(~pl.col("partial") & pl.col("same"))
-    part = rows_in(matched.filter("partial").with_columns(wish=normalize.row_key()), facts.row_keys, ["order_no", "wish"])
-    names = ("row_id", "file", "source_row", "order", "order_no")
+    part = rows_in(matched.filter("partial").with_columns(row_key=normalize.row_key()), facts.row_keys, ["order_pk", "row_key"])
+    names = ("row_id", "file", "source_row", "order", "order_pk")
     duplicates = pl.concat([whole.select(names), part.select(names)])
     return duplicates, both.select("order")
 
 
 def _cards_by_order(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows that name cards by Order ID: `file`, `source_row`, `row_id`, `action`, `account`, `target`."""
-    takes = ~pl.col("action").is_in(actions.issuing()) & pl.col("target").is_not_null()
-    return rows.filter(takes).select("file", "source_row", "row_id", "action", "account", "target")
+    takes = ~pl.col("action").is_in(actions.issuing()) & pl.col("target_order_id").is_not_null()
+    return rows.filter(takes).select("file", "source_row", "row_id", "action", "account", "target_order_id")
 
 
 def _expanded(by_order: pl.DataFrame, order_cards: pl.DataFrame) -> pl.DataFrame:
     """The cards that rows name by Order ID, with their `code`. Only of rows of which no two name the same order."""
-    keys = {"left_on": ["account", "target"], "right_on": ["account", "order_id"]}
+    keys = {"left_on": ["account", "target_order_id"], "right_on": ["account", "order_id"]}
     return by_order.join(order_cards, **keys, maintain_order="left")  # type: ignore[arg-type]
 
 
 def _cards(named: pl.DataFrame, order_cards: pl.DataFrame) -> pl.DataFrame:
     """A row a card of those that rows name by code, or by an Order ID (`target`)."""
-    by_code, by_order = named.filter(pl.col("target").is_null()), named.filter(pl.col("target").is_not_null())
+    by_code, by_order = named.filter(pl.col("target_order_id").is_null()), named.filter(pl.col("target_order_id").is_not_null())
     return pl.concat([by_code, _expanded(by_order.drop("code"), order_cards)], how="diagonal_relaxed")
 
 
@@ -279,9 +279,9 @@ def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     cells = found.join(rows_in(raw, found, ROW).select(*ROW, *NAMES), on=ROW, how="left", maintain_order="left")
     own = pl.coalesce(*(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit(""))
     kept = (pl.col("source_row") == 0) | pl.col("reason").is_in(["CELL_CHARACTER", "CELL_FORMULA"])
-    by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target").is_not_null()
-    value = pl.when(kept).then("value").when(by_order).then("target").otherwise(own).str.slice(0, _SHORT)
-    column = pl.when(by_order).then(pl.lit("target")).otherwise("column")
+    by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target_order_id").is_not_null()
+    value = pl.when(kept).then("value").when(by_order).then("target_order_id").otherwise(own).str.slice(0, _SHORT)
+    column = pl.when(by_order).then(pl.lit("target_order_id")).otherwise("column")
     return cells.select(*ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
 
 
@@ -299,7 +299,7 @@ def _deferred(batch: Batch, accepted: pl.DataFrame, ingest: IngestBatch) -> set[
     of_orders = accepted.select("order", "file")
     keys = [
         batch.digests,
-        accepted.select("file", key=pl.concat_str(pl.lit("order "), "account", pl.lit(" "), "order_ref")),
+        accepted.select("file", key=pl.concat_str(pl.lit("order "), "account", pl.lit(" "), "customer_order_id")),
         _keys(ingest.codes.join(of_orders, on="order"), "code"),
         _keys(ingest.card_actions.join(of_orders, on="order"), "code"),
     ]
@@ -320,9 +320,10 @@ def _events(batch: Batch, found: pl.DataFrame, at: str) -> pl.DataFrame:
     """A row a file, as the registry keeps it. A file that is refused as a whole may be dropped again."""
     refused = set(whole_files(found)["file"])
     events = [
-        {"file": file.number, "answers": file.original_event, "kind": "orders", "sender": file.copy.file.source,
-         "digest": file.copy.digest, "name": display_name(file.copy.file.path.name), "at": at, "rows": len(file.table.rows),
-         "notes": "\n".join(file.table.notes), "readable": int(file.original_event > 0 or file.number not in refused)}
+        {"file": file.number, "original_event": file.original_event, "kind": "orders", "source": file.copy.file.source,
+         "digest": file.copy.digest, "file_name": display_name(file.copy.file.path.name), "at": at,
+         "rows": len(file.table.rows), "notes": "\n".join(file.table.notes),
+         "readable": int(file.original_event > 0 or file.number not in refused)}
         for file in batch.files
     ]  # fmt: skip
     return pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32))

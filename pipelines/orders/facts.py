@@ -38,8 +38,8 @@ class Facts:
     """What the registry knows about a batch.
 
     `at`: the time of the decision (ISO 8601 with offset); `accounts`: `file`, `account`, `product`, `acceptance` that each
-    file may order on; `access_numbers`: `access_number`, `account`; `orders`: `order_no`, `account`, `order_ref`,
-    `content` of earlier orders with the same IDs; `row_keys`: `order_no`, `wish` of their rows; `existing_codes`: codes
+    file may order on; `access_numbers`: `access_number`, `account`; `orders`: `order_pk`, `account`, `customer_order_id`,
+    `content` of earlier orders with the same IDs; `row_keys`: `order_pk`, `row_key` of their rows; `existing_codes`: codes
     asked for that are not free; `cards`: `account`, `code`, `state`, `awaited` of the cards that rows name;
     `order_cards`: `account`, `order_id`, `code` of orders that rows name; `btn_owners`: `btn`, `owner`; `btn_codes`:
     `btn`, `code` of used PINs; `attempts` and `usage`: `source`, `codes` of today; `on_hold`: sources; `unused`: random
@@ -74,9 +74,9 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
     codes = batch.codes.join(rows.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     issues = pl.col("action").is_in(actions.issuing())
     asked, named = codes.filter(issues)["code"], codes.filter(~issues)
-    orders = registry.orders_of(rows.select("account", "order_ref").drop_nulls())
-    by_order = rows.filter(~issues & pl.col("target").is_not_null())
-    order_cards = registry.cards_under(by_order.select("account", order_id="target"))
+    orders = registry.orders_of(rows.select("account", "customer_order_id").drop_nulls())
+    by_order = rows.filter(~issues & pl.col("target_order_id").is_not_null())
+    order_cards = registry.cards_under(by_order.select("account", order_id="target_order_id"))
     btns = pin_demands(rows)["btn"]
     owners = limits.btn_owners(registry, pl.concat([btns, limits.owned_prefixes(registry, asked)]))
     own_btns = _own_btns(rows, owners)
@@ -86,7 +86,7 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
         accounts=mine,
         access_numbers=access_numbers,
         orders=orders,
-        row_keys=registry.row_keys(orders["order_no"]),
+        row_keys=registry.row_keys(orders["order_pk"]),
         existing_codes=registry.existing_codes(asked),
         cards=registry.cards(pl.concat([frame.select("account", "code") for frame in (named, order_cards)])),
         order_cards=order_cards,
@@ -98,9 +98,7 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
         unused=draw_codes(
             _random_demand(rows, orders, batch.findings), registry.existing_codes, batch.codes["code"], runtime.random_bytes
         ),
-        limits=Limits(
-            settings.max_taken_code_attempts, settings.max_daily_codes, settings.max_btn_fill, settings.max_findings
-        ),
+        limits=Limits(settings.max_taken_code_attempts, settings.max_daily_codes, settings.max_btn_fill, settings.max_findings),
     )
 
 
@@ -114,5 +112,7 @@ def _own_btns(rows: pl.DataFrame, owners: pl.DataFrame) -> pl.Series:
 def _random_demand(rows: pl.DataFrame, orders: pl.DataFrame, findings: pl.DataFrame) -> int:
     """How many Random codes the rows can get at the most: of orders that are new, in rows with nothing wrong."""
     random = rows.filter(pl.col("code_type") == RANDOM, pl.col("quantity").is_not_null())
-    new = random.join(orders, on=["account", "order_ref"], how="anti").join(findings, on=["file", "source_row"], how="anti")
+    new = random.join(orders, on=["account", "customer_order_id"], how="anti").join(
+        findings, on=["file", "source_row"], how="anti"
+    )
     return int(new["quantity"].cast(pl.Int64, strict=False).sum())

@@ -31,7 +31,7 @@ def _escaped(text: str) -> str:
 
 def row_findings(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
     """Findings about each row by itself: the format of its cells, and which cells go together."""
-    code, quantity, btn, target = is_filled("code"), is_filled("quantity"), is_filled("btn"), is_filled("target")
+    code, quantity, btn, target = is_filled("code"), is_filled("quantity"), is_filled("btn"), is_filled("target_order_id")
     issues = pl.col("action").is_in(actions.issuing())
     takes = pl.col("action").is_in([name for name, action in actions.ACTIONS.items() if action.cards_in])
     changes = pl.col("action").is_in([name for name, action in actions.ACTIONS.items() if action.changes])
@@ -57,7 +57,7 @@ def row_findings(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
 
 def _cells_agree(takes: pl.Expr) -> pl.Expr:
     """Whether just the cells are filled that go with the code type, or with an order for existing cards (`takes`)."""
-    code, quantity, btn, target = is_filled("code"), is_filled("quantity"), is_filled("btn"), is_filled("target")
+    code, quantity, btn, target = is_filled("code"), is_filled("quantity"), is_filled("btn"), is_filled("target_order_id")
     kind = pl.col("code_type")
     return (
         pl.when(takes).then(~((code & target) | quantity | btn))

@@ -113,9 +113,9 @@ def _parsed(
         tables: list[tuple[OrderFile, Future[Table]]] = []
         for copy in copies:
             key = _key(copy)
-            earlier = originals.get(key, {"answered": 1, "answers": 0})
-            file = OrderFile(0, copy, UNREAD, int(earlier["answers"]), suspect=key in strikes)
-            if not earlier["answered"]:  # another worker is at it
+            earlier = originals.get(key, {"delivered": 1, "original_event": 0})
+            file = OrderFile(0, copy, UNREAD, int(earlier["original_event"]), suspect=key in strikes)
+            if not earlier["delivered"]:  # another worker is at it
                 portion.done.add(copy.file)
             elif file.original_event:
                 tables.append((file, pool.submit(lambda: UNREAD)))
@@ -149,14 +149,14 @@ def _read(copy: PrivateCopy, parser: Parser, settings: Settings) -> Table:
 
 def original_events(files: list[tuple[str, str]], registry: Registry) -> dict[tuple[str, str], dict[str, Any]]:
     """The latest events that answered the same bytes for the same source, by source and digest."""
-    asked = pl.DataFrame(files, {"sender": pl.String, "digest": pl.String}, orient="row")
-    return {(one["sender"], one["digest"]): one for one in registry.original_events(asked).iter_rows(named=True)}
+    asked = pl.DataFrame(files, {"source": pl.String, "digest": pl.String}, orient="row")
+    return {(one["source"], one["digest"]): one for one in registry.original_events(asked).iter_rows(named=True)}
 
 
 def with_original_events(files: list[OrderFile], registry: Registry) -> list[OrderFile]:
     """The files with the event that answered the same bytes meanwhile: an earlier file's, or another worker's."""
     originals = original_events([_key(file.copy) for file in files], registry)
-    events = [originals.get(_key(file.copy), {"answers": 0})["answers"] for file in files]
+    events = [originals.get(_key(file.copy), {"original_event": 0})["original_event"] for file in files]
     return [file._replace(original_event=int(event)) for file, event in zip(files, events, strict=True)]
 
 

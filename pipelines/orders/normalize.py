@@ -59,7 +59,7 @@ def group_orders(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     an order by itself. Its fields are those of its first row, `rows` counts its rows, and `content` is a digest of all
     that it asks for.
     """
-    keys = ["file", "account", "order_ref", "loose"]
+    keys = ["file", "account", "customer_order_id", "loose"]
     rows = rows.with_columns(pl.when(pl.any_horizontal(pl.col(keys[1:3]).is_null())).then("row_id").alias("loose"))
     found = rows.group_by(keys, maintain_order=True).agg(
         pl.col(*(name for name in ORDER_FIELDS if name != "comments")).first(),
@@ -77,7 +77,7 @@ def group_orders(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def _order_content() -> pl.Expr:
     """What the rows of an order ask for, as one text that does not depend on how it is spread over rows."""
     codes = pl.col("code").str.extract_all(CODES_IN_CELL).list.explode(keep_nulls=False, empty_as_null=False).sort()
-    others = pl.col("btn", "quantity", "target")
+    others = pl.col("btn", "quantity", "target_order_id")
     others = others.filter(pl.any_horizontal(others.is_not_null())).fill_null("")
     return pl.concat_str(codes.str.join(" "), pl.concat_str(others, separator=":").sort().str.join(" "), separator="|")
 
@@ -85,7 +85,7 @@ def _order_content() -> pl.Expr:
 def row_key() -> pl.Expr:
     """What one row asks for, with the fields of its order, as one text."""
     codes = pl.col("code").str.extract_all(CODES_IN_CELL).list.sort().list.join(" ")
-    others = pl.col("btn", "quantity", "target", *ORDER_FIELDS).fill_null("")
+    others = pl.col("btn", "quantity", "target_order_id", *ORDER_FIELDS).fill_null("")
     return pl.concat_str(codes.fill_null(""), others, separator="\x1f")
 
 

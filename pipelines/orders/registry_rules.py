@@ -2,11 +2,12 @@
 
 import polars as pl
 
-from pipelines.codes.capacity import FEWEST_PINS, PINS, first_come, free_pins
+from pipelines.codes.capacity import FEWEST_PINS, first_come, free_pins
 from schemas import actions
 from schemas.codes import STATES, has_forbidden_sequence
 from schemas.findings import FINDING, NO_FINDINGS, violations
 from schemas.orders import BTN4, TELEPHONE
+from schemas.pins import PINS
 
 _LISTED_CARDS = 20
 """So many cards of a row are named for a reason; an Order ID can stand for any number of them."""
@@ -71,20 +72,24 @@ def order_card_findings(by_order: pl.DataFrame, order_cards: pl.DataFrame, cards
     `by_order`: `file`, `source_row`, `action`, `account`, `target`. What is true of an Order ID and an action is true in
     every row, so that thousands of rows that name one large order cost no more than one.
     """
-    keys = by_order.select("account", "target", "action").unique(maintain_order=True)
-    of_orders = keys.join(order_cards, left_on=["account", "target"], right_on=["account", "order_id"], how="left")
+    keys = by_order.select("account", "target_order_id", "action").unique(maintain_order=True)
+    of_orders = keys.join(order_cards, left_on=["account", "target_order_id"], right_on=["account", "order_id"], how="left")
     states = of_orders.join(cards, on=["account", "code"], how="left")
     broken = pl.concat(
         states.filter(~valid).select(*keys.columns, reason=pl.lit(reason)).unique() for reason, valid in _card_rules().items()
     )
     rows = by_order.join(broken, on=keys.columns, maintain_order="left")
-    return rows.select("file", "source_row", "reason", column=pl.lit("target"), value="target").select(*FINDING)
+    return rows.select("file", "source_row", "reason", column=pl.lit("target_order_id"), value="target_order_id").select(
+        *FINDING
+    )
 
 
 def contested_orders(named: pl.DataFrame) -> pl.DataFrame:
     """CARD_NOT_READY findings: rows that name an order whose cards an earlier valid row takes."""
-    by_order = named.filter(pl.col("target").is_not_null())
-    return violations(by_order, pl.struct("account", "target").is_first_distinct(), "CARD_NOT_READY", "target")
+    by_order = named.filter(pl.col("target_order_id").is_not_null())
+    return violations(
+        by_order, pl.struct("account", "target_order_id").is_first_distinct(), "CARD_NOT_READY", "target_order_id"
+    )
 
 
 def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
@@ -93,7 +98,7 @@ def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
     valid orders alone.
     """
     several = named.sort("row_id", maintain_order=True).filter(pl.col("code").is_duplicated())
-    by_code = pl.col("target").is_null() & pl.col("target").first().over("code").is_null()
+    by_code = pl.col("target_order_id").is_null() & pl.col("target_order_id").first().over("code").is_null()
     first, here = pl.col("code").is_first_distinct(), by_code & (pl.col("file") == pl.col("file").first().over("code"))
     several = several.with_columns(first=first, here=here)
     return _few(

@@ -5,41 +5,79 @@ from typing import Final
 import polars as pl
 
 from pipelines.registry.columns import columns_of, integer
+from pipelines.registry.numbers import codes_under, used_pins
 from pipelines.registry.store import Registry
 from schemas.actions import Awaiting
 from schemas.codes import CardState
+from schemas.pins import slices, valid_pin_counts
 
 _DISAGREEMENTS: Final = {
-    "codes belong to an order that does not exist": """
-        FROM codes LEFT JOIN orders ON orders.order_no = codes.order_no
-        WHERE codes.order_no > 0 AND orders.order_no IS NULL
+    "cards belong to an order that does not exist": """
+        FROM cards LEFT JOIN orders ON orders.order_pk = cards.order_pk
+        WHERE orders.order_pk IS NULL
     """,
-    "orders have another number of codes than was placed": """
+    "cards have a code that is not kept as used": """
+        FROM cards LEFT JOIN numbers ON numbers.code = cards.code
+        WHERE numbers.code IS NULL OR numbers.order_pk <> cards.order_pk OR numbers.serial <> cards.serial
+    """,
+    "codes belong to a card that does not exist": """
+        FROM numbers LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
+        WHERE numbers.order_pk > 0 AND (cards.code IS NULL OR cards.code <> numbers.code)
+    """,
+    "orders have another number of cards than was placed": """
         FROM orders
         WHERE orders.cards <> (
-            SELECT count(*) FROM codes
-            WHERE codes.order_no = orders.order_no AND codes.order_no > 0 AND codes.event = orders.event
-        ) + (SELECT count(*) FROM touches WHERE touches.order_no = orders.order_no)
+            SELECT count(*) FROM cards WHERE cards.order_pk = orders.order_pk AND cards.serial <= orders.cards
+        ) + (
+            SELECT count(*) FROM card_actions WHERE card_actions.order_pk = orders.order_pk
+        )
+    """,
+    "cards follow those of their order that nothing replaced": """
+        FROM cards
+        JOIN orders ON orders.order_pk = cards.order_pk
+        LEFT JOIN replacements ON replacements.order_pk = cards.order_pk AND replacements.serial = cards.serial
+        WHERE cards.serial > orders.cards AND replacements.serial IS NULL
     """,
     "orders belong to a file that does not exist": """
         FROM orders LEFT JOIN events ON events.event = orders.event WHERE events.event IS NULL
     """,
-    "cards have another state than their last change": """
-        FROM moves JOIN codes ON codes.code = moves.code
-        WHERE codes.state <> moves.state
-        AND NOT EXISTS (SELECT 1 FROM moves AS later WHERE later.code = moves.code AND later.event > moves.event)
+    "cards have another state than their last change": f"""
+        FROM cards
+        WHERE cards.state <> coalesce(
+            (
+                SELECT state_transitions.to_state FROM state_transitions
+                WHERE state_transitions.order_pk = cards.order_pk AND state_transitions.serial = cards.serial
+                ORDER BY state_transitions.event DESC LIMIT 1
+            ), {CardState.PLACED}
+        )
     """,
-    "codes replace one that was not refused": f"""
+    "cards replace one that was not refused": f"""
         FROM replacements
-        LEFT JOIN moves ON moves.code = replacements.replaced AND moves.state = {CardState.REFUSED}
-        WHERE moves.code IS NULL
+        LEFT JOIN state_transitions
+            ON state_transitions.order_pk = replacements.order_pk
+            AND state_transitions.serial = replacements.replaced_serial
+            AND state_transitions.to_state = {CardState.REFUSED}
+        WHERE state_transitions.event IS NULL
     """,
     "orders wait for nothing": f"""
         FROM orders
         WHERE orders.awaiting = {Awaiting.NOTHING} AND EXISTS (
-            SELECT 1 FROM codes
-            WHERE codes.order_no = orders.order_no AND codes.order_no > 0 AND codes.state = {CardState.PLACED}
+            SELECT 1 FROM cards WHERE cards.order_pk = orders.order_pk AND cards.state = {CardState.PLACED}
         )
+    """,
+    "figures of nights differ from their changes of state": """
+        FROM (
+            SELECT reconciliation_date, from_state, to_state, sum(cards) AS difference FROM (
+                SELECT reconciliation_date, from_state, to_state, cards FROM night_figures
+                UNION ALL
+                SELECT events.reconciliation_date, state_transitions.from_state, state_transitions.to_state, -count(*)
+                FROM events JOIN state_transitions ON state_transitions.event = events.event
+                WHERE events.reconciliation_date > 0
+                GROUP BY events.reconciliation_date, state_transitions.from_state, state_transitions.to_state
+            ) AS both_counts
+            GROUP BY reconciliation_date, from_state, to_state
+        ) AS differences
+        WHERE difference <> 0
     """,
 }
 """Each contradiction, and the rows that show it."""
@@ -53,13 +91,25 @@ def integrity(registry: Registry) -> list[str]:
 def disagreements(registry: Registry) -> dict[str, int]:
     """Figures that contradict each other: what, and how often."""
     counts = {what: int(registry.select({"n": integer("count(*)")}, rows).item()) for what, rows in _DISAGREEMENTS.items()}
+    counts["BTNs have other figures than the codes under them"] = _wrong_btns(registry)
     return {what: count for what, count in counts.items() if count}
 
 
+def _wrong_btns(registry: Registry) -> int:
+    """How many BTNs have other running figures than a recount gives."""
+    kept = registry.select(columns_of("btns", "btn", "valid", "used"), "FROM btns ORDER BY btns.btn")
+    wrong = 0
+    for part in slices(kept["btn"]):
+        recount = valid_pin_counts(part).join(used_pins(codes_under(registry, part)), on="btn", how="left")
+        both = recount.with_columns(pl.col("used").fill_null(0)).join(kept, on="btn", suffix="_kept")
+        wrong += both.filter((pl.col("valid") != pl.col("valid_kept")) | (pl.col("used") != pl.col("used_kept"))).height
+    return wrong
+
+
 def submissions(registry: Registry) -> pl.DataFrame:
-    """Every answered order file: `sender`, `folder`, `readable` (1 when it has a confirmation), `rejected` findings."""
-    rejected = integer("(SELECT count(*) FROM findings WHERE findings.event = events.answers)")
+    """Every answered order file: `source`, `folder`, `readable` (1 when it has a confirmation), `rejected` findings."""
+    rejected = integer("(SELECT count(*) FROM findings WHERE findings.event = events.original_event)")
     return registry.select(
-        {**columns_of("events", "sender", "folder", "readable"), "rejected": rejected},
-        "FROM events WHERE kind = 'orders' AND answered = 1 ORDER BY event",
+        {**columns_of("events", "source", "folder", "readable"), "rejected": rejected},
+        "FROM events WHERE kind = 'orders' AND delivered = 1 ORDER BY event",
     )

@@ -198,11 +198,20 @@ class Database:
             cursor.adbc_ingest(table, rows.collect().to_arrow(), mode="append")
 
     @contextmanager
-    def temp_table(self, frame: pl.DataFrame) -> Iterator[None]:
-        """Hold a frame as the temporary table `given`."""
+    def temp_table(self, frame: pl.DataFrame, key: str = "") -> Iterator[None]:
+        """Hold a frame as the temporary table `given`; `key`: the columns that are its primary key, as in KEYS.
+
+        A statement that looks rows up in `given` (an UPDATE may, an EXISTS does) needs the key: without it each look-up
+        reads the whole table. The databases know nothing of a new table until it is analysed; they would rather read all
+        of a large table than all of this one.
+        """
         with translate_db_errors(self._place), self._connection.cursor() as cursor:
-            cursor.adbc_ingest("given", frame.to_arrow(), mode="create", temporary=True)
+            if key:
+                frame = frame.sort(key.split(", "))
+                cursor.execute(self._definition("given", dict(frame.schema), key, temporary=True))
+            cursor.adbc_ingest("given", frame.to_arrow(), mode="append" if key else "create", temporary=True)
         try:
+            self.execute("ANALYZE given")
             yield
         finally:
             self.execute("DROP TABLE given")
@@ -213,6 +222,12 @@ class Database:
             return pl.DataFrame(schema=schema_of(columns))
         with self.temp_table(frame):
             return self.select(columns, rest, *parameters)
+
+    def execute_with(self, frame: pl.DataFrame, key: str, sql: str, *parameters: Any) -> None:
+        """Execute a statement over the temporary table `given`, which holds the frame; nothing when it is empty."""
+        if not frame.is_empty():
+            with self.temp_table(frame, key):
+                self.execute(sql, *parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -238,6 +253,9 @@ class Database:
 
     def create_table(self, name: str, columns: Mapping[str, Any], key: str = "") -> None:
         """Create a table. Inside a transaction. `key`: the columns of the primary key, as in KEYS."""
+        self.execute(self._definition(name, columns, key))
+
+    def _definition(self, name: str, columns: Mapping[str, Any], key: str, *, temporary: bool = False) -> str:
         number_key = columns.get(key) == INT  # SQLite keeps the rows of such a table in its order
         parts = [
             f"{column} {self._dialect.number_key if number_key and column == key else _TYPES[kind]} NOT NULL"
@@ -246,7 +264,7 @@ class Database:
         if key:
             parts.append(f"PRIMARY KEY ({key})")
         options = self._dialect.other_key if key and not number_key else ""
-        self.execute(f"CREATE TABLE {name} ({', '.join(parts)}){options}")
+        return f"CREATE {'TEMPORARY ' * temporary}TABLE {name} ({', '.join(parts)}){options}"
 
 
-_TYPES: Final[dict[Any, str]] = {TEXT: "TEXT", INT: "BIGINT", SMALL: "SMALLINT"}
+_TYPES: Final[dict[Any, str]] = {TEXT: "TEXT", INT: "BIGINT", SMALL: "SMALLINT", pl.Int16: "SMALLINT"}

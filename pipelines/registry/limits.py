@@ -7,10 +7,13 @@ import polars as pl
 from pipelines.common.errors import ConflictError
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import Database
+from pipelines.registry.numbers import codes_under, used_pins
 from pipelines.registry.schema import INT, TEXT, USAGE
+from schemas.pins import PINS, valid_pin_counts
 
 TOO_MANY_TAKEN_CODES: Final = "too many taken codes"
 """The reason of a hold that the pipeline itself sets."""
+_FEW_PREFIXES: Final = 10_000
 _MANY_BTNS: Final = 200_000
 MOST_STRIKES: Final = 2
 """A file that was alone in hand when so many runs died is set aside, and its answer is written without workbooks."""
@@ -49,16 +52,15 @@ def clear_hold(registry: Database, reseller: str) -> bool:
 def add_usage(registry: Database, usage: pl.DataFrame) -> None:
     """Add to what resellers have used (see USAGE; several rows of a reseller and day add up). Inside a transaction."""
     totals = usage.group_by("reseller", "day").agg(pl.col(_COUNTS).sum()).select(USAGE.names()).cast(USAGE)
-    if totals.is_empty():
-        return
     sums = ", ".join(f"{name} = usage.{name} + excluded.{name}" for name in _COUNTS)
-    with registry.temp_table(totals):
-        registry.execute(
-            f"""
-            INSERT INTO usage SELECT {", ".join(USAGE)} FROM given WHERE true ORDER BY reseller, day
-            ON CONFLICT (reseller, day) DO UPDATE SET {sums}
-            """
-        )
+    registry.execute_with(
+        totals,
+        "reseller, day",
+        f"""
+        INSERT INTO usage SELECT {", ".join(USAGE)} FROM given WHERE true ORDER BY reseller, day
+        ON CONFLICT (reseller, day) DO UPDATE SET {sums}
+        """,
+    )
 
 
 def usage_of(registry: Database, resellers: pl.Series, day: str) -> pl.DataFrame:
@@ -123,14 +125,14 @@ def btn_owners(registry: Database, btns: pl.Series) -> pl.DataFrame:
 
     The catalogue decides; a BTN that it does not list belongs to the account that first had a PIN placed under it.
     """
-    owner = "coalesce(billing_numbers.account, btn_owners.account)"
+    owner = "coalesce(billing_numbers.account, btns.account)"
     return registry.select_with(
         btns.unique().to_frame("btn"),
         {"btn": integer("given.btn"), "account": text(owner)},
         f"""
         FROM given
         LEFT JOIN billing_numbers ON billing_numbers.btn = given.btn
-        LEFT JOIN btn_owners ON btn_owners.btn = given.btn
+        LEFT JOIN btns ON btns.btn = given.btn
         WHERE {owner} IS NOT NULL
         ORDER BY given.btn
         """,
@@ -138,29 +140,33 @@ def btn_owners(registry: Database, btns: pl.Series) -> pl.DataFrame:
 
 
 def owned_prefixes(registry: Database, codes: pl.Series) -> pl.Series:
-    """Those of the BTNs with which codes begin that belong to an account.
+    """The BTNs with which codes begin, at least those that belong to an account.
 
-    There are far fewer owned BTNs than codes that may be asked for, so the owned ones are read, up to a limit.
+    Of many codes next to none begin with one, so the BTNs in use are read instead, up to a limit.
     """
-    prefixes = (codes // 10_000).unique()
-    if prefixes.is_empty():
-        return prefixes.cast(INT)
-    rest = f"FROM (SELECT btn FROM billing_numbers UNION SELECT btn FROM btn_owners) AS owned LIMIT {_MANY_BTNS}"
+    prefixes = (codes // PINS).unique().cast(INT)
+    if len(prefixes) <= _FEW_PREFIXES:
+        return prefixes
+    rest = f"FROM (SELECT btn FROM billing_numbers UNION SELECT btn FROM btns) AS owned LIMIT {_MANY_BTNS}"
     owned = registry.select({"btn": integer("owned.btn")}, rest)["btn"]
     return prefixes if len(owned) == _MANY_BTNS else owned.filter(owned.is_in(prefixes.implode()))
 
 
 def claim_btns(registry: Database, claims: pl.DataFrame) -> None:
-    """Record who first has PINs placed under BTNs (`file`, `btn`, `account`; the first row of a BTN counts). Inside a
-    transaction. Raises ConflictError with the files that claim a BTN which another account owns.
+    """Record who first has PINs placed under BTNs (`file`, `btn`, `account`; the first row of a BTN counts), and how
+    many of their PINs are used by now. Inside a transaction, before the new cards are entered.
+    Raises ConflictError with the files that claim a BTN which another account owns.
     """
     firsts = claims.select("btn", "account").unique("btn", keep="first", maintain_order=True)
     if firsts.is_empty():
         return
-    with registry.temp_table(firsts.sort("btn")):
-        registry.execute(
-            "INSERT INTO btn_owners SELECT btn, account FROM given WHERE true ORDER BY btn ON CONFLICT (btn) DO NOTHING"
-        )
+    known = registry.select_with(
+        firsts.select("btn"), columns_of("btns", "btn"), "FROM given JOIN btns ON btns.btn = given.btn"
+    )
+    new = firsts.join(known, on="btn", how="anti")
+    used = used_pins(codes_under(registry, new["btn"]))
+    figures = new.join(valid_pin_counts(new["btn"]), on="btn").join(used, on="btn", how="left")
+    registry.append("btns", figures.with_columns(pl.col("used").fill_null(0), changed_event=0))
     owners = btn_owners(registry, claims["btn"]).rename({"account": "owner"})
     refused = claims.join(owners, on="btn").filter(pl.col("account") != pl.col("owner"))
     if not refused.is_empty():

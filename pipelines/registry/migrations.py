@@ -1,8 +1,7 @@
 """Migrations: how a registry of an earlier version becomes one of this version.
 
 A new registry is created from `schema` at once, with every migration recorded as applied. An earlier one gets the
-migrations that it lacks, in order, each in a transaction of its own. A migration is never edited once it is released, and
-it spells out its tables, because those of `schema` go on changing.
+migrations that it lacks, in order, each in a transaction of its own. `schema_changes` has the functions.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,80 +11,16 @@ from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, NotSetUpError
 from pipelines.registry.columns import integer, text
 from pipelines.registry.database import SET_UP, Database
-from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATION, SMALL, TABLES, TEXT
+from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATION, TABLES
+from pipelines.registry.schema_changes import add_limits, cluster_cards_by_order, cluster_tables
 
 Migration = Callable[[Database], None]
-
-
-def cluster_tables(database: Database) -> None:
-    """Early SQLite registries of version 1 keep these tables apart from their primary keys, which costs a second tree."""
-    if not (database.is_sqlite and _has_unclustered_tables(database)):
-        return
-    names = ["action", "service_type", "account", "product", "access_number", "origin", "termination", "order_ref", "comments",
-             "code_type", "code", "quantity", "btn", "target"]  # fmt: skip
-    tables: dict[str, tuple[dict[str, Any], str]] = {
-        "touches": ({"order_no": INT, "code": INT, "done": INT, "settled": INT}, "order_no, code"),
-        "moves": ({"event": INT, "code": INT, "order_no": INT, "was": SMALL, "state": SMALL}, "event, code"),
-        "rejected": ({"event": INT, "row": INT, **dict.fromkeys(names, TEXT)}, "event, row"),
-    }
-    for index in ("touches_awaited", "touches_code", "moves_code"):
-        database.execute(f"DROP INDEX {index}")
-    for table, (columns, key) in tables.items():
-        database.execute(f"ALTER TABLE {table} RENAME TO unclustered")
-        database.create_table(table, columns, key)
-        database.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM unclustered ORDER BY {key}")
-        database.execute("DROP TABLE unclustered")
-    database.execute("CREATE UNIQUE INDEX touches_awaited ON touches (code) WHERE done = 0")
-    database.execute("CREATE INDEX touches_code ON touches (code)")
-    database.execute("CREATE INDEX moves_code ON moves (code)")
-
-
-def _has_unclustered_tables(database: Database) -> bool:
-    rest = "FROM sqlite_schema WHERE name = 'moves' AND sql NOT LIKE '%WITHOUT ROWID'"
-    return bool(database.select({"tables": integer("count(*)")}, rest).item())
-
-
-def add_limits(database: Database) -> None:
-    """Owners of BTNs, holds, daily usage and strikes.
-
-    A BTN belongs to the account of the earliest order that has a PIN under it. A reseller is on hold when one of its files
-    was answered with FILE_HELD since the operator last released it.
-    """
-    database.create_table("billing_numbers", {"btn": INT, "account": TEXT}, "btn")
-    database.create_table("btn_owners", {"btn": INT, "account": TEXT}, "btn")
-    database.create_table("holds", {"reseller": TEXT, "at": TEXT, "reason": TEXT}, "reseller")
-    usage = {"reseller": TEXT, "day": TEXT, "codes": INT, "files": INT, "bytes": INT, "parse_ms": INT}
-    database.create_table("usage", usage, "reseller, day")
-    database.create_table("strikes", {"reseller": TEXT, "digest": TEXT, "times": INT, "at": TEXT}, "reseller, digest")
-    database.execute(
-        """
-        INSERT INTO btn_owners
-        SELECT first.btn, orders.account
-        FROM (
-            SELECT codes.code / 10000 AS btn, min(codes.order_no) AS order_no
-            FROM orders JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0
-            WHERE orders.code_type = 'BTN+4'
-            GROUP BY codes.code / 10000
-        ) AS first
-        JOIN orders ON orders.order_no = first.order_no
-        """
-    )
-    database.execute(
-        """
-        INSERT INTO holds
-        SELECT events.sender, min(events.at), 'too many taken codes'
-        FROM findings JOIN events ON events.event = findings.event
-        WHERE findings.reason = 'FILE_HELD' AND events.event > coalesce(
-            (SELECT max(event) FROM guesses WHERE guesses.sender = events.sender AND guesses.codes < 0), 0
-        )
-        GROUP BY events.sender
-        """
-    )
 
 
 MIGRATIONS: Final[dict[str, Migration]] = {
     "2026-11-25 cluster tables": cluster_tables,
     "2026-11-25 limits": add_limits,
+    "2026-11-25 registry by order": cluster_cards_by_order,
 }
 """Each migration by its date and name, in the order in which they are applied; each raises the version by one, from 1."""
 VERSION: Final = 1 + len(MIGRATIONS)

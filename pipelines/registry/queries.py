@@ -7,87 +7,97 @@ import polars as pl
 from pipelines.registry.columns import columns_of, integer, schema_of, text
 from pipelines.registry.store import Registry
 from schemas.actions import ACTIONS, ActionOutcome
-from schemas.codes import NO_STATE
+from schemas.codes import NO_STATE, CardState
+from schemas.pins import PINS
 
 _CARD: Final = {
-    "code": integer("codes.code"),
-    "state": integer("codes.state"),
+    "code": integer("numbers.code"),
+    "order_pk": integer("numbers.order_pk"),
+    "n": integer("numbers.serial"),
+    "state": integer(f"coalesce(cards.state, {CardState.EXTERNAL})"),
     "order_id": text("coalesce(orders.order_id, '')"),
-    "reseller": text("coalesce(submission.sender, '')"),
+    "reseller": text("coalesce(submission.source, '')"),
     "account": text("coalesce(orders.account, '')"),
-    "order_ref": text("coalesce(orders.order_ref, '')"),
+    "customer_order_id": text("coalesce(orders.customer_order_id, '')"),
     "product": text("coalesce(orders.product, '')"),
     "access_number": text("coalesce(orders.access_number, '')"),
     "origin": text("coalesce(orders.origin, '')"),
     "termination": text("coalesce(orders.termination, '')"),
-    "placed": text("coalesce(origin.at, '')"),
-    "replaces": integer("coalesce(replaces.replaced, 0)"),
-    "replaced_by": integer("coalesce(replaced_by.code, 0)"),
+    "placed": text("coalesce(night.at, submission.at, '')"),
+    "replaces": integer("coalesce(refused.code, 0)"),
+    "replaced_by": integer("coalesce(replacement.code, 0)"),
 }
 CARD: Final = schema_of(_CARD)
-_FROM_CARDS: Final = """
-    FROM codes
-    LEFT JOIN orders ON orders.order_no = codes.order_no AND codes.order_no > 0
+_FROM_NUMBERS: Final = """
+    LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
+    LEFT JOIN orders ON orders.order_pk = cards.order_pk
     LEFT JOIN events AS submission ON submission.event = orders.event
-    LEFT JOIN events AS origin ON origin.event = codes.event AND codes.order_no > 0
-    LEFT JOIN replacements AS replaces ON replaces.code = codes.code
-    LEFT JOIN replacements AS replaced_by ON replaced_by.replaced = codes.code
+    LEFT JOIN replacements AS replaces ON replaces.order_pk = cards.order_pk AND replaces.serial = cards.serial
+    LEFT JOIN events AS night ON night.event = replaces.event
+    LEFT JOIN cards AS refused ON refused.order_pk = replaces.order_pk AND refused.serial = replaces.replaced_serial
+    LEFT JOIN replacements AS replaced
+        ON replaced.order_pk = cards.order_pk AND replaced.replaced_serial = cards.serial
+    LEFT JOIN cards AS replacement ON replacement.order_pk = replaced.order_pk AND replacement.serial = replaced.serial
 """
 CHANGED: Final = ("product", "access_number", "origin", "termination")
 """What a change can set."""
 
 
-def _cards(registry: Registry, where: str, *parameters: Any) -> pl.DataFrame:
-    return registry.select(_CARD, f"{_FROM_CARDS} WHERE {where} ORDER BY codes.code", *parameters)
-
-
-def card(registry: Registry, code: int) -> pl.DataFrame:
-    """The card with this code, if there is one (see CARD; the order's own values)."""
-    return _cards(registry, f"codes.code = {code}")
+def cards_with(registry: Registry, codes: pl.Series) -> pl.DataFrame:
+    """The cards with these codes (see CARD; the order's own values)."""
+    given = codes.unique().sort().to_frame("code")
+    found = f"FROM given JOIN numbers ON numbers.code = given.code {_FROM_NUMBERS} ORDER BY numbers.code"
+    return registry.select_with(given, _CARD, found)
 
 
 def cards_of_btn(registry: Registry, btn: int) -> pl.DataFrame:
     """The cards under a BTN."""
-    return _cards(registry, f"codes.code BETWEEN {btn * 10_000} AND {btn * 10_000 + 9_999}")
+    under = f"numbers.code BETWEEN {btn * PINS} AND {btn * PINS + PINS - 1}"
+    return registry.select(_CARD, f"FROM numbers {_FROM_NUMBERS} WHERE {under} ORDER BY numbers.code")
 
 
 def cards_of_order(registry: Registry, name: str) -> pl.DataFrame:
     """The cards of orders with this Order ID or Customer Order ID, those that they issued and those that they take."""
-    named = "(SELECT order_no FROM orders WHERE order_id = $1 OR order_ref = $1)"
-    where = f"""
-        codes.code IN (
-            SELECT code FROM codes WHERE order_no > 0 AND order_no IN {named}
-            UNION SELECT code FROM touches WHERE order_no IN {named}
-        )
-    """
-    return _cards(registry, where, name)
+    return cards_with(
+        registry, pl.concat([_codes(registry, f"{orders} orders.{named} = $1", name)
+                             for orders in (_ISSUED, _TAKEN) for named in ("order_id", "customer_order_id")])
+    )  # fmt: skip
 
 
 def cards_of_access(registry: Registry, number: str) -> pl.DataFrame:
     """Cards that were placed with this access number, or ever changed to it."""
-    where = f"""
-        codes.code IN (
-            SELECT code FROM codes
-            WHERE order_no > 0 AND order_no IN (SELECT order_no FROM orders WHERE access_number = $1)
-            UNION SELECT touches.code FROM touches JOIN orders ON orders.order_no = touches.order_no
-            WHERE orders.access_number = $1 AND touches.done = {ActionOutcome.SHOWN}
-        )
+    placed = _codes(registry, f"{_ISSUED} orders.access_number = $1", number)
+    done = f"orders.access_number = $1 AND card_actions.outcome = {ActionOutcome.SHOWN}"
+    return cards_with(registry, pl.concat([placed, _codes(registry, f"{_TAKEN} {done}", number)]))
+
+
+_ISSUED: Final = "FROM orders JOIN cards ON cards.order_pk = orders.order_pk WHERE"
+_TAKEN: Final = """
+    FROM orders
+    JOIN card_actions ON card_actions.order_pk = orders.order_pk
+    JOIN cards ON cards.order_pk = card_actions.card_order_pk AND cards.serial = card_actions.card_serial
+    WHERE
+"""
+
+
+def _codes(registry: Registry, rest: str, parameter: str) -> pl.Series:
+    return registry.select(columns_of("cards", "code"), rest, parameter)["code"]
+
+
+def changes(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:
+    """Changes of cards (`order_pk`, `n`, `code`) that the network has carried out, earliest first: `code` and the values that
+    each set.
     """
-    return _cards(registry, where, number)
-
-
-def changes(registry: Registry, codes: pl.Series) -> pl.DataFrame:
-    """Changes of cards that the network has carried out, earliest first: `code` and the values that each set."""
     changing = ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
     return registry.select_with(
-        codes.unique().to_frame("code"),
-        {**columns_of("touches", "code"), **columns_of("orders", *CHANGED)},
+        cards.select("order_pk", "n", "code").unique(),
+        {"code": integer("given.code"), **columns_of("orders", *CHANGED)},
         f"""
         FROM given
-        JOIN touches ON touches.code = given.code
-        JOIN orders ON orders.order_no = touches.order_no
-        WHERE touches.done = {ActionOutcome.SHOWN} AND orders.action IN ({changing})
-        ORDER BY touches.settled, touches.order_no
+        JOIN card_actions ON card_actions.card_order_pk = given.order_pk AND card_actions.card_serial = given.n
+        JOIN orders ON orders.order_pk = card_actions.order_pk
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({changing})
+        ORDER BY card_actions.settled_event, card_actions.order_pk
         """,
     )
 
@@ -96,48 +106,53 @@ _ENTRY: Final = {
     **columns_of("events", "at", "event"),
     "state": integer(f"{NO_STATE}"),
     **columns_of("orders", "action"),
-    "done": integer(f"{ActionOutcome.NONE}"),
+    "outcome": integer(f"{ActionOutcome.NONE}"),
     "by": text("orders.order_id"),
-    **columns_of("events", "file"),
+    **columns_of("events", "file_name"),
 }
 
 
-def history(registry: Registry, code: int) -> pl.DataFrame:
+def history(registry: Registry, order_pk: int, serial: int) -> pl.DataFrame:
     """What happened to a card, earliest first: `at`, `event`, the `state` that it got (NO_STATE: none), the `action` that
-    was ordered (or empty), what came of it (`done`, see ActionOutcome), `by` (the Order ID) and `file`.
+    was ordered (or empty), what came of it (`outcome`, see ActionOutcome), `by` (the Order ID) and `file_name`.
     """
     issued = registry.select(
         _ENTRY,
         f"""
-        FROM codes
-        JOIN orders ON orders.order_no = codes.order_no
-        JOIN events ON events.event = codes.event
-        WHERE codes.code = {code} AND codes.order_no > 0
+        FROM cards
+        JOIN orders ON orders.order_pk = cards.order_pk
+        LEFT JOIN replacements ON replacements.order_pk = cards.order_pk AND replacements.serial = cards.serial
+        JOIN events ON events.event = coalesce(replacements.event, orders.event)
+        WHERE cards.order_pk = {order_pk} AND cards.serial = {serial}
         """,
     )
-    actions = "FROM touches JOIN orders ON orders.order_no = touches.order_no"
-    ordered = registry.select(_ENTRY, f"{actions} JOIN events ON events.event = orders.event WHERE touches.code = {code}")
-    answered = registry.select(
-        {**_ENTRY, "done": integer("touches.done")},
+    actions = "FROM card_actions JOIN orders ON orders.order_pk = card_actions.order_pk"
+    of_card = f"card_actions.card_order_pk = {order_pk} AND card_actions.card_serial = {serial}"
+    ordered = registry.select(_ENTRY, f"{actions} JOIN events ON events.event = orders.event WHERE {of_card}")
+    settled = registry.select(
+        {**_ENTRY, **columns_of("card_actions", "outcome")},
         f"""
-        {actions} JOIN events ON events.event = touches.settled
-        WHERE touches.code = {code} AND touches.done <> {ActionOutcome.AWAITED}
+        {actions} JOIN events ON events.event = card_actions.settled_event
+        WHERE {of_card} AND card_actions.outcome <> {ActionOutcome.AWAITED}
         """,
     )
-    moved = registry.select(
-        {**_ENTRY, "state": integer("moves.state"), "action": text("''"), "by": text("''")},
-        f"FROM moves JOIN events ON events.event = moves.event WHERE moves.code = {code}",
+    changed = registry.select(
+        {**_ENTRY, "state": integer("state_transitions.to_state"), "action": text("''"), "by": text("''")},
+        f"""
+        FROM state_transitions JOIN events ON events.event = state_transitions.event
+        WHERE state_transitions.order_pk = {order_pk} AND state_transitions.serial = {serial}
+        """,
     )
-    return pl.concat([issued, ordered, answered, moved]).sort("event", "state", maintain_order=True)
+    return pl.concat([issued, ordered, settled, changed]).sort("event", "state", maintain_order=True)
 
 
 def order(registry: Registry, order_id: str) -> dict[str, Any] | None:
     """The order with this Order ID."""
-    fields = ("account", "order_ref", "action", "code_type", "product", "access_number", "origin", "termination", "comments",
-              "cards", "awaiting", "since")  # fmt: skip
+    fields = ("account", "customer_order_id", "action", "code_type", "product", "access_number", "origin", "termination",
+              "comments", "cards", "awaiting", "since")  # fmt: skip
     columns = {
-        **columns_of("orders", "order_no", "order_id"),
-        "reseller": text("events.sender"),
+        **columns_of("orders", "order_pk", "order_id"),
+        "reseller": text("events.source"),
         **columns_of("orders", *fields),
         "placed_at": text("events.at"),
         "folder": text("events.folder"),
@@ -148,48 +163,56 @@ def order(registry: Registry, order_id: str) -> dict[str, Any] | None:
     return next(found.iter_rows(named=True), None)
 
 
-def codes_of(registry: Registry, order_no: int) -> pl.DataFrame:
-    """The cards that an order issued or takes: `code`, `state`, and `done`, what came of it (see ActionOutcome)."""
-    card = {"code": integer("codes.code"), "state": integer("codes.state")}
+def cards_of(registry: Registry, order_pk: int) -> pl.DataFrame:
+    """The cards that an order issued or takes: `code`, `state`, `serial` (see `serial_of`), and `outcome`, what came of it
+    (see ActionOutcome); by their order and serial.
+    """
+    card = {**columns_of("cards", "code"), "state": integer("cards.state"), **columns_of("orders", "order_id"),
+            "n": integer("cards.serial")}  # fmt: skip
     issued = registry.select(
-        {**card, "done": integer(f"{ActionOutcome.NONE}")}, f"FROM codes WHERE order_no = {order_no} AND order_no > 0"
+        {**card, "outcome": integer(f"{ActionOutcome.NONE}")},
+        f"""
+        FROM cards JOIN orders ON orders.order_pk = cards.order_pk
+        WHERE cards.order_pk = {order_pk} ORDER BY cards.serial
+        """,
     )
     acted_on = registry.select(
-        {**card, "done": integer("touches.done")},
-        f"FROM touches JOIN codes ON codes.code = touches.code WHERE touches.order_no = {order_no}",
+        {**card, **columns_of("card_actions", "outcome")},
+        f"""
+        FROM card_actions
+        JOIN cards ON cards.order_pk = card_actions.card_order_pk AND cards.serial = card_actions.card_serial
+        JOIN orders ON orders.order_pk = cards.order_pk
+        WHERE card_actions.order_pk = {order_pk} ORDER BY cards.order_pk, cards.serial
+        """,
     )
-    return pl.concat([issued, acted_on]).sort("code")
+    return pl.concat([issued, acted_on]).with_columns(serial=serial_of())
+
+
+def serial_of() -> pl.Expr:
+    """The name of a card, `<Order ID>/<n>`, by which people speak of it: n is its place among all cards that its order
+    issued, counted from 1; replacements come after the cards that were placed with the order. It never changes.
+    """
+    return pl.format("{}/{}", "order_id", "n")
+
+
+def states_under(registry: Registry, btns: pl.Series) -> pl.DataFrame:
+    """Every code used under these BTNs, with its state: `btn`, `code`, `state`."""
+    given = btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * PINS, high=pl.col("btn") * PINS + PINS - 1)
+    return registry.select_with(
+        given,
+        {"btn": integer("given.btn"), **columns_of("numbers", "code"), "state": _CARD["state"]},
+        """
+        FROM given
+        JOIN numbers ON numbers.code BETWEEN given.low AND given.high
+        LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
+        """,
+    )
 
 
 def submissions(registry: Registry, folder: str, reseller: str) -> pl.DataFrame:
     """The events with this folder, of one reseller, or of any where it is empty."""
-    rest = "FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR sender = $2)"
+    rest = "FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR source = $2)"
     return registry.select(columns_of("events"), rest, folder, reseller)
-
-
-def serials(registry: Registry, codes: pl.Series) -> pl.DataFrame:
-    """The names of cards that were issued here: `code`, `serial`.
-
-    A serial is `<Order ID>/<n>`: the card's place among all cards that its order issued, counted from 1, those that were
-    placed earlier first and by code within one placement. Codes are never deleted, so no serial ever changes.
-    """
-    found = registry.select_with(
-        codes.unique().to_frame("code"),
-        {"code": integer("given.code"), "order_id": text("orders.order_id"), "n": integer("numbered.n")},
-        """
-        FROM (
-            SELECT code, order_no, row_number() OVER (PARTITION BY order_no ORDER BY event, code) AS n
-            FROM codes
-            WHERE order_no > 0 AND order_no IN (
-                SELECT asked.order_no FROM given AS named JOIN codes AS asked ON asked.code = named.code
-                WHERE asked.order_no > 0
-            )
-        ) AS numbered
-        JOIN given ON given.code = numbered.code
-        JOIN orders ON orders.order_no = numbered.order_no
-        """,
-    )
-    return found.select("code", serial=pl.format("{}/{}", "order_id", "n"))
 
 
 _NEWEST: Final = 100_000
@@ -200,8 +223,8 @@ def order_ids(registry: Registry, prefix: str, most: int) -> list[str]:
     found = registry.select(
         {"order_id": text("newest.order_id")},
         f"""
-        FROM (SELECT order_no, order_id FROM orders ORDER BY order_no DESC LIMIT {_NEWEST}) AS newest
-        WHERE newest.order_id LIKE $1 ORDER BY newest.order_no DESC LIMIT {most}
+        FROM (SELECT order_pk, order_id FROM orders ORDER BY order_pk DESC LIMIT {_NEWEST}) AS newest
+        WHERE newest.order_id LIKE $1 ORDER BY newest.order_pk DESC LIMIT {most}
         """,
         f"{prefix}%",
     )

@@ -1,95 +1,160 @@
-"""What the night reads from the registry and writes to it."""
+"""What network reports and nights change in the registry. `night_records` reads back what they did."""
 
 from typing import Any, Final
 
 import polars as pl
 
-from pipelines.registry.columns import columns_of, integer, text
-from pipelines.registry.records import NightRecords, OrderOutcomes, ReportMatch
+from pipelines.registry.columns import columns_of, integer
+from pipelines.registry.numbers import enter_cards, enter_external
+from pipelines.registry.records import ReportMatch
+from pipelines.registry.schema import INT, NEARLY_FULL
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome, Awaiting, issuing
 from schemas.codes import NO_STATE, STATES, CardState
-from schemas.orders import BTN4
 
 STATE: Final = {name: number for number, name in enumerate(STATES)}
-TREND: Final = 30
-"""So many nights are compared."""
 NO_ORDER: Final = 0
 """Stands for the order of a code that was not issued here, and of an Order ID that does not exist."""
 NO_CODE: Final = -1
 """Stands for the order of a code that the registry does not hold."""
+MOST_NIGHT_BTNS: Final = 1_000
+"""A night reports no more BTNs than this, those with the fewest PINs left."""
 
 
 # -- reports -----------------------------------------------------------------------------------------------------------
 
 
-def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
-    """What is known of the codes that a report shows (`order_id`, `code`); `orders`: see `orders_named`.
-
-    `order_no` and `action` of the order that is named (NO_ORDER and empty where there is none), `owner`, the order of the
-    code (NO_ORDER where it is external, NO_CODE where it is not known), its `state` (NO_STATE where it is not known), and
-    `done`, the outcome of the named order for the card (see ActionOutcome).
-    """
-    shown = shown.unique(["order_id", "code"]).join(orders, on="order_id", how="left").sort("code")
-    codes = registry.select_with(
-        shown.select(pl.col("code").unique(maintain_order=True)),
-        {"code": integer("codes.code"), "owner": integer("codes.order_no"), "state": integer("codes.state")},
-        "FROM given JOIN codes ON codes.code = given.code",
-    )
-    actions = registry.select_with(
-        shown.filter(~pl.col("action").is_in(issuing())).select("order_no", "code"),
-        columns_of("touches", "order_no", "code", "done"),
-        "FROM given JOIN touches ON touches.order_no = given.order_no AND touches.code = given.code",
-    )
-    known = shown.join(codes, on="code", how="left", maintain_order="left")
-    known = known.join(actions, on=["order_no", "code"], how="left", maintain_order="left")
-    absent = {"order_no": NO_ORDER, "action": "", "owner": NO_CODE, "state": NO_STATE, "done": ActionOutcome.NONE}
-    return known.with_columns(pl.col(name).fill_null(value) for name, value in absent.items())
-
-
 def orders_named(registry: Registry, ids: pl.Series) -> pl.DataFrame:
-    """The orders with these Order IDs: `order_id`, `order_no`, `action`."""
+    """The orders with these Order IDs: `order_id`, `order_pk`, `action`."""
     return registry.select_with(
         ids.unique().to_frame("order_id"),
-        columns_of("orders", "order_id", "order_no", "action"),
+        columns_of("orders", "order_id", "order_pk", "action"),
         "FROM given JOIN orders ON orders.order_id = given.order_id",
     )
 
 
-def enter_report(registry: Registry, event: dict[str, Any], answers: int, match: ReportMatch) -> int:
+def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
+    """What is known of the codes that a report shows (`order_id`, `code`); `orders`: see `orders_named`.
+
+    `order_pk` and `action` of the order that is named (NO_ORDER and empty where there is none); the card that has the code:
+    its order `owner` (NO_ORDER where it is external, NO_CODE where it is not known), `serial`, and `state` (NO_STATE where
+    it is not known); and `outcome` of the named order for the card (see ActionOutcome).
+    """
+    shown = shown.unique(["order_id", "code"]).join(orders, on="order_id", how="left").sort("code")
+    named = pl.concat([_own_cards(registry, shown), _target_cards(registry, shown)])
+    known = shown.join(named, on=["order_pk", "code"], how="left", maintain_order="left")
+    strange = known.filter(pl.col("owner").is_null())["code"].unique(maintain_order=True)
+    others = _cards_with(registry, strange).rename({"owner": "other", "serial": "other_serial", "state": "other_state"})
+    known = known.join(others, on="code", how="left", maintain_order="left")
+    absent = {
+        "order_pk": NO_ORDER,
+        "action": "",
+        "owner": NO_CODE,
+        "serial": 0,
+        "state": NO_STATE,
+        "outcome": ActionOutcome.NONE,
+    }
+    own = [pl.coalesce("owner", "other").alias("owner"), pl.coalesce("serial", "other_serial").alias("serial"),
+           pl.coalesce("state", "other_state").alias("state")]  # fmt: skip
+    known = known.with_columns(own).with_columns(pl.col(name).fill_null(value) for name, value in absent.items())
+    return known.select("order_id", "code", *absent)
+
+
+def _own_cards(registry: Registry, shown: pl.DataFrame) -> pl.DataFrame:
+    """The cards that the named orders issued, which lie side by side."""
+    issued = shown.filter(pl.col("action").is_in(issuing()))
+    columns = {**columns_of("cards", "order_pk", "code"), "owner": integer("cards.order_pk"),
+               **_card_columns(), "outcome": integer(f"{ActionOutcome.NONE}")}  # fmt: skip
+    orders = issued.select(pl.col("order_pk").unique(maintain_order=True))
+    return registry.select_with(orders, columns, "FROM given JOIN cards ON cards.order_pk = given.order_pk")
+
+
+def _target_cards(registry: Registry, shown: pl.DataFrame) -> pl.DataFrame:
+    """The cards that the named orders take."""
+    taking = shown.filter(~pl.col("action").is_in(issuing()))
+    columns = {**columns_of("card_actions", "order_pk"), **columns_of("cards", "code"), "owner": integer("cards.order_pk"),
+               **_card_columns(), **columns_of("card_actions", "outcome")}  # fmt: skip
+    return registry.select_with(
+        taking.select(pl.col("order_pk").unique(maintain_order=True)),
+        columns,
+        """
+        FROM given
+        JOIN card_actions ON card_actions.order_pk = given.order_pk
+        JOIN cards ON cards.order_pk = card_actions.card_order_pk AND cards.serial = card_actions.card_serial
+        """,
+    )
+
+
+def _cards_with(registry: Registry, codes: pl.Series) -> pl.DataFrame:
+    """Whose these codes are: `code`, `owner`, `serial`, `state`."""
+    return registry.select_with(
+        codes.to_frame("code"),
+        {
+            **columns_of("numbers", "code"),
+            "owner": integer("numbers.order_pk"),
+            "serial": integer("numbers.serial"),
+            "state": integer(f"coalesce(cards.state, {CardState.EXTERNAL})"),
+        },
+        """
+        FROM given
+        JOIN numbers ON numbers.code = given.code
+        LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
+        """,
+    )
+
+
+def _card_columns() -> dict[str, Any]:
+    return {"serial": integer("cards.serial"), "state": integer("cards.state")}
+
+
+def enter_report(registry: Registry, event: dict[str, Any], match: ReportMatch) -> int:
     """Enter a report with all that follows from it; the event's number. Inside a transaction."""
-    number = registry.enter_event(event, answers)
-    external = match.external.unique().sort().to_frame("code")
-    registry.append("codes", external.with_columns(order_no=NO_ORDER, event=number, state=CardState.EXTERNAL))
-    registry.append("unexpected", match.unexpected.with_columns(event=number))
-    _apply_transitions(registry, match.moves, number)
-    with registry.temp_table(match.done.select("order_no", "code").unique()):
-        registry.execute(
-            f"""
-            UPDATE touches SET done = {ActionOutcome.SHOWN}, settled = {number}
-            WHERE done <> {ActionOutcome.SHOWN}
-            AND EXISTS (SELECT 1 FROM given WHERE given.order_no = touches.order_no AND given.code = touches.code)
-            """
-        )
-    with registry.temp_table(match.named.select("order_no").unique()):
-        registry.execute(
-            f"""
-            UPDATE orders SET awaiting = {Awaiting.RECONCILIATION}
-            WHERE awaiting = {Awaiting.REPORT} AND order_no IN (SELECT order_no FROM given)
-            """
-        )
+    number = registry.enter_event(event)
+    enter_external(registry, match.external.unique().sort(), number)
+    registry.append("unexpected_codes", match.unexpected.with_columns(event=number))
+    _apply_transitions(registry, match.transitions, number)
+    _settle(registry, match.done, ActionOutcome.SHOWN, number)
+    registry.execute_with(
+        match.named.select("order_pk").unique(),
+        "order_pk",
+        f"""
+        UPDATE orders SET awaiting = {Awaiting.RECONCILIATION}
+        FROM given WHERE orders.order_pk = given.order_pk AND orders.awaiting = {Awaiting.REPORT}
+        """,
+    )
     return number
 
 
 def _apply_transitions(registry: Registry, transitions: pl.DataFrame, event: int) -> None:
-    registry.append("moves", transitions.with_columns(event=event))
-    with registry.temp_table(transitions.select("code", pl.col("state").cast(pl.Int16))):
-        registry.execute("UPDATE codes SET state = given.state FROM given WHERE codes.code = given.code")
+    """Enter changes of state: `order_pk`, `serial`, `from_state`, `to_state`."""
+    registry.append("state_transitions", transitions.with_columns(event=event))
+    registry.execute_with(
+        transitions.select("order_pk", "serial", state=pl.col("to_state").cast(pl.Int16)),
+        "order_pk, serial",
+        """
+        UPDATE cards SET state = given.state
+        FROM given WHERE cards.order_pk = given.order_pk AND cards.serial = given.serial
+        """,
+    )
+
+
+def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome, event: int) -> None:
+    """Note what came of cards in orders that take them: `order_pk`, `card_order_pk`, `card_serial`."""
+    registry.execute_with(
+        done.unique(),
+        "order_pk, card_order_pk, card_serial",
+        f"""
+        UPDATE card_actions SET outcome = {outcome}, settled_event = {event}
+        FROM given
+        WHERE card_actions.order_pk = given.order_pk AND card_actions.card_order_pk = given.card_order_pk
+        AND card_actions.card_serial = given.card_serial AND card_actions.outcome <> {outcome}
+        """,
+    )
 
 
 def has_open_reports(registry: Registry) -> bool:
     """Whether a report was entered that no night has acted on."""
-    rest = "FROM events WHERE kind = 'report' AND night = 0"
+    rest = "FROM events WHERE kind = 'report' AND reconciliation_date = 0"
     return bool(registry.select({"reports": integer("count(*)")}, rest).item())
 
 
@@ -97,280 +162,108 @@ def has_open_reports(registry: Registry) -> bool:
 
 
 def unconfirmed_cards(registry: Registry) -> pl.DataFrame:
-    """Placed cards of orders that reports name and that no report shows: `order_no`, `order_id`, `code_type`, `code`."""
+    """Placed cards of orders that reports name and that no report shows: `order_pk`, `serial`, `order_id`, `code_type`,
+    `code`; by code.
+    """
     found = registry.select(
-        {**columns_of("orders", "order_no", "order_id", "code_type"), **columns_of("codes", "code")},
+        {**columns_of("orders", "order_pk", "order_id", "code_type"), **columns_of("cards", "serial", "code")},
         f"""
-        FROM orders JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0
-        WHERE orders.awaiting > 0 AND orders.awaiting = {Awaiting.RECONCILIATION} AND codes.state = {CardState.PLACED}
+        FROM orders JOIN cards ON cards.order_pk = orders.order_pk
+        WHERE orders.awaiting > 0 AND orders.awaiting = {Awaiting.RECONCILIATION} AND cards.state = {CardState.PLACED}
         """,
     )
-    return found.sort("code")  # asked to sort them, SQLite would rather read all codes
+    return found.sort("code")
 
 
 def enter_night(registry: Registry, event: dict[str, Any], refused: pl.DataFrame, replaced: pl.DataFrame) -> int:
     """Close every order that reports name; the event's number. Inside a transaction.
 
-    `refused`: `order_no`, `code`; `replaced`: `order_no`, `code` (new), `replaced` (refused).
+    `refused`: `order_pk`, `serial`, `code`; `replaced`: `order_pk`, `code` (new), `replaced` (the refused code).
     """
     number = registry.enter_event(event)
-    registry.execute(f"UPDATE events SET night = {event['night']} WHERE kind = 'report' AND night = 0")
-    transitions = refused.select("code", "order_no", was=CardState.PLACED, state=CardState.REFUSED)
+    date = event["reconciliation_date"]
+    transitions = refused.select(
+        "order_pk", "serial", from_state=pl.lit(CardState.PLACED.value), to_state=pl.lit(CardState.REFUSED.value)
+    )
     _apply_transitions(registry, transitions, number)
+    _add_night_figures(registry, date, number)
+    registry.execute(f"UPDATE events SET reconciliation_date = {date} WHERE kind = 'report' AND reconciliation_date = 0")
     _close_reported_orders(registry, number)
-    registry.append("codes", replaced.select("code", "order_no", event=number, state=CardState.PLACED))
-    registry.append("replacements", replaced.with_columns(event=number))
-    with registry.temp_table(replaced.select("order_no").unique()):
-        registry.execute(
-            f"""
-            UPDATE orders SET awaiting = {Awaiting.REPORT}, since = $1
-            WHERE order_no IN (SELECT order_no FROM given)
-            """,
-            event["at"],
-        )
+    serials = refused.select("order_pk", replaced="code", replaced_serial="serial")
+    _replace(registry, replaced.join(serials, on=["order_pk", "replaced"]), number, event["at"])
+    _enter_night_btns(registry, number)
     return number
+
+
+def _add_night_figures(registry: Registry, date: int, event: int) -> None:
+    """Add the transitions of the reports that this night acts on, and its own, to the night's running figures."""
+    registry.execute(
+        f"""
+        INSERT INTO night_figures
+        SELECT {date}, from_state, to_state, count(*) AS cards
+        FROM state_transitions
+        WHERE event IN (
+            SELECT event FROM events WHERE kind = 'report' AND reconciliation_date = 0 UNION ALL SELECT {event}
+        )
+        GROUP BY from_state, to_state
+        ON CONFLICT (reconciliation_date, from_state, to_state) DO UPDATE SET cards = night_figures.cards + excluded.cards
+        """
+    )
 
 
 def _close_reported_orders(registry: Registry, event: int) -> None:
     reported = f"awaiting > 0 AND awaiting = {Awaiting.RECONCILIATION}"  # the first part is that of the index
     registry.execute(
         f"""
-        UPDATE touches SET done = {ActionOutcome.NOT_SHOWN}, settled = {event}
-        WHERE done = {ActionOutcome.AWAITED} AND order_no IN (SELECT order_no FROM orders WHERE {reported})
+        UPDATE card_actions SET outcome = {ActionOutcome.NOT_SHOWN}, settled_event = {event}
+        WHERE outcome = {ActionOutcome.AWAITED} AND order_pk IN (SELECT order_pk FROM orders WHERE {reported})
         """
     )
     registry.execute(f"UPDATE orders SET awaiting = {Awaiting.NOTHING} WHERE {reported}")
 
 
-def latest_night(registry: Registry, night: int) -> dict[str, Any] | None:
-    """The latest event of a night; None when it has none."""
-    rest = f"FROM events WHERE kind = 'night' AND night = {night} ORDER BY event DESC LIMIT 1"
-    return next(registry.select(columns_of("events"), rest).iter_rows(named=True), None)
-
-
-# -- what the night's reports are written from -------------------------------------------------------------------------
-
-_ORDER: Final = {
-    **columns_of("orders", "order_no", "order_id"),
-    "reseller": text("submission.sender"),
-    "folder": text("submission.folder"),
-    **columns_of("orders", "account", "order_ref", "action", "code_type"),
-    "placed": text("submission.at"),
-    **columns_of("orders", "cards", "awaiting", "since"),
-}
-_CARD: Final = {
-    **columns_of("orders", "order_id"),
-    "reseller": text("submission.sender"),
-    **columns_of("orders", "account", "order_ref", "action", "code_type"),
-    "code": integer("codes.code"),
-}
-_REFUSED: Final = {
-    **columns_of("codes", "order_no"),
-    **_CARD,
-    "folder": text("submission.folder"),
-    "state": integer("codes.state"),
-    "replaced_by": integer("coalesce(replaced_by.code, 0)"),
-}
-_SUBMISSION: Final = "JOIN events AS submission ON submission.event = orders.event"
-_ORDER_OF_CODE: Final = f"JOIN orders ON orders.order_no = codes.order_no {_SUBMISSION}"
-
-
-def load_reconciliation(registry: Registry, event: dict[str, Any]) -> NightRecords:
-    """What a night did, as of its latest event: the same whenever it is asked, as long as nothing is entered for it."""
-    night, number = int(event["night"]), int(event["event"])
-    transitions, outcomes = _transition_counts(registry, night), _action_outcomes(registry, night)
-    refused = f"""
-        codes.code IN (
-            SELECT moves.code FROM moves JOIN events ON events.event = moves.event
-            WHERE {_of(night)} AND moves.state = {CardState.REFUSED}
-        )
-    """
-    return NightRecords(
-        event=event,
-        orders=_orders(registry, pl.concat([transitions["order_no"], outcomes["order_no"]])),
-        counts=transitions,
-        refused=_refused(registry, refused),
-        replaced=_replaced(registry, night),
-        late=_ready_late(registry, night),
-        undone=outcomes,
-        unexpected=_unexpected(registry, night),
-        awaited=registry.select(
-            _ORDER, f"FROM orders {_SUBMISSION} WHERE orders.awaiting > 0 AND orders.event <= {number} ORDER BY orders.order_no"
-        ),
-        btns=_btns_in_use(registry, number),
-        trend=_trend(registry, night),
-    )
-
-
-def _of(night: int) -> str:
-    return f"events.night = {night} AND events.kind <> 'orders'"
-
-
-def _orders(registry: Registry, order_nos: pl.Series) -> pl.DataFrame:
-    return registry.select_with(
-        order_nos.unique().to_frame("order_no"),
-        _ORDER,
-        f"FROM given JOIN orders ON orders.order_no = given.order_no {_SUBMISSION} ORDER BY orders.order_no",
-    )
-
-
-def _transition_counts(registry: Registry, night: int) -> pl.DataFrame:
-    """How many cards of each order went from one state to another: `order_no`, `was`, `state`, `cards`."""
-    columns = {name: integer(f"moves.{name}") for name in ("order_no", "was", "state")}
-    return registry.select(
-        {**columns, "cards": integer("count(*)")},
-        f"""
-        FROM moves JOIN events ON events.event = moves.event
-        WHERE {_of(night)}
-        GROUP BY moves.order_no, moves.was, moves.state
-        """,
-    )
-
-
-def _action_outcomes(registry: Registry, night: int) -> pl.DataFrame:
-    """What came of the cards in orders that take cards."""
-    return registry.select(
-        {**columns_of("orders", "order_no"), **_CARD, "code": integer("touches.code"), "done": integer("touches.done")},
-        f"""
-        FROM touches
-        JOIN events ON events.event = touches.settled
-        JOIN orders ON orders.order_no = touches.order_no {_SUBMISSION}
-        WHERE touches.done <> {ActionOutcome.AWAITED} AND {_of(night)}
-        ORDER BY orders.order_no, touches.code
-        """,
-    )
-
-
-def _refused(registry: Registry, where: str) -> pl.DataFrame:
-    """Codes that are or were refused with the order's fields, their `state` and `replaced_by` (0: by none)."""
-    return registry.select(
-        _REFUSED,
-        f"""
-        FROM codes {_ORDER_OF_CODE}
-        LEFT JOIN replacements AS replaced_by ON replaced_by.replaced = codes.code
-        WHERE {where}
-        ORDER BY codes.order_no, codes.code
-        """,
-    )
-
-
-def _replaced(registry: Registry, night: int) -> pl.DataFrame:
-    return registry.select(
-        {**_CARD, "replaced": integer("replacements.replaced")},
-        f"""
-        FROM replacements
-        JOIN events ON events.event = replacements.event
-        JOIN codes ON codes.code = replacements.code {_ORDER_OF_CODE}
-        WHERE {_of(night)}
-        ORDER BY orders.order_no, codes.code
-        """,
-    )
-
-
-def _ready_late(registry: Registry, night: int) -> pl.DataFrame:
-    """Cards that were refused, and that the network has after all."""
-    return registry.select(
-        _CARD,
-        f"""
-        FROM moves
-        JOIN events ON events.event = moves.event
-        JOIN codes ON codes.code = moves.code {_ORDER_OF_CODE}
-        WHERE {_of(night)} AND moves.was = {CardState.REFUSED} AND moves.state = {CardState.READY}
-        ORDER BY orders.order_no, codes.code
-        """,
-    )
-
-
-def _unexpected(registry: Registry, night: int) -> pl.DataFrame:
-    return registry.select(
-        {**columns_of("unexpected", "order_id", "code", "held"), **columns_of("events", "file")},
-        f"""
-        FROM unexpected JOIN events ON events.event = unexpected.event
-        WHERE {_of(night)}
-        ORDER BY unexpected.event, unexpected.order_id, unexpected.code
-        """,
-    )
-
-
-def _btns_in_use(registry: Registry, last_event: int) -> pl.DataFrame:
-    return registry.select(
-        {"btn": integer("codes.code / 10000")},
-        f"""
-        FROM codes JOIN orders ON orders.order_no = codes.order_no
-        WHERE orders.code_type = '{BTN4}' AND codes.order_no > 0 AND codes.event <= {last_event}
-        GROUP BY codes.code / 10000
-        ORDER BY codes.code / 10000
-        """,
-    )
-
-
-def _trend(registry: Registry, last_night: int) -> pl.DataFrame:
-    """How many cards went from one state to another in each of the last nights: `night`, `was`, `state`, `cards`."""
-    return registry.select(
+def _replace(registry: Registry, replaced: pl.DataFrame, event: int, at: str) -> None:
+    """Issue replacements: `order_pk`, `code`, `replaced_serial`. Their orders await a report again."""
+    last = registry.select_with(
+        replaced.select("order_pk").unique(),
         {
-            "night": integer("events.night"),
-            "was": integer(f"coalesce(moves.was, {NO_STATE})"),
-            "state": integer(f"coalesce(moves.state, {NO_STATE})"),
-            "cards": integer("count(moves.code)"),
+            "order_pk": integer("given.order_pk"),
+            "last": integer("(SELECT max(cards.serial) FROM cards WHERE cards.order_pk = given.order_pk)"),
         },
-        f"""
-        FROM events LEFT JOIN moves ON moves.event = events.event
-        WHERE events.kind <> 'orders' AND events.night <= {last_night} AND events.night IN (
-            SELECT DISTINCT night FROM events
-            WHERE kind = 'night' AND night <= {last_night}
-            ORDER BY night DESC LIMIT {TREND}
-        )
-        GROUP BY events.night, moves.was, moves.state
-        ORDER BY events.night
-        """,
+        "FROM given",
+    )
+    cards = replaced.join(last, on="order_pk").sort("order_pk", "code").with_columns(event=pl.lit(event, INT))
+    cards = cards.with_columns(serial=pl.col("last") + pl.int_range(1, pl.len() + 1, dtype=INT).over("order_pk"))
+    enter_cards(registry, cards)
+    registry.append("replacements", cards)
+    registry.execute_with(
+        cards.select("order_pk").unique(),
+        "order_pk",
+        f"UPDATE orders SET awaiting = {Awaiting.REPORT}, since = $1 FROM given WHERE orders.order_pk = given.order_pk",
+        at,
     )
 
 
-# -- what became of orders ---------------------------------------------------------------------------------------------
-
-
-def order_outcomes(registry: Registry, orders: pl.Series) -> OrderOutcomes:
-    """What became of the orders with these numbers, as it stands."""
-    given = "orders.order_no IN (SELECT order_no FROM given)"
-    codes_of_orders = "FROM orders JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0"
-    released = f"""
-        CASE WHEN EXISTS (
-            SELECT 1 FROM codes JOIN moves ON moves.code = codes.code
-            WHERE codes.order_no = orders.order_no AND codes.order_no > 0 AND moves.state = {CardState.READY}
-        ) THEN 1 ELSE 0 END
-    """
-    with registry.temp_table(orders.to_frame("order_no")):
-        return OrderOutcomes(
-            orders=registry.select(
-                {**_ORDER, "released": integer(released)},
-                f"FROM orders {_SUBMISSION} WHERE {given} ORDER BY orders.order_no",
-            ),
-            ready=registry.select(
-                columns_of("codes", "order_no", "code"),
-                f"{codes_of_orders} WHERE {given} AND codes.state = {CardState.READY} ORDER BY orders.order_no, codes.code",
-            ),
-            refused=_refused(registry, f"{given} AND codes.order_no > 0 AND codes.state = {CardState.REFUSED}"),
-            undone=registry.select(
-                columns_of("touches", "order_no", "code"),
-                f"""
-                FROM orders JOIN touches ON touches.order_no = orders.order_no
-                WHERE {given} AND touches.done = {ActionOutcome.NOT_SHOWN}
-                ORDER BY orders.order_no, touches.code
-                """,
-            ),
-        )
-
-
-def placements(registry: Registry, event: int) -> pl.DataFrame:
-    """The cards that a night placed as replacements, with the fields of their order."""
-    fields = ("order_no", "order_id", "action", "account", "product", "access_number", "origin", "termination")
-    return registry.select(
-        {**columns_of("codes", "code"), **columns_of("orders", *fields)},
-        f"""
-        FROM replacements
-        JOIN codes ON codes.code = replacements.code
-        JOIN orders ON orders.order_no = codes.order_no
-        WHERE replacements.event = {event}
-        ORDER BY codes.order_no, codes.code
-        """,
+def _enter_night_btns(registry: Registry, event: int) -> None:
+    """Keep what is left of the BTNs that have changed since the night before, and of those that are nearly full."""
+    previous = (
+        "(SELECT coalesce(max(event), 0) FROM events WHERE kind = 'night' AND reconciliation_date > 0 AND event < {event})"
     )
+    registry.execute(
+        f"""
+        INSERT INTO night_btns
+        SELECT {event}, btn, free FROM (
+            SELECT btn, valid - used AS free FROM btns WHERE changed_event > {previous.format(event=event)}
+            UNION
+            SELECT btn, valid - used AS free FROM btns WHERE valid - used < {NEARLY_FULL}
+        ) AS reported
+        ORDER BY free, btn LIMIT {MOST_NIGHT_BTNS}
+        """
+    )
+
+
+def latest_night(registry: Registry, date: int) -> dict[str, Any] | None:
+    """The latest event of a night; None when it has none."""
+    rest = f"FROM events WHERE kind = 'night' AND reconciliation_date > 0 AND reconciliation_date = {date}"
+    found = registry.select(columns_of("events"), f"{rest} ORDER BY event DESC LIMIT 1")
+    return next(found.iter_rows(named=True), None)

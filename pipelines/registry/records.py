@@ -8,13 +8,13 @@ import polars as pl
 class ReportMatch(NamedTuple):
     """What follows from a report.
 
-    Orders that it names (`order_no`), `moves` of cards (`code`, `order_no`, `was`, `state`), orders for cards that are
-    carried out (`order_no`, `code`), and what nobody here placed (`order_id`, `code`, `held`; codes that are not known
-    yet are entered as external).
+    Orders that it `named` (`order_pk`), state `transitions` of cards (`order_pk`, `serial`, `from_state`, `to_state`), what
+    is `done` of orders that take cards (`order_pk`, `card_order_pk`, `card_serial`), and what nobody here placed
+    (`unexpected`: `order_id`, `code`, `explanation`; `external`: those of its codes that are not known yet).
     """
 
     named: pl.DataFrame
-    moves: pl.DataFrame
+    transitions: pl.DataFrame
     done: pl.DataFrame
     unexpected: pl.DataFrame
     external: pl.Series
@@ -24,8 +24,8 @@ class NightRecords(NamedTuple):
     """All that the reports of a night say. `event` is its latest one.
 
     `orders` that the night changed; `counts` of state transitions an order; codes `refused`, `replaced` and ready after
-    they were refused (`late`); what came of the cards in orders that take cards (`undone`); `unexpected` codes; orders
-    still `awaited`; `btns` in use; and the `trend` of the last nights.
+    they were refused (`late`); `outcomes` of the cards in orders that take cards; `unexpected` codes; orders still
+    `awaited`; `btns` that changed or are nearly full; and the `trend` of the last nights.
     """
 
     event: dict[str, Any]
@@ -34,7 +34,7 @@ class NightRecords(NamedTuple):
     refused: pl.DataFrame
     replaced: pl.DataFrame
     late: pl.DataFrame
-    undone: pl.DataFrame
+    outcomes: pl.DataFrame
     unexpected: pl.DataFrame
     awaited: pl.DataFrame
     btns: pl.DataFrame
@@ -43,22 +43,22 @@ class NightRecords(NamedTuple):
 
 class OrderOutcomes(NamedTuple):
     """What became of some orders: `orders` with `released` (1 when the network ever had one of its cards); `ready`
-    cards (`order_no`, `code`), `refused` ones, and cards for which an order was not carried out (`undone`).
+    cards (`order_pk`, `serial`, `code`), `refused` ones, and cards for which an order was not carried out (`not_shown`).
     """
 
     orders: pl.DataFrame
     ready: pl.DataFrame
     refused: pl.DataFrame
-    undone: pl.DataFrame
+    not_shown: pl.DataFrame
 
 
 class IngestBatch(NamedTuple):
     """What comes of order files and is entered in one transaction. `file` is the number of a file in its batch.
 
-    `events`: a row a file with the fields of an event (`name` is the file's name; `answers` the event that answered the
-    same bytes before, else 0); `orders`: `order`, `file` and the fields of an order; `codes` and `card_actions`: `order`,
-    `code` (new codes, and existing cards that orders take); `row_keys`: `order`, `wish`; `duplicate_orders`: `file`,
-    `order_no`, `rows`; `taken_code_attempts`: `file`, `codes`; `rejected`: `file`, `source_row` and the columns of an
+    `events`: a row a file with the fields of an event (`original_event`: the one that answered the same bytes before,
+    else 0); `orders`: `order`, `file` and the fields of an order; `codes` and `card_actions`: `order`,
+    `code` (new codes, and existing cards that orders take); `row_keys`: `order`, `row_key`; `duplicate_orders`: `file`,
+    `order_pk`, `rows`; `taken_code_attempts`: `file`, `codes`; `rejected`: `file`, `source_row` and the columns of an
     order file; `findings`: see `schemas.findings`; `btns`: `order`, `btn`, `account`; `usage`: `file`, `bytes`,
     `parse_ms`; `held`: `file` of those whose source is put on hold.
 

@@ -12,101 +12,136 @@ import polars as pl
 
 from schemas.orders import NAMES
 
+NEARLY_FULL: Final = 1_000
+"""A BTN with fewer free PINs than this is nearly full."""
 TEXT, INT, SMALL = pl.String, pl.Int64, pl.UInt8
 EVENT: Final = pl.Schema(
-    {"event": INT, "kind": TEXT, "sender": TEXT, "digest": TEXT, "file": TEXT, "folder": TEXT, "at": TEXT,
-     "rows": INT, "notes": TEXT, "readable": INT, "answers": INT, "answered": INT, "night": INT}
+    {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
+     "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT, "reconciliation_date": INT}
 )  # fmt: skip
 """An order file, a network report, a night, or what the operator did about a reseller.
 
-`answers` is the event whose answer this one gets: itself, unless the same bytes came before. `answered` is 1 once its
-folder is complete. `night` is the reconciliation date (20261124) of a night and of the reports that it acted on.
+`original_event` is the event whose answer this one gets: itself, unless the same bytes came before. `delivered` is 1 once
+its folder is complete. `reconciliation_date` (20261124) is that of a night and of the reports that it acted on, else 0.
 """
 ORDER: Final = pl.Schema(
-    {"order_no": INT, "event": INT, "order_id": TEXT, "account": TEXT, "number": INT, "order_ref": TEXT,
+    {"order_pk": INT, "event": INT, "order_id": TEXT, "account": TEXT, "order_sequence": INT, "customer_order_id": TEXT,
      "action": TEXT, "service_type": TEXT, "product": TEXT, "access_number": TEXT, "origin": TEXT,
      "termination": TEXT, "comments": TEXT, "code_type": TEXT, "content": TEXT, "rows": INT, "cards": INT,
      "awaiting": INT, "since": TEXT}
 )  # fmt: skip
-"""A placed order. `awaiting`: what it waits for (see Awaiting), since when."""
-CODE: Final = pl.Schema({"code": INT, "order_no": INT, "event": INT, "state": SMALL})
-"""A code that is unavailable from now on: its order (0: not issued here), the event that entered it, its CardState."""
-CARD_ACTION: Final = pl.Schema({"order_no": INT, "code": INT, "done": INT, "settled": INT})
-"""A card that an order other than Add takes; `done`: what came of it (see ActionOutcome), by the event `settled`."""
-STATE_TRANSITION: Final = pl.Schema({"event": INT, "code": INT, "order_no": INT, "was": SMALL, "state": SMALL})
+"""A placed order. `cards`: how many it issued or takes; `awaiting`: what it waits for (see Awaiting), since when."""
+CARD: Final = pl.Schema({"order_pk": INT, "serial": INT, "code": INT, "state": SMALL})
+"""A card that was issued here, beside the other cards of its order: its place in the order (from 1, replacements after the
+cards that were placed with it), its code, its CardState."""
+NUMBER: Final = pl.Schema({"code": INT, "order_pk": INT, "serial": INT})
+"""A number that is unavailable from now on, and the card that has it (0 and 0: external, not issued here)."""
+CARD_ACTION: Final = pl.Schema(
+    {"order_pk": INT, "card_order_pk": INT, "card_serial": INT, "outcome": INT, "settled_event": INT}
+)
+"""A card that an order other than Add takes; what came of it (see ActionOutcome), by which event (0: not yet)."""
+STATE_TRANSITION: Final = pl.Schema({"order_pk": INT, "serial": INT, "event": INT, "from_state": SMALL, "to_state": SMALL})
 """A change of a card's state by an event: a network report or a night."""
-DUPLICATE_ORDER: Final = pl.Schema({"event": INT, "order_no": INT, "rows": INT})
-ROW_KEY: Final = pl.Schema({"order_no": INT, "wish": TEXT})
+DUPLICATE_ORDER: Final = pl.Schema({"event": INT, "order_pk": INT, "rows": INT})
+ROW_KEY: Final = pl.Schema({"order_pk": INT, "row_key": TEXT})
 """The idempotency key of a placed row, where orders may be placed in part."""
-TAKEN_CODE_ATTEMPT: Final = pl.Schema({"event": INT, "sender": TEXT, "day": TEXT, "codes": INT})
-"""How many taken codes a file asked for; -1 where the operator lifted the hold on its sender."""
-REJECTED_ROW: Final = pl.Schema({"event": INT, "row": INT, **dict.fromkeys(NAMES, TEXT)})
-FINDING: Final = pl.Schema({"event": INT, "row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT})
-REPLACEMENT: Final = pl.Schema({"event": INT, "code": INT, "replaced": INT})
-"""A code that a night drew to replace a refused one, under the same order."""
-UNEXPECTED: Final = pl.Schema({"event": INT, "order_id": TEXT, "code": INT, "held": TEXT})
-"""What a report shows and nobody placed, with an explanation (`held`). `code` 0: only an Order ID."""
+TAKEN_CODE_ATTEMPT: Final = pl.Schema({"event": INT, "source": TEXT, "day": TEXT, "codes": INT})
+"""How many taken codes a file asked for; -1 where the operator lifted the hold on its source."""
+REJECTED_ROW: Final = pl.Schema({"event": INT, "source_row": INT, **dict.fromkeys(NAMES, TEXT)})
+FINDING: Final = pl.Schema({"event": INT, "source_row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT})
+REPLACEMENT: Final = pl.Schema({"order_pk": INT, "replaced_serial": INT, "serial": INT, "event": INT})
+"""A card that a night issued to replace a refused one of the same order."""
+UNEXPECTED_CODE: Final = pl.Schema({"event": INT, "order_id": TEXT, "code": INT, "explanation": TEXT})
+"""What a report shows and nobody placed. `code` 0: only an Order ID."""
 ACCOUNT: Final = pl.Schema(dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT))
 ACCESS: Final = pl.Schema(dict.fromkeys(["access_number", "account", "description"], TEXT))
 BILLING_NUMBER: Final = pl.Schema({"btn": INT, "account": TEXT})
 """A BTN and the customer account that the catalogue gives it to."""
-BTN_OWNER: Final = pl.Schema({"btn": INT, "account": TEXT})
-"""A BTN and the customer account that first had a PIN placed under it."""
+BTN: Final = pl.Schema({"btn": INT, "account": TEXT, "valid": INT, "used": INT, "changed_event": INT})
+"""A BTN under which PINs were placed: the account that was first, how many valid PINs it has and how many of them are
+used (running figures), and the event that last used one."""
 HOLD: Final = pl.Schema({"reseller": TEXT, "at": TEXT, "reason": TEXT})
 """A reseller whose Specified orders are refused until the operator lifts the hold."""
 USAGE: Final = pl.Schema({"reseller": TEXT, "day": TEXT, "codes": INT, "files": INT, "bytes": INT, "parse_ms": INT})
 """What a reseller has used of its budgets on a day (2026-11-24)."""
 STRIKE: Final = pl.Schema({"reseller": TEXT, "digest": TEXT, "times": INT, "at": TEXT})
 """A file that was in hand when a run died: how many times alone, and when last."""
+NIGHT_FIGURE: Final = pl.Schema({"reconciliation_date": INT, "from_state": SMALL, "to_state": SMALL, "cards": INT})
+"""How many cards went from one state to another in a night (a running figure)."""
+NIGHT_BTN: Final = pl.Schema({"event": INT, "btn": INT, "free": INT})
+"""A BTN that a night reports, with the PINs that it had left then."""
 MIGRATION: Final = pl.Schema({"name": TEXT, "applied_at": TEXT})
 
 TABLES: Final = {
     "events": EVENT,
     "orders": ORDER,
-    "codes": CODE,
-    "touches": CARD_ACTION,
-    "moves": STATE_TRANSITION,
-    "repeats": DUPLICATE_ORDER,
-    "wishes": ROW_KEY,
-    "guesses": TAKEN_CODE_ATTEMPT,
-    "rejected": REJECTED_ROW,
+    "cards": CARD,
+    "numbers": NUMBER,
+    "card_actions": CARD_ACTION,
+    "state_transitions": STATE_TRANSITION,
+    "duplicate_orders": DUPLICATE_ORDER,
+    "row_keys": ROW_KEY,
+    "taken_code_attempts": TAKEN_CODE_ATTEMPT,
+    "rejected_rows": REJECTED_ROW,
     "findings": FINDING,
     "replacements": REPLACEMENT,
-    "unexpected": UNEXPECTED,
+    "unexpected_codes": UNEXPECTED_CODE,
     "accounts": ACCOUNT,
     "access_numbers": ACCESS,
     "billing_numbers": BILLING_NUMBER,
-    "btn_owners": BTN_OWNER,
+    "btns": BTN,
     "holds": HOLD,
     "usage": USAGE,
     "strikes": STRIKE,
+    "night_figures": NIGHT_FIGURE,
+    "night_btns": NIGHT_BTN,
 }
 KEYS: Final = {
-    "events": "event", "orders": "order_no", "codes": "code", "touches": "order_no, code", "moves": "event, code",
-    "rejected": "event, row", "replacements": "code", "billing_numbers": "btn", "btn_owners": "btn", "holds": "reseller",
-    "usage": "reseller, day", "strikes": "reseller, digest", "migrations": "name",
-}  # fmt: skip
+    "events": "event",
+    "orders": "order_pk",
+    "cards": "order_pk, serial",
+    "numbers": "code",
+    "card_actions": "order_pk, card_order_pk, card_serial",
+    "state_transitions": "order_pk, serial, event",
+    "rejected_rows": "event, source_row",
+    "replacements": "order_pk, replaced_serial",
+    "billing_numbers": "btn",
+    "btns": "btn",
+    "holds": "reseller",
+    "usage": "reseller, day",
+    "strikes": "reseller, digest",
+    "night_figures": "reconciliation_date, from_state, to_state",
+    "night_btns": "event, btn",
+    "migrations": "name",
+}
+"""The primary keys. Only `numbers` and `btns` have one that new rows hit at random; all other tables grow at their end or
+beside the rows of their order."""
 INDEXES: Final = [
-    "CREATE UNIQUE INDEX events_digest ON events (sender, digest) WHERE readable = 1 AND answers = event",
-    "CREATE INDEX events_folder ON events (folder)",
-    "CREATE INDEX events_unanswered ON events (event) WHERE answered = 0",
-    "CREATE UNIQUE INDEX orders_id ON orders (order_id)",
-    "CREATE UNIQUE INDEX orders_ref ON orders (account, order_ref)",
-    "CREATE UNIQUE INDEX orders_number ON orders (account, number)",
+    "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE readable = 1 AND original_event = event",
+    "CREATE INDEX events_folder ON events (folder, source)",
+    "CREATE INDEX events_undelivered ON events (event) WHERE delivered = 0",
+    "CREATE INDEX events_open_reports ON events (event) WHERE kind = 'report' AND reconciliation_date = 0",
+    "CREATE INDEX events_reconciliation_date ON events (reconciliation_date) WHERE reconciliation_date > 0",
+    "CREATE UNIQUE INDEX orders_order_id ON orders (order_id)",
+    "CREATE UNIQUE INDEX orders_account ON orders (account, customer_order_id)",
+    "CREATE UNIQUE INDEX orders_sequence ON orders (account, order_sequence)",
+    "CREATE INDEX orders_customer_order_id ON orders (customer_order_id)",
     "CREATE INDEX orders_event ON orders (event)",
-    "CREATE INDEX orders_awaiting ON orders (order_no) WHERE awaiting > 0",
-    "CREATE INDEX codes_order ON codes (order_no) WHERE order_no > 0",  # a query has to say so too, or it reads all codes
-    "CREATE UNIQUE INDEX touches_awaited ON touches (code) WHERE done = 0",
-    "CREATE INDEX touches_code ON touches (code)",
-    "CREATE INDEX moves_code ON moves (code)",
+    "CREATE INDEX orders_awaiting ON orders (order_pk) WHERE awaiting > 0",
+    "CREATE INDEX orders_access_number ON orders (access_number)",
+    "CREATE UNIQUE INDEX card_actions_awaited ON card_actions (card_order_pk, card_serial) WHERE outcome = 0",
+    "CREATE INDEX card_actions_card ON card_actions (card_order_pk, card_serial)",
+    "CREATE INDEX card_actions_settled ON card_actions (settled_event) WHERE settled_event > 0",
+    "CREATE INDEX state_transitions_event ON state_transitions (event, order_pk, from_state, to_state)",
+    "CREATE UNIQUE INDEX replacements_serial ON replacements (order_pk, serial)",
     "CREATE INDEX replacements_event ON replacements (event)",
-    "CREATE INDEX replacements_replaced ON replacements (replaced)",
-    "CREATE INDEX unexpected_event ON unexpected (event)",
-    "CREATE INDEX events_night ON events (night) WHERE kind <> 'orders'",
-    "CREATE INDEX orders_access ON orders (access_number)",
-    "CREATE INDEX orders_customer ON orders (order_ref)",
-    "CREATE INDEX wishes_order ON wishes (order_no)",
-    "CREATE INDEX guesses_sender ON guesses (sender)",
-    "CREATE INDEX repeats_event ON repeats (event)",
+    "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",
+    "CREATE INDEX row_keys_order ON row_keys (order_pk)",
+    "CREATE INDEX taken_code_attempts_source ON taken_code_attempts (source, day)",
+    "CREATE INDEX taken_code_attempts_lifted ON taken_code_attempts (source, event) WHERE codes < 0",
+    "CREATE INDEX duplicate_orders_event ON duplicate_orders (event)",
     "CREATE INDEX findings_event ON findings (event)",
+    "CREATE INDEX btns_changed ON btns (changed_event)",
+    f"CREATE INDEX btns_nearly_full ON btns (btn) WHERE valid - used < {NEARLY_FULL}",
 ]
+"""SQLite uses a partial index only for a query that repeats its condition."""

@@ -1,6 +1,6 @@
 """The registry: every code that was ever issued, every order, every answer.
 
-The code is the primary key of `codes`, which is the last word on uniqueness. Writers take turns, so that ids are
+The code is the primary key of `numbers`, which is the last word on uniqueness. Writers take turns, so that ids are
 `max + 1` without gaps or races.
 """
 
@@ -19,6 +19,7 @@ from pipelines.registry.columns import Columns, columns_of, integer, text
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import prepare
+from pipelines.registry.numbers import codes_under, enter_cards, enter_external
 from pipelines.registry.records import IngestBatch, SubmissionRecords
 from pipelines.registry.schema import INT, ORDER, TEXT
 from schemas.actions import ActionOutcome, Awaiting
@@ -68,48 +69,42 @@ class Registry(Database):
         frame = codes.unique().sort().to_frame("code")
         if frame.is_empty():
             return 0
-        with self.transaction(), self.temp_table(frame):
-            known = self.select({"known": integer("count(*)")}, "FROM given JOIN codes ON codes.code = given.code").item()
-            self.execute(
-                f"""
-                INSERT INTO codes SELECT given.code, 0, 0, {CardState.EXTERNAL} FROM given WHERE true ORDER BY given.code
-                ON CONFLICT DO NOTHING
-                """
-            )
-        return len(frame) - int(known)
+        with self.transaction():
+            new = frame.filter(~pl.col("code").is_in(self.existing_codes(frame["code"]).implode()))
+            enter_external(self, new["code"], event=0)
+        return len(new)
 
     # -- what is known -------------------------------------------------------------------------------------------------
 
     def existing_codes(self, codes: pl.Series) -> pl.Series:
         """Those of the codes (integers) that were ever issued or entered."""
         given = codes.sort().to_frame("code")
-        return self.select_with(given, columns_of("codes", "code"), "FROM given JOIN codes ON codes.code = given.code")["code"]
+        rest = "FROM given JOIN numbers ON numbers.code = given.code"
+        return self.select_with(given, columns_of("numbers", "code"), rest)["code"]
 
     def codes_under(self, btns: pl.Series) -> pl.DataFrame:
         """`btn` and every code used under it. `btns` are integers of ten digits."""
-        given = (
-            btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * 10_000, high=pl.col("btn") * 10_000 + 9_999)
-        )
-        columns = {"btn": integer("given.btn"), **columns_of("codes", "code", "state")}
-        return self.select_with(given, columns, "FROM given JOIN codes ON codes.code BETWEEN given.low AND given.high")
+        return codes_under(self, btns)
 
     def cards(self, named: pl.DataFrame) -> pl.DataFrame:
         """Those of the cards (`account`, `code`) that belong to that account: both, `state`, and `awaited`, whether an order
         that takes the card waits for the network.
         """
-        columns = {
-            **columns_of("orders", "account"),
-            **columns_of("codes", "code", "state"),
-            "awaited": integer(
-                f"(SELECT count(*) FROM touches WHERE touches.code = codes.code AND touches.done = {ActionOutcome.AWAITED})"
-            ),
-        }
+        awaited = f"""
+            (
+                SELECT count(*) FROM card_actions
+                WHERE card_actions.card_order_pk = cards.order_pk AND card_actions.card_serial = cards.serial
+                AND card_actions.outcome = {ActionOutcome.AWAITED}
+            )
+        """
         found = self.select_with(
             named.select("account", "code").unique().sort("code"),
-            columns,
+            {**columns_of("orders", "account"), **columns_of("cards", "code", "state"), "awaited": integer(awaited)},
             """
-            FROM given JOIN codes ON codes.code = given.code
-            JOIN orders ON orders.order_no = codes.order_no AND orders.account = given.account
+            FROM given
+            JOIN numbers ON numbers.code = given.code
+            JOIN orders ON orders.order_pk = numbers.order_pk AND orders.account = given.account
+            JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
             """,
         )
         return found.with_columns(pl.col("awaited") > 0)
@@ -120,48 +115,48 @@ class Registry(Database):
         """
         found = self.select_with(
             ids.drop_nulls().unique(),
-            {"account": text("given.account"), "order_id": text("given.order_id"), "code": integer("codes.code")},
+            {"account": text("given.account"), "order_id": text("given.order_id"), **columns_of("cards", "code", "state")},
             f"""
             FROM given
             JOIN orders ON orders.order_id = given.order_id AND orders.account = given.account
-            JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0
-            WHERE codes.state <> {CardState.REFUSED} AND (
-                codes.state <> {CardState.DISCONNECTED}
-                OR NOT EXISTS (
-                    SELECT 1 FROM codes AS other WHERE other.order_no = orders.order_no AND other.order_no > 0
-                    AND other.state NOT IN ({CardState.REFUSED}, {CardState.DISCONNECTED})
-                )
-            )
+            JOIN cards ON cards.order_pk = orders.order_pk
+            WHERE cards.state <> {CardState.REFUSED}
+            ORDER BY cards.order_pk, cards.serial
             """,
         )
-        return found.sort("code")  # asked to sort them, SQLite would rather read all codes
+        in_use = pl.col("state") != CardState.DISCONNECTED
+        return found.filter(in_use | ~in_use.any().over("order_id")).drop("state").sort("code")
 
     def orders_of(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """Placed orders with one of the given `account` and `order_ref`."""
+        """Placed orders with one of the given `account` and `customer_order_id`."""
         return self.select_with(
-            keys.select("account", "order_ref").unique(),
-            columns_of("orders", "order_no", "order_id", "account", "order_ref", "content"),
-            "FROM given JOIN orders ON orders.account = given.account AND orders.order_ref = given.order_ref",
+            keys.select("account", "customer_order_id").unique(),
+            columns_of("orders", "order_pk", "order_id", "account", "customer_order_id", "content"),
+            "FROM given JOIN orders ON orders.account = given.account AND orders.customer_order_id = given.customer_order_id",
         )
 
-    def row_keys(self, order_nos: pl.Series) -> pl.DataFrame:
-        """What the placed rows of these orders asked for: `order_no`, `wish`."""
-        given = order_nos.unique().to_frame("order_no")
-        return self.select_with(given, columns_of("wishes"), "FROM given JOIN wishes ON wishes.order_no = given.order_no")
+    def row_keys(self, order_pks: pl.Series) -> pl.DataFrame:
+        """What the placed rows of these orders asked for: `order_pk`, `row_key`."""
+        given = order_pks.unique().to_frame("order_pk")
+        return self.select_with(given, columns_of("row_keys"), "FROM given JOIN row_keys ON row_keys.order_pk = given.order_pk")
 
     def taken_code_attempts(self, sources: pl.Series, day: str) -> pl.DataFrame:
         """How many codes that were not free each source asked for on a day, since its last hold was lifted: `source`,
         `codes`.
         """
         return self.select_with(
-            sources.unique().to_frame("sender").with_columns(day=pl.lit(day)),
-            {"source": text("guesses.sender"), "codes": integer("CAST(sum(guesses.codes) AS BIGINT)")},
+            sources.unique().to_frame("source").with_columns(day=pl.lit(day)),
+            {"source": text("taken_code_attempts.source"), "codes": integer("CAST(sum(taken_code_attempts.codes) AS BIGINT)")},
             """
-            FROM given JOIN guesses ON guesses.sender = given.sender
-            WHERE guesses.day = given.day AND guesses.codes > 0 AND guesses.event > coalesce(
-                (SELECT max(event) FROM guesses AS released WHERE released.sender = given.sender AND released.codes < 0), 0
+            FROM given JOIN taken_code_attempts ON taken_code_attempts.source = given.source
+            WHERE taken_code_attempts.day = given.day AND taken_code_attempts.codes > 0
+            AND taken_code_attempts.event > coalesce(
+                (
+                    SELECT max(lifted.event) FROM taken_code_attempts AS lifted
+                    WHERE lifted.source = given.source AND lifted.codes < 0
+                ), 0
             )
-            GROUP BY guesses.sender
+            GROUP BY taken_code_attempts.source
             """,
         )
 
@@ -171,24 +166,23 @@ class Registry(Database):
         """
         with translate_db_errors(), self.transaction():
             was_held, struck = limits.clear_hold(self, source), limits.clear_strikes(self, source)
-            event = {"kind": "release", "sender": source, "digest": "", "file": "", "at": at, "rows": 0, "notes": "",
+            event = {"kind": "release", "source": source, "digest": "", "file_name": "", "at": at, "rows": 0, "notes": "",
                      "readable": 0}  # fmt: skip
             number = self.enter_event(event)
-            self.execute(f"UPDATE events SET answered = 1 WHERE event = {number}")
-            self.append("guesses", pl.DataFrame({"event": number, "sender": source, "day": at[:10], "codes": -1}))
+            self.execute(f"UPDATE events SET delivered = 1 WHERE event = {number}")
+            self.append("taken_code_attempts", pl.DataFrame({"event": number, "source": source, "day": at[:10], "codes": -1}))
         return was_held, struck
 
     def original_events(self, files: pl.DataFrame) -> pl.DataFrame:
-        """Events that answered one of the given (`sender`, `digest`) before, the latest of each pair."""
-        found = self.select_with(
-            files.select("sender", "digest").unique(),
+        """The events that first answered the bytes of the given files (`source`, `digest`)."""
+        return self.select_with(
+            files.select("source", "digest").unique(),
             columns_of("events"),
             """
-            FROM given JOIN events ON events.sender = given.sender AND events.digest = given.digest
-            WHERE events.readable = 1 ORDER BY events.event
+            FROM given JOIN events ON events.source = given.source AND events.digest = given.digest
+            WHERE events.readable = 1 AND events.original_event = events.event
             """,
         )
-        return found.unique(["sender", "digest"], keep="last", maintain_order=True)
 
     # -- files of orders -----------------------------------------------------------------------------------------------
 
@@ -215,49 +209,61 @@ class Registry(Database):
     def _undelivered_files(self, files: pl.DataFrame) -> set[int]:
         """The files whose bytes were entered for their source, by an event whose folder may not be complete."""
         found = self.select_with(
-            files.select(pl.col("file").cast(INT), "sender", "digest"),
+            files.select(pl.col("file").cast(INT), "source", "digest"),
             {"file": integer("given.file")},
             """
-            FROM given JOIN events ON events.sender = given.sender AND events.digest = given.digest
-            WHERE events.answered = 0
+            FROM given JOIN events ON events.source = given.source AND events.digest = given.digest
+            WHERE events.delivered = 0
             """,
         )
         return set(found["file"])
 
     def _enter(self, batch: IngestBatch) -> dict[int, int]:
-        entered = self._enter_events(batch.events.rename({"file": "number", "name": "file"}))
-        events = entered.select("event", "sender", "at", file="number")
+        entered = self._enter_events(batch.events)
+        events = entered.select("file", "event", "source", "at")
         orders = self._numbered(batch.orders.sort("order").join(events, on="file", maintain_order="left"))
-        of = orders.select("order", "order_no", "event")
+        of = orders.select("order", "order_pk", "event")
         day = pl.col("at").str.head(10)
         self.append("orders", orders)
-        self.append("codes", batch.codes.join(of, on="order").with_columns(state=CardState.PLACED))
-        self.append("touches", batch.card_actions.join(of, on="order").with_columns(done=ActionOutcome.AWAITED, settled=0))
-        self.append("wishes", batch.row_keys.join(of, on="order"))
-        self.append("guesses", batch.taken_code_attempts.join(events, on="file").with_columns(day=day))
-        self.append("repeats", batch.duplicate_orders.join(events, on="file"))
-        self.append("rejected", batch.rejected.join(events, on="file").rename({"source_row": "row"}))
-        findings = batch.findings.join(events, on="file", maintain_order="left")
-        self.append("findings", findings.rename({"source_row": "row", "column": "column_name"}))
         limits.claim_btns(self, batch.btns.join(orders, on="order", suffix="_order").select("file", "btn", "account"))
+        cards = batch.codes.join(of, on="order").sort("order_pk", "code")
+        enter_cards(self, cards.with_columns(serial=pl.int_range(1, pl.len() + 1, dtype=INT).over("order_pk")))
+        self._enter_card_actions(batch.card_actions.join(of, on="order"))
+        self.append("row_keys", batch.row_keys.join(of, on="order"))
+        self.append("taken_code_attempts", batch.taken_code_attempts.join(events, on="file").with_columns(day=day))
+        self.append("duplicate_orders", batch.duplicate_orders.join(events, on="file"))
+        self.append("rejected_rows", batch.rejected.join(events, on="file"))
+        findings = batch.findings.join(events, on="file", maintain_order="left")
+        self.append("findings", findings.rename({"column": "column_name"}))
         limits.add_usage(self, _usage_by_day(batch, events.with_columns(day=day), orders))
-        for source, at in batch.held.join(events, on="file").select("sender", "at").unique("sender").iter_rows():
+        for source, at in batch.held.join(events, on="file").select("source", "at").unique("source").iter_rows():
             limits.hold(self, source, at)
         return dict(events.select("file", "event").iter_rows())
 
+    def _enter_card_actions(self, taken: pl.DataFrame) -> None:
+        """Enter the cards (`code`) that orders (`order_pk`) take."""
+        cards = self.select_with(
+            taken.select("code").unique().sort("code"),
+            {"code": integer("numbers.code"), "card_order_pk": integer("numbers.order_pk"),
+             "card_serial": integer("numbers.serial")},
+            "FROM given JOIN numbers ON numbers.code = given.code",
+        )  # fmt: skip
+        self.append("card_actions", taken.join(cards, on="code").with_columns(outcome=ActionOutcome.AWAITED, settled_event=0))
+
     def _numbered(self, orders: pl.DataFrame) -> pl.DataFrame:
-        """Orders with their number, their place in the account, and their Order ID."""
-        first = self.next("orders", "order_no")
+        """Orders with their key, their place in the account, and their Order ID."""
+        first = self.next("orders", "order_pk")
+        last = "(SELECT max(orders.order_sequence) FROM orders WHERE orders.account = given.account)"
         numbers = self.select_with(
             orders.select("account").unique(),
-            {"account": text("given.account"), "last": integer("max(orders.number)")},
-            "FROM given JOIN orders ON orders.account = given.account GROUP BY given.account",
+            {"account": text("given.account"), "last": integer(f"coalesce({last}, 0)")},
+            "FROM given",
         )
-        number = pl.col("last").fill_null(0) + pl.col("order").cum_count().over("account")
+        sequence = pl.col("last") + pl.col("order").cum_count().over("account")
         orders = orders.join(numbers, on="account", how="left", maintain_order="left").with_columns(
-            order_no=pl.int_range(pl.len(), dtype=INT) + first, number=number, awaiting=Awaiting.REPORT, since="at"
+            order_pk=pl.int_range(pl.len(), dtype=INT) + first, order_sequence=sequence, awaiting=Awaiting.REPORT, since="at"
         )
-        return orders.with_columns(order_id=pl.format("{}-{}", "account", "number"))
+        return orders.with_columns(order_id=pl.format("{}-{}", "account", "order_sequence"))
 
     def _conflicts(self, batch: IngestBatch) -> set[int]:
         """The files that want to enter what is there by now."""
@@ -265,12 +271,12 @@ class Registry(Database):
         def of(frame: pl.DataFrame) -> pl.DataFrame:
             return batch.orders.join(frame, on="order", how="semi")
 
-        new = batch.events.filter(pl.col("answers") == 0)
+        new = batch.events.filter(pl.col("original_event") == 0)
         owners = limits.btn_owners(self, batch.btns["btn"]).rename({"account": "owner"})
         foreign = batch.btns.join(owners, on="btn").filter(pl.col("account") != pl.col("owner"))
         files = [
-            new.join(self.original_events(new), on=["sender", "digest"], how="semi"),
-            batch.orders.join(self.orders_of(batch.orders), on=["account", "order_ref"], how="semi"),
+            new.join(self.original_events(new), on=["source", "digest"], how="semi"),
+            batch.orders.join(self.orders_of(batch.orders), on=["account", "customer_order_id"], how="semi"),
             of(batch.codes.filter(pl.col("code").is_in(self.existing_codes(batch.codes["code"]).implode()))),
             of(batch.card_actions.filter(pl.col("code").is_in(self.pending_cards(batch.card_actions["code"]).implode()))),
             of(foreign),
@@ -280,42 +286,42 @@ class Registry(Database):
     def enter_rejected(self, event: dict[str, Any], rejected: pl.DataFrame, findings: pl.DataFrame) -> int:
         """Enter a file of which nothing is used, with what is wrong with it. Inside a transaction."""
         number = self.enter_event(event)
-        self.append("rejected", rejected.rename({"source_row": "row"}).with_columns(event=number))
-        self.append("findings", findings.rename({"source_row": "row", "column": "column_name"}).with_columns(event=number))
+        self.append("rejected_rows", rejected.with_columns(event=number))
+        self.append("findings", findings.rename({"column": "column_name"}).with_columns(event=number))
         return number
 
-    def enter_event(self, event: dict[str, Any], answers: int = 0) -> int:
-        """Enter an event; its number. Inside a transaction. `answers`: the event whose answer it gets again, else 0."""
-        return int(self._enter_events(pl.DataFrame([{**event, "answers": answers}]))["event"].item())
+    def enter_event(self, event: dict[str, Any], original_event: int = 0) -> int:
+        """Enter an event; its number. Inside a transaction. `original_event`: whose answer it gets again, else 0."""
+        return int(self._enter_events(pl.DataFrame([{**event, "original_event": original_event}]))["event"].item())
 
     def _enter_events(self, events: pl.DataFrame) -> pl.DataFrame:
         """Enter events, and give them back with their numbers."""
         first = self.next("events", "event")
-        nights = {} if "night" in events.columns else {"night": 0}
+        date = {} if "reconciliation_date" in events.columns else {"reconciliation_date": 0}
         events = events.with_columns(
-            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), answered=0, **nights
-        ).with_columns(answers=pl.when(pl.col("answers") > 0).then("answers").otherwise("event"))
+            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), delivered=0, **date
+        ).with_columns(original_event=pl.when(pl.col("original_event") > 0).then("original_event").otherwise("event"))
         self.append("events", events)
         return events
 
     def _folders(self, events: pl.DataFrame) -> pl.Series:
         """The names of submissions' folders: local time and the file's stem, and a number where that is not enough."""
-        stems = [_stem(at, file) for at, file in events.select("at", "file").iter_rows()]
-        named = events.select("sender", stem=pl.Series(stems, dtype=TEXT))
-        named = named.with_columns(n=pl.int_range(1, pl.len() + 1).over("sender", "stem"))
+        stems = [_stem(at, name) for at, name in events.select("at", "file_name").iter_rows()]
+        named = events.select("source", stem=pl.Series(stems, dtype=TEXT))
+        named = named.with_columns(n=pl.int_range(1, pl.len() + 1).over("source", "stem"))
         while True:
             named = named.with_columns(folder=pl.when(pl.col("n") > 1).then(pl.format("{}~{}", "stem", "n")).otherwise("stem"))
             used = self.select_with(
                 named,
-                {"sender": text("given.sender"), "stem": text("given.stem"), "more": integer("1")},
+                {"source": text("given.source"), "stem": text("given.stem"), "more": integer("1")},
                 """
-                FROM given JOIN events ON events.folder = given.folder AND events.sender = given.sender
-                GROUP BY given.sender, given.stem
+                FROM given JOIN events ON events.folder = given.folder AND events.source = given.source
+                GROUP BY given.source, given.stem
                 """,
             )
             if used.is_empty():
                 return named["folder"]
-            named = named.join(used, on=["sender", "stem"], how="left", maintain_order="left")
+            named = named.join(used, on=["source", "stem"], how="left", maintain_order="left")
             named = named.with_columns(n=pl.col("n") + pl.col("more").fill_null(0)).drop("more")
 
     def next(self, table: str, key: str) -> int:
@@ -326,19 +332,25 @@ class Registry(Database):
         """Those of the codes that an order takes which the network has not confirmed."""
         return self.select_with(
             codes.unique().sort().to_frame("code"),
-            columns_of("touches", "code"),
-            f"FROM given JOIN touches ON touches.code = given.code AND touches.done = {ActionOutcome.AWAITED}",
+            columns_of("numbers", "code"),
+            f"""
+            FROM given
+            JOIN numbers ON numbers.code = given.code
+            JOIN card_actions
+                ON card_actions.card_order_pk = numbers.order_pk AND card_actions.card_serial = numbers.serial
+                AND card_actions.outcome = {ActionOutcome.AWAITED}
+            """,
         )["code"]
 
     def mark_delivered(self, events: list[int]) -> None:
         """Note that the folders of the events are complete."""
         if events:
             with self.transaction(), self.temp_table(pl.DataFrame({"event": events}, {"event": INT})):
-                self.execute("UPDATE events SET answered = 1 WHERE event IN (SELECT event FROM given)")
+                self.execute("UPDATE events SET delivered = 1 WHERE event IN (SELECT event FROM given)")
 
     def undelivered(self) -> list[int]:
         """Events whose folder may not be complete."""
-        found = self.select(columns_of("events", "event"), "FROM events WHERE answered = 0 ORDER BY event")
+        found = self.select(columns_of("events", "event"), "FROM events WHERE delivered = 0 ORDER BY event")
         return found["event"].to_list()
 
     # -- what the reports are written from -----------------------------------------------------------------------------
@@ -346,64 +358,66 @@ class Registry(Database):
     def submission_records(self, events: list[int]) -> "SubmissionRecords":
         """All that the reports of these events' files say."""
         given = pl.DataFrame({"asked": events}, {"asked": INT})
-        event = {"event": integer("answered.event")}
+        event = {"event": integer("delivery.event")}
         order_fields = [name for name in ORDER if name not in ("event", "content", "awaiting", "since")]
         order = {**event, **columns_of("orders", *order_fields), "at": text("placed.at")}
-        joined_orders = "JOIN orders ON orders.event = answered.answers"
+        joined_orders = "JOIN orders ON orders.event = delivery.original_event"
         placed = "JOIN events AS placed ON placed.event = orders.event"
 
         def of_events(columns: Columns, joins: str, order_by: str) -> pl.DataFrame:
-            rest = f"FROM given JOIN events AS answered ON answered.event = given.asked {joins} ORDER BY {order_by}"
+            rest = f"FROM given JOIN events AS delivery ON delivery.event = given.asked {joins} ORDER BY {order_by}"
             return self.select_with(given, columns, rest)
 
         def of_table(table: str) -> pl.DataFrame:
             own = {name: column for name, column in columns_of(table).items() if name != "event"}
-            return of_events({**event, **own}, f"JOIN {table} ON {table}.event = answered.answers", f"{table}.row")
+            rows = f"JOIN {table} ON {table}.event = delivery.original_event"
+            return of_events({**event, **own}, rows, f"{table}.event, {table}.source_row")
 
         return SubmissionRecords(
             # of a file that was answered before, the event itself knows nothing: it was not read again
             events=of_events(
-                {**columns_of("events", alias="answered"), **columns_of("events", "rows", "notes", alias="original")},
-                "JOIN events AS original ON original.event = answered.answers",
-                "answered.event",
+                {**columns_of("events", alias="delivery"), **columns_of("events", "rows", "notes", alias="original")},
+                "JOIN events AS original ON original.event = delivery.original_event",
+                "delivery.event",
             ),
-            orders=of_events(order, f"{joined_orders} {placed}", "orders.order_no"),
+            orders=of_events(order, f"{joined_orders} {placed}", "orders.order_pk"),
             codes=of_events(
-                {**event, **columns_of("codes", "order_no", "code")},
-                f"""
-                {joined_orders}
-                JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0 AND codes.event = orders.event
-                """,
-                "codes.order_no, codes.code",
+                {**event, **columns_of("cards", "order_pk", "serial", "code")},
+                f"{joined_orders} JOIN cards ON cards.order_pk = orders.order_pk AND cards.serial <= orders.cards",
+                "cards.order_pk, cards.serial",
             ),
             card_actions=of_events(
-                {**event, **columns_of("touches", "order_no", "code")},
-                f"{joined_orders} JOIN touches ON touches.order_no = orders.order_no",
-                "touches.order_no, touches.code",
+                {**event, **columns_of("card_actions", "order_pk"), **columns_of("cards", "code")},
+                f"""
+                {joined_orders}
+                JOIN card_actions ON card_actions.order_pk = orders.order_pk
+                JOIN cards ON cards.order_pk = card_actions.card_order_pk AND cards.serial = card_actions.card_serial
+                """,
+                "card_actions.order_pk, card_actions.card_order_pk, card_actions.card_serial",
             ),
             duplicate_orders=of_events(
-                {**order, "rows": integer("repeats.rows")},
+                {**order, "rows": integer("duplicate_orders.rows")},
                 f"""
-                JOIN repeats ON repeats.event = answered.answers
-                JOIN orders ON orders.order_no = repeats.order_no {placed}
+                JOIN duplicate_orders ON duplicate_orders.event = delivery.original_event
+                JOIN orders ON orders.order_pk = duplicate_orders.order_pk {placed}
                 """,
-                "orders.order_no",
+                "orders.order_pk",
             ),
-            rejected=of_table("rejected").rename({"row": "source_row"}),
-            findings=of_table("findings").rename({"row": "source_row", "column_name": "column"}),
+            rejected=of_table("rejected_rows"),
+            findings=of_table("findings").rename({"column_name": "column"}),
         )
 
 
-def _stem(at: str, file: str) -> str:
+def _stem(at: str, file_name: str) -> str:
     time = datetime.fromisoformat(at).strftime("%Y%m%d-%H%M%S")
-    return f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(file).stem)[:80].strip('._') or 'file'}"
+    return f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(file_name).stem)[:80].strip('._') or 'file'}"
 
 
 def _usage_by_day(batch: IngestBatch, events: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
     """What the files of a batch cost their sources: `reseller`, `day`, `codes`, `files`, `bytes`, `parse_ms`."""
     issued = batch.codes.join(orders, on="order").group_by("file").agg(codes=pl.len().cast(INT))
     used = batch.usage.join(events, on="file").join(issued, on="file", how="left")
-    return used.group_by(reseller="sender", day="day").agg(
+    return used.group_by(reseller="source", day="day").agg(
         pl.col("codes").fill_null(0).sum(),
         files=pl.len().cast(INT),
         bytes=pl.col("bytes").sum(),

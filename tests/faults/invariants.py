@@ -45,7 +45,7 @@ def dropped(shop: Shop) -> list[tuple[str, str]]:
 def soundness(settings: Settings, registry: Registry, files: Iterable[tuple[str, str]] = ()) -> Soundness:
     """All that must be true when nothing is at work. `files`: sender and digest of every file that was dropped."""
     files = list(files)
-    codes = registry.query("SELECT count(*) AS n FROM codes WHERE order_no > 0", {"n": INT}).item()
+    codes = registry.query("SELECT count(*) AS n FROM numbers WHERE order_pk > 0", {"n": INT}).item()
     return Soundness(
         len(files),
         codes,
@@ -80,9 +80,9 @@ def _rows(registry: Registry) -> list[str]:
     sql = (
         "SELECT e.event, e.rows, "
         "CAST((SELECT coalesce(sum(o.rows), 0) FROM orders o WHERE o.event = e.event) AS BIGINT) AS placed, "
-        "CAST((SELECT coalesce(sum(r.rows), 0) FROM repeats r WHERE r.event = e.event) AS BIGINT) AS already, "
-        "(SELECT count(*) FROM rejected j WHERE j.event = e.event) AS rejected "
-        "FROM events e WHERE e.kind = 'orders' AND e.answers = e.event"
+        "CAST((SELECT coalesce(sum(r.rows), 0) FROM duplicate_orders r WHERE r.event = e.event) AS BIGINT) AS already, "
+        "(SELECT count(*) FROM rejected_rows j WHERE j.event = e.event) AS rejected "
+        "FROM events e WHERE e.kind = 'orders' AND e.original_event = e.event"
     )
     frame = registry.query(sql, dict.fromkeys(["event", "rows", "placed", "already", "rejected"], INT))
     bad = frame.filter(pl.col("rows") != pl.sum_horizontal("placed", "already", "rejected"))
@@ -118,18 +118,18 @@ def _burnt_once(registry: Registry) -> list[str]:
         "different": integer("count(DISTINCT code)"),
         "short": integer("sum(CASE WHEN code < 10000000000000 THEN 1 ELSE 0 END)"),
     }
-    every, different, short = registry.select(columns, "FROM codes").row(0)
+    every, different, short = registry.select(columns, "FROM numbers").row(0)
     return [] if (every, short) == (different, 0) else [f"{every} codes, {different} different, {short} short ones"]
 
 
 def _reports(settings: Settings, registry: Registry) -> list[str]:
     """Confirmations and placements hold just what the registry does."""
     issued = registry.query(
-        "SELECT o.order_id, c.code FROM codes c JOIN orders o ON o.order_no = c.order_no", {"order_id": pl.String, "code": INT}
+        "SELECT o.order_id, c.code FROM cards c JOIN orders o ON o.order_pk = c.order_pk", {"order_id": pl.String, "code": INT}
     )
     known = {(order, str(code)) for order, code in issued.iter_rows()}
     at_first = registry.query(
-        "SELECT o.order_id, c.code FROM codes c JOIN orders o ON o.order_no = c.order_no AND o.event = c.event",
+        "SELECT o.order_id, c.code FROM cards c JOIN orders o ON o.order_pk = c.order_pk AND c.serial <= o.cards",
         {"order_id": pl.String, "code": INT},
     )
     found = {}
@@ -177,11 +177,14 @@ def end_state(shop: Shop, chosen: Iterable[str]) -> dict[str, Any]:
         for name, content in written(shop.settings).items()
     }
     tables = {
-        "orders": (columns_of("orders", "order_id", "order_ref", "content", "awaiting"), "FROM orders"),
-        "events": (columns_of("events", "kind", "file", "digest", "answered"), "FROM events WHERE kind <> 'night'"),
+        "orders": (columns_of("orders", "order_id", "customer_order_id", "content", "awaiting"), "FROM orders"),
+        "events": (columns_of("events", "kind", "file_name", "digest", "delivered"), "FROM events WHERE kind <> 'night'"),
         "codes": (
-            {"order_id": text("coalesce(orders.order_id, '')"), "state": integer("codes.state")},
-            "FROM codes LEFT JOIN orders ON orders.order_no = codes.order_no",
+            {"order_id": text("coalesce(orders.order_id, '')"), "state": integer("coalesce(cards.state, 5)")},
+            """
+            FROM numbers LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
+            LEFT JOIN orders ON orders.order_pk = cards.order_pk
+            """,
         ),
     }
     rows = {name: sorted(shop.registry.select(*query).rows()) for name, query in tables.items()}

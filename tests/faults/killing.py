@@ -15,8 +15,8 @@ CODES = some_codes(8, seed=11)
 BTN = "3035550142"
 
 
-def globex(order_ref: str, **cells: str) -> dict[str, str]:
-    return row(order_ref, account="20098765", product="8001", **cells)
+def globex(customer_order_id: str, **cells: str) -> dict[str, str]:
+    return row(customer_order_id, account="20098765", product="8001", **cells)
 
 
 @functools.cache

@@ -29,7 +29,7 @@ def test_a_registry_of_every_released_version_opens_and_knows_its_orders(path: P
     shutil.copy(path, tmp_path / "registry.db")
     with open_registry(f"sqlite:///{tmp_path}/registry.db") as registry:
         orders = registry.query(
-            "SELECT order_id, order_ref FROM orders", dict.fromkeys(["order_id", "order_ref"], pl.String)
+            "SELECT order_id, customer_order_id FROM orders", dict.fromkeys(["order_id", "customer_order_id"], pl.String)
         ).rows()
         assert {("10023456-1", "A"), ("10023456-2", "B"), ("10023456-3", "C"), ("20098765-1", "G")} <= set(orders)
         cards = queries.order("10023456-2", registry).codes
@@ -110,7 +110,7 @@ def test_a_dump_of_postgresql_made_during_a_sweep_can_be_restored(tmp_path: Path
 
 
 def _codes(registry: Registry) -> list[int]:
-    return registry.query("SELECT code FROM codes ORDER BY code", {"code": pl.Int64})["code"].to_list()
+    return registry.query("SELECT code FROM numbers ORDER BY code", {"code": pl.Int64})["code"].to_list()
 
 
 def _restored(dump: Path, url: str) -> str:

@@ -107,7 +107,9 @@ def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_agai
         with _cut_off(shop, Wire(url, number, before=before)):
             shop.run()
         assert len(shop.run()) == len(files)
-        events = shop.registry.query("SELECT sender, file FROM events", dict.fromkeys(["sender", "file"], pl.String)).rows()
+        events = shop.registry.query(
+            "SELECT source, file_name FROM events", dict.fromkeys(["source", "file_name"], pl.String)
+        ).rows()
         assert len(events) == len(set(events)) == len(files)
         assert_sound(shop, files)
         shop.registry.close()

@@ -195,7 +195,7 @@ def test_three_workers_that_divide_the_resellers_answer_each_file_once(
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []
     events = shop.registry.query(
-        "SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys(["sender", "file"], str)
+        "SELECT source, file_name FROM events WHERE kind = 'orders'", dict.fromkeys(["source", "file_name"], str)
     ).rows()
     names = {(sender, f"{number:03}.csv") for number, (sender, _, _) in enumerate(files)}
     assert len(events) == FILES

@@ -64,7 +64,7 @@ def _race(workers: int, files: int, rounds: int, shop: Shop, folder: Path, datab
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []
     events = shop.registry.query(
-        "SELECT sender, file FROM events WHERE kind = 'orders'", dict.fromkeys(["sender", "file"], str)
+        "SELECT source, file_name FROM events WHERE kind = 'orders'", dict.fromkeys(["source", "file_name"], str)
     ).rows()
     assert len(events) == len(set(events)) == files
     told = [json.loads(line)["submissions"] for one in ended for line in one.out.splitlines()]

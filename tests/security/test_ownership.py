@@ -49,7 +49,11 @@ def assert_nothing_of(codes: list[str], shop: Shop, sender: str = "acme") -> Non
 
 def test_an_order_id_of_another_gives_no_code_away(shop: Shop) -> None:
     codes = lay_their_cards(shop)
-    answer = shop.send(block("A", target=THEIR_ORDER), block("B", target=THEIR_ORDER), block("C", target="20098765-2"))
+    answer = shop.send(
+        block("A", target_order_id=THEIR_ORDER),
+        block("B", target_order_id=THEIR_ORDER),
+        block("C", target_order_id="20098765-2"),
+    )
     assert set(map(tuple, answer.reasons.values())) == {("ACCOUNT_UNKNOWN",)}
     assert_nothing_of(codes, shop)
 
@@ -57,8 +61,8 @@ def test_an_order_id_of_another_gives_no_code_away(shop: Shop) -> None:
 def test_of_anothers_account_one_answer_is_given_for_all_that_is_and_is_not(shop: Shop) -> None:
     lay_their_cards(shop)
     free = some_codes(8, seed=5)[6:]
-    asked = [{"code": THEIR_CODES[0]}, {"code": free[0]}, {"code": f"{free[1]} {THEIR_CODES[1]}"}, {"target": THEIR_ORDER},
-             {"target": "20098765-999"}, {"code": str(30355501430007)}]  # fmt: skip
+    asked = [{"code": THEIR_CODES[0]}, {"code": free[0]}, {"code": f"{free[1]} {THEIR_CODES[1]}"},
+             {"target_order_id": THEIR_ORDER}, {"target_order_id": "20098765-999"}, {"code": str(30355501430007)}]  # fmt: skip
     for action in ("Block", "Unblock", "Disconnect", "Change"):
         change = {"origin": "Yes"} if action == "Change" else {}
         rows = [block(f"{action[0]}{n}", action=action, **one, **change) for n, one in enumerate(asked)]
@@ -69,7 +73,7 @@ def test_of_anothers_account_one_answer_is_given_for_all_that_is_and_is_not(shop
 def test_of_ones_own_account_anothers_card_is_no_card(shop: Shop) -> None:
     lay_their_cards(shop)
     free = some_codes(8, seed=5)[6]
-    asked = [{"code": THEIR_CODES[0]}, {"code": free}, {"target": THEIR_ORDER}, {"target": "20098765-999"}]
+    asked = [{"code": THEIR_CODES[0]}, {"code": free}, {"target_order_id": THEIR_ORDER}, {"target_order_id": "20098765-999"}]
     answer = shop.send(*(block(f"A{n}", "10023456", **one) for n, one in enumerate(asked)))
     assert {reason for reason, _ in rows_of(answer)} == {"CARD_UNKNOWN"}
 
@@ -105,12 +109,12 @@ def test_a_copy_of_anothers_file_is_a_file_of_ones_own(shop: Shop) -> None:
     "how",
     [
         "code",
-        pytest.param("target"),
+        pytest.param("target_order_id"),
     ],
 )
 def test_a_refused_row_takes_no_card_away_from_another_reseller(how: str, shop: Shop) -> None:
     lay_their_cards(shop)
-    named = {"code": THEIR_CODES[0]} if how == "code" else {"target": THEIR_ORDER}
+    named = {"code": THEIR_CODES[0]} if how == "code" else {"target_order_id": THEIR_ORDER}
     shop.drop("attack.csv", csv_of(block("ATTACK", **named)))
     shop.drop("good.csv", csv_of(block("GOOD", **named)), "globex")
     told = {answer.told["reseller"]: answer.told for answer in shop.run()}
@@ -131,12 +135,12 @@ def test_a_refused_row_takes_no_card_away_from_a_good_order_of_the_same_file(wro
 
 def test_a_reason_carries_no_code_that_the_sender_did_not_write(shop: Shop) -> None:
     mine = shop.send(row("MINE", quantity="3"), name="mine.csv")
-    answer = shop.send(block("EARLY", "10023456", target="10023456-1"))
+    answer = shop.send(block("EARLY", "10023456", target_order_id="10023456-1"))
     assert answer.reasons == {2: ["CARD_NOT_READY"]}
     assert found_in(answer.folder, mine.codes) == []
 
 
-# -- guesses -----------------------------------------------------------------------------------------------------------
+# -- guesses at codes ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

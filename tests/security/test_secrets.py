@@ -107,7 +107,7 @@ def test_children_that_meet_a_strangers_bytes_know_no_secret(house: House) -> No
 
 def codes_of(house: House) -> list[str]:
     with open_registry(f"sqlite:///{house.home}/registry.db") as registry:
-        return registry.query("SELECT code FROM codes", {"code": pl.Int64})["code"].cast(pl.String).to_list()
+        return registry.query("SELECT code FROM numbers", {"code": pl.Int64})["code"].cast(pl.String).to_list()
 
 
 def outside(house: House) -> list[Path]:

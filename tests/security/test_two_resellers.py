@@ -40,7 +40,7 @@ attacks = st.one_of(
     st.fixed_dictionaries(
         {"quantity": st.sampled_from(["1", "9950", "9957", "9958", "20000"]), "btn": st.sampled_from([BTN, BTN_OF_ACME])}
     ),
-    st.fixed_dictionaries({"target": st.sampled_from([*FIRST.values(), "20098765-2", "20098765-77"])}),
+    st.fixed_dictionaries({"target_order_id": st.sampled_from([*FIRST.values(), "20098765-2", "20098765-77"])}),
     st.fixed_dictionaries({"comments": st.sampled_from(["=1+1", "\u200b", "x" * 300]), "quantity": few}),
 )
 whose = st.sampled_from(
@@ -75,7 +75,7 @@ def honest(draw: st.DrawFn) -> Cells:
             st.fixed_dictionaries(
                 {"code": st.sampled_from(HELD["globex"]), "action": st.sampled_from(["Block", "Disconnect"])}
             ),
-            st.fixed_dictionaries({"target": st.just(FIRST["globex"]), "action": st.just("Block")}),
+            st.fixed_dictionaries({"target_order_id": st.just(FIRST["globex"]), "action": st.just("Block")}),
             st.fixed_dictionaries({"code": st.sampled_from(["12", "73905162840999", HELD["globex"][0]])}),
         )
     )
@@ -147,7 +147,7 @@ def chosen_of(played: list[Round], who: str) -> set[str]:
 
 def owned(shop: Shop, account: str) -> set[str]:
     """The codes of a customer account."""
-    sql = "SELECT c.code FROM codes c JOIN orders o ON o.order_no = c.order_no WHERE o.account = $1"
+    sql = "SELECT c.code FROM cards c JOIN orders o ON o.order_pk = c.order_pk WHERE o.account = $1"
     return {f"{code:014}" for code in shop.registry.query(sql, {"code": pl.Int64}, account)["code"]}
 
 
@@ -222,7 +222,7 @@ def differences(attacked: Shop, alone: Shop, played: list[Round]) -> Counter[str
     return Counter({"the same": 1})
 
 
-BLOCK = globex("X", product="", access_number="", action="Block", target=FIRST["globex"])
+BLOCK = globex("X", product="", access_number="", action="Block", target_order_id=FIRST["globex"])
 THEFT = [{**BLOCK, "Customer Order ID": "T"}, globex("T-2", btn=BTN, quantity="9950"), row("T-3", btn=BTN, quantity="9950")]
 
 

@@ -1,0 +1,61 @@
+"""Numbers as the registry enters them: each once, ever, with the card that has it and the running figures of its BTN.
+
+`numbers` is the one large table that new rows hit at random; it decides whether a number is free.
+"""
+
+from typing import Final
+
+import polars as pl
+
+from pipelines.registry.columns import columns_of, integer
+from pipelines.registry.database import Database
+from pipelines.registry.schema import INT, TEXT
+from schemas.codes import CardState, is_code
+from schemas.pins import PINS
+
+_MANY: Final = 10_000
+"""Rather than look so many BTNs up, those in use are read: of random codes next to none belong to one."""
+_EXTERNAL: Final = {"order_pk": 0, "serial": 0}
+
+
+def enter_cards(registry: Database, cards: pl.DataFrame) -> None:
+    """Enter new cards as placed: `order_pk`, `serial`, `code`, `event`. Inside a transaction.
+
+    Raises the database's own error when a number is there already.
+    """
+    registry.append("cards", cards.with_columns(state=pl.lit(CardState.PLACED.value)))
+    registry.append("numbers", cards)
+    for (event,), part in cards.partition_by("event", as_dict=True).items():
+        _count_used(registry, part["code"], int(event))
+
+
+def enter_external(registry: Database, codes: pl.Series, event: int) -> None:
+    """Enter numbers (integers, each once, none of them known) that exist at the network and were not issued here."""
+    registry.append("numbers", codes.to_frame("code").with_columns(**{name: pl.lit(no, INT) for name, no in _EXTERNAL.items()}))
+    _count_used(registry, codes, event)
+
+
+def codes_under(registry: Database, btns: pl.Series) -> pl.DataFrame:
+    """`btn` and every code used under it. `btns` are integers of ten digits."""
+    given = btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * PINS, high=pl.col("btn") * PINS + PINS - 1)
+    columns = {"btn": integer("given.btn"), **columns_of("numbers", "code")}
+    return registry.select_with(given, columns, "FROM given JOIN numbers ON numbers.code BETWEEN given.low AND given.high")
+
+
+def used_pins(codes: pl.DataFrame) -> pl.DataFrame:
+    """How many valid PINs of each BTN are among these codes (`code`): `btn`, `used`."""
+    valid = codes.filter(is_code(pl.col("code").cast(TEXT)))
+    return valid.group_by(btn=pl.col("code") // PINS).agg(used=pl.len().cast(INT))
+
+
+def _count_used(registry: Database, codes: pl.Series, event: int) -> None:
+    """Add codes to the figures of those of their BTNs under which PINs were placed."""
+    counts = used_pins(codes.to_frame("code"))
+    if len(counts) > _MANY:
+        known = registry.select(columns_of("btns", "btn"), "FROM btns")["btn"]
+        counts = counts.filter(pl.col("btn").is_in(known.implode()))
+    registry.execute_with(
+        counts,
+        "btn",
+        f"UPDATE btns SET used = btns.used + given.used, changed_event = {event} FROM given WHERE btns.btn = given.btn",
+    )

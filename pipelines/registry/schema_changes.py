@@ -1,0 +1,281 @@
+"""What each version changed about the registry's tables, by date.
+
+A function here is never edited once it is released, and it spells out its tables and columns, because those of `schema` go
+on changing. Each runs inside a transaction of its own (see `migrations`).
+"""
+
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.registry.columns import integer
+from pipelines.registry.database import Database
+from schemas.codes import is_code
+from schemas.pins import PINS, slices, valid_pin_counts
+
+TEXT, INT, SMALL = pl.String, pl.Int64, pl.UInt8
+
+
+# -- 2026-11-25: tables and limits of version 1 ---------------------------------------------------------------------------
+
+
+def cluster_tables(database: Database) -> None:
+    """Early SQLite registries of version 1 keep these tables apart from their primary keys, which costs a second tree."""
+    if not (database.is_sqlite and _has_unclustered_tables(database)):
+        return
+    names = ["action", "service_type", "account", "product", "access_number", "origin", "termination", "order_ref", "comments",
+             "code_type", "code", "quantity", "btn", "target"]  # fmt: skip
+    tables: dict[str, tuple[dict[str, Any], str]] = {
+        "touches": ({"order_no": INT, "code": INT, "done": INT, "settled": INT}, "order_no, code"),
+        "moves": ({"event": INT, "code": INT, "order_no": INT, "was": SMALL, "state": SMALL}, "event, code"),
+        "rejected": ({"event": INT, "row": INT, **dict.fromkeys(names, TEXT)}, "event, row"),
+    }
+    for index in ("touches_awaited", "touches_code", "moves_code"):
+        database.execute(f"DROP INDEX {index}")
+    for table, (columns, key) in tables.items():
+        database.execute(f"ALTER TABLE {table} RENAME TO unclustered")
+        database.create_table(table, columns, key)
+        database.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM unclustered ORDER BY {key}")
+        database.execute("DROP TABLE unclustered")
+    database.execute("CREATE UNIQUE INDEX touches_awaited ON touches (code) WHERE done = 0")
+    database.execute("CREATE INDEX touches_code ON touches (code)")
+    database.execute("CREATE INDEX moves_code ON moves (code)")
+
+
+def _has_unclustered_tables(database: Database) -> bool:
+    rest = "FROM sqlite_schema WHERE name = 'moves' AND sql NOT LIKE '%WITHOUT ROWID'"
+    return bool(database.select({"tables": integer("count(*)")}, rest).item())
+
+
+def add_limits(database: Database) -> None:
+    """Owners of BTNs, holds, daily usage and strikes.
+
+    A BTN belongs to the account of the earliest order that has a PIN under it. A reseller is on hold when one of its files
+    was answered with FILE_HELD since the operator last released it.
+    """
+    database.create_table("billing_numbers", {"btn": INT, "account": TEXT}, "btn")
+    database.create_table("btn_owners", {"btn": INT, "account": TEXT}, "btn")
+    database.create_table("holds", {"reseller": TEXT, "at": TEXT, "reason": TEXT}, "reseller")
+    usage = {"reseller": TEXT, "day": TEXT, "codes": INT, "files": INT, "bytes": INT, "parse_ms": INT}
+    database.create_table("usage", usage, "reseller, day")
+    database.create_table("strikes", {"reseller": TEXT, "digest": TEXT, "times": INT, "at": TEXT}, "reseller, digest")
+    database.execute(
+        """
+        INSERT INTO btn_owners
+        SELECT first.btn, orders.account
+        FROM (
+            SELECT codes.code / 10000 AS btn, min(codes.order_no) AS order_no
+            FROM orders JOIN codes ON codes.order_no = orders.order_no AND codes.order_no > 0
+            WHERE orders.code_type = 'BTN+4'
+            GROUP BY codes.code / 10000
+        ) AS first
+        JOIN orders ON orders.order_no = first.order_no
+        """
+    )
+    database.execute(
+        """
+        INSERT INTO holds
+        SELECT events.sender, min(events.at), 'too many taken codes'
+        FROM findings JOIN events ON events.event = findings.event
+        WHERE findings.reason = 'FILE_HELD' AND events.event > coalesce(
+            (SELECT max(event) FROM guesses WHERE guesses.sender = events.sender AND guesses.codes < 0), 0
+        )
+        GROUP BY events.sender
+        """
+    )
+
+
+# -- 2026-11-25: cards by order ------------------------------------------------------------------------------------------
+
+
+def cluster_cards_by_order(database: Database) -> None:
+    """Cards and their history lie with their order; `numbers` alone is hit at random. Tables and columns get the words of
+    the glossary, and figures of nights and BTNs are kept from now on instead of being counted.
+
+    A card's serial is its place in its order: by the event that issued it, then by code.
+    """
+    for index in _INDEXES_BEFORE:
+        database.execute(f"DROP INDEX IF EXISTS {index}")
+    _number_cards(database)
+    _move_history(database)
+    _rename(database)
+    _count_btns(database)
+    _count_nights(database)
+    for index in _INDEXES_AFTER:
+        database.execute(index)
+
+
+_INDEXES_BEFORE: Final = (
+    "events_digest", "events_folder", "events_unanswered", "events_night", "orders_id", "orders_ref", "orders_number",
+    "orders_event", "orders_awaiting", "orders_access", "orders_customer", "touches_awaited", "touches_code", "moves_code",
+    "replacements_event", "replacements_replaced", "unexpected_event", "wishes_order", "guesses_sender", "repeats_event",
+    "findings_event",
+)  # fmt: skip
+_INDEXES_AFTER: Final = (
+    "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE readable = 1 AND original_event = event",
+    "CREATE INDEX events_folder ON events (folder, source)",
+    "CREATE INDEX events_undelivered ON events (event) WHERE delivered = 0",
+    "CREATE INDEX events_open_reports ON events (event) WHERE kind = 'report' AND reconciliation_date = 0",
+    "CREATE INDEX events_reconciliation_date ON events (reconciliation_date) WHERE reconciliation_date > 0",
+    "CREATE UNIQUE INDEX orders_order_id ON orders (order_id)",
+    "CREATE UNIQUE INDEX orders_account ON orders (account, customer_order_id)",
+    "CREATE UNIQUE INDEX orders_sequence ON orders (account, order_sequence)",
+    "CREATE INDEX orders_customer_order_id ON orders (customer_order_id)",
+    "CREATE INDEX orders_event ON orders (event)",
+    "CREATE INDEX orders_awaiting ON orders (order_pk) WHERE awaiting > 0",
+    "CREATE INDEX orders_access_number ON orders (access_number)",
+    "CREATE UNIQUE INDEX card_actions_awaited ON card_actions (card_order_pk, card_serial) WHERE outcome = 0",
+    "CREATE INDEX card_actions_card ON card_actions (card_order_pk, card_serial)",
+    "CREATE INDEX card_actions_settled ON card_actions (settled_event) WHERE settled_event > 0",
+    "CREATE INDEX state_transitions_event ON state_transitions (event, order_pk, from_state, to_state)",
+    "CREATE UNIQUE INDEX replacements_serial ON replacements (order_pk, serial)",
+    "CREATE INDEX replacements_event ON replacements (event)",
+    "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",
+    "CREATE INDEX row_keys_order ON row_keys (order_pk)",
+    "CREATE INDEX taken_code_attempts_source ON taken_code_attempts (source, day)",
+    "CREATE INDEX taken_code_attempts_lifted ON taken_code_attempts (source, event) WHERE codes < 0",
+    "CREATE INDEX duplicate_orders_event ON duplicate_orders (event)",
+    "CREATE INDEX findings_event ON findings (event)",
+    "CREATE INDEX btns_changed ON btns (changed_event)",
+    "CREATE INDEX btns_nearly_full ON btns (btn) WHERE valid - used < 1000",
+)
+
+
+def _number_cards(database: Database) -> None:
+    """`codes` becomes `cards` (those issued here, with their serials) and `numbers` (all)."""
+    database.create_table("cards", {"order_pk": INT, "serial": INT, "code": INT, "state": SMALL}, "order_pk, serial")
+    database.create_table("numbers", {"code": INT, "order_pk": INT, "serial": INT}, "code")
+    database.execute(
+        """
+        INSERT INTO cards
+        SELECT order_no, row_number() OVER (PARTITION BY order_no ORDER BY event, code) AS serial, code, state
+        FROM codes WHERE order_no > 0
+        ORDER BY order_no, serial
+        """
+    )
+    database.execute("INSERT INTO numbers SELECT code, order_pk, serial FROM cards ORDER BY code")
+    database.execute("INSERT INTO numbers SELECT code, 0, 0 FROM codes WHERE order_no = 0 ORDER BY code")
+    database.execute("DROP TABLE codes")
+
+
+def _move_history(database: Database) -> None:
+    """What tables said of codes they now say of the cards of an order."""
+    actions = {"order_pk": INT, "card_order_pk": INT, "card_serial": INT, "outcome": INT, "settled_event": INT}
+    transitions = {"order_pk": INT, "serial": INT, "event": INT, "from_state": SMALL, "to_state": SMALL}
+    replacements = {"order_pk": INT, "replaced_serial": INT, "serial": INT, "event": INT}
+    database.create_table("card_actions", actions, "order_pk, card_order_pk, card_serial")
+    database.execute(
+        """
+        INSERT INTO card_actions
+        SELECT touches.order_no, numbers.order_pk, numbers.serial, touches.done, touches.settled
+        FROM touches JOIN numbers ON numbers.code = touches.code
+        ORDER BY touches.order_no, numbers.order_pk, numbers.serial
+        """
+    )
+    database.create_table("state_transitions", transitions, "order_pk, serial, event")
+    database.execute(
+        """
+        INSERT INTO state_transitions
+        SELECT numbers.order_pk, numbers.serial, moves.event, moves.was, moves.state
+        FROM moves JOIN numbers ON numbers.code = moves.code
+        ORDER BY numbers.order_pk, numbers.serial, moves.event
+        """
+    )
+    database.create_table("replaced_cards", replacements, "order_pk, replaced_serial")
+    database.execute(
+        """
+        INSERT INTO replaced_cards
+        SELECT replacement.order_pk, refused.serial, replacement.serial, replacements.event
+        FROM replacements
+        JOIN numbers AS replacement ON replacement.code = replacements.code
+        JOIN numbers AS refused ON refused.code = replacements.replaced
+        """
+    )
+    for table in ("touches", "moves", "replacements"):
+        database.execute(f"DROP TABLE {table}")
+    database.create_table("replacements", replacements, "order_pk, replaced_serial")
+    database.execute("INSERT INTO replacements SELECT * FROM replaced_cards ORDER BY order_pk, replaced_serial")
+    database.execute("DROP TABLE replaced_cards")
+
+
+def _rename(database: Database) -> None:
+    """Give tables and columns their names of the glossary."""
+    names = [{"order_ref": "customer_order_id", "target": "target_order_id"}.get(name, name) for name in _ROW_NAMES]
+    events = {"event": INT, "kind": TEXT, "sender": TEXT, "digest": TEXT, "file": TEXT, "folder": TEXT, "at": TEXT, "rows": INT,
+              "notes": TEXT, "readable": INT, "answers": INT, "answered": INT, "night": INT}  # fmt: skip
+    orders = {"order_no": INT, "event": INT, "order_id": TEXT, "account": TEXT, "number": INT, "order_ref": TEXT,
+              "action": TEXT, "service_type": TEXT, "product": TEXT, "access_number": TEXT, "origin": TEXT,
+              "termination": TEXT, "comments": TEXT, "code_type": TEXT, "content": TEXT, "rows": INT, "cards": INT,
+              "awaiting": INT, "since": TEXT}  # fmt: skip
+    findings = {"event": INT, "row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT}
+    new_names = {"sender": "source", "file": "file_name", "night": "reconciliation_date", "answers": "original_event",
+                 "answered": "delivered"}  # fmt: skip
+    _rename_columns(database, "events", events, "event", new_names)
+    _rename_columns(database, "orders", orders, "order_no", {"order_no": "order_pk", "number": "order_sequence",
+                                                             "order_ref": "customer_order_id"})  # fmt: skip
+    _rename_columns(database, "findings", findings, "", {"row": "source_row"})
+    rejected = {"event": INT, "source_row": INT, **dict.fromkeys(names, TEXT)}
+    attempts = {"event": INT, "source": TEXT, "day": TEXT, "codes": INT}
+    unexpected = {"event": INT, "order_id": TEXT, "code": INT, "explanation": TEXT}
+    _rename_table(database, "rejected", "rejected_rows", rejected, "event, source_row")
+    _rename_table(database, "guesses", "taken_code_attempts", attempts)
+    _rename_table(database, "repeats", "duplicate_orders", {"event": INT, "order_pk": INT, "rows": INT})
+    _rename_table(database, "wishes", "row_keys", {"order_pk": INT, "row_key": TEXT})
+    _rename_table(database, "unexpected", "unexpected_codes", unexpected)
+
+
+_ROW_NAMES: Final = ("action", "service_type", "account", "product", "access_number", "origin", "termination", "order_ref",
+                     "comments", "code_type", "code", "quantity", "btn", "target")  # fmt: skip
+
+
+def _rename_table(database: Database, old: str, new: str, columns: dict[str, Any], key: str = "") -> None:
+    """A table under another name, whose columns may have other names too; key and constraints are named after it."""
+    database.create_table(new, columns, key)
+    database.execute(f"INSERT INTO {new} SELECT * FROM {old}" + (f" ORDER BY {old}.event" if key else ""))
+    database.execute(f"DROP TABLE {old}")
+
+
+def _rename_columns(database: Database, table: str, columns: dict[str, Any], key: str, renamed: dict[str, str]) -> None:
+    """Other names for columns. The table is made again: databases keep the old names in definitions and constraints."""
+    database.execute(f"CREATE TABLE renamed AS SELECT * FROM {table}")
+    database.execute(f"DROP TABLE {table}")
+    database.create_table(table, {renamed.get(name, name): kind for name, kind in columns.items()}, renamed.get(key, key))
+    order = f" ORDER BY {key}" if key else ""
+    database.execute(f"INSERT INTO {table} SELECT {', '.join(columns)} FROM renamed{order}")
+    database.execute("DROP TABLE renamed")
+
+
+def _count_btns(database: Database) -> None:
+    """Running figures for every BTN under which PINs were placed."""
+    columns = {"btn": INT, "account": TEXT, "valid": INT, "used": INT, "changed_event": INT}
+    database.create_table("btns", columns, "btn")
+    database.execute("INSERT INTO btns SELECT btn, account, 0, 0, 0 FROM btn_owners ORDER BY btn")
+    database.execute("DROP TABLE btn_owners")
+    every = database.select({"btn": integer("btns.btn")}, "FROM btns ORDER BY btns.btn")["btn"]
+    for part in slices(every):
+        given = part.to_frame("btn").with_columns(low=pl.col("btn") * PINS, high=pl.col("btn") * PINS + PINS - 1)
+        used = database.select_with(
+            given,
+            {"btn": integer("given.btn"), "code": integer("numbers.code")},
+            "FROM given JOIN numbers ON numbers.code BETWEEN given.low AND given.high",
+        )
+        counts = used.filter(is_code(pl.col("code").cast(TEXT))).group_by("btn").agg(used=pl.len().cast(INT))
+        figures = valid_pin_counts(part).join(counts, on="btn", how="left").with_columns(pl.col("used").fill_null(0))
+        update = "UPDATE btns SET valid = given.valid, used = given.used FROM given WHERE btns.btn = given.btn"
+        database.execute_with(figures, "btn", update)
+
+
+def _count_nights(database: Database) -> None:
+    """Running figures for every night until now."""
+    columns = {"reconciliation_date": INT, "from_state": SMALL, "to_state": SMALL, "cards": INT}
+    database.create_table("night_figures", columns, "reconciliation_date, from_state, to_state")
+    database.create_table("night_btns", {"event": INT, "btn": INT, "free": INT}, "event, btn")
+    database.execute(
+        """
+        INSERT INTO night_figures
+        SELECT events.reconciliation_date, state_transitions.from_state, state_transitions.to_state, count(*)
+        FROM state_transitions JOIN events ON events.event = state_transitions.event
+        WHERE events.reconciliation_date > 0
+        GROUP BY events.reconciliation_date, state_transitions.from_state, state_transitions.to_state
+        """
+    )
