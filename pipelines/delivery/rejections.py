@@ -23,9 +23,7 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix."""
     worded = _with_messages(records.findings)
     whole = worded.filter(pl.col("source_row") == 0)
-    each = worded.filter(pl.col("source_row") > 0).group_by("source_row").agg(
-        pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
-    )  # fmt: skip
+    each = _joined(worded.filter(pl.col("source_row") > 0).select("source_row", "reason", "words"))
     rows = records.rejected.join(each, on="source_row", how="left", maintain_order="left")
     placed = records.orders.select("account", "customer_order_id", placed=pl.lit(value=True))
     rows = rows.join(placed, on=["account", "customer_order_id"], how="left", maintain_order="left")
@@ -44,6 +42,14 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     return whole.select(
         *blank, pl.col("source_row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
     )
+
+
+def _joined(worded: pl.DataFrame) -> pl.DataFrame:
+    """A row for each `source_row` with all of its `reason` and `words`. Most have one, which a million groups would copy."""
+    several = worded.filter(pl.col("source_row").is_duplicated()).group_by("source_row").agg(
+        pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
+    )  # fmt: skip
+    return pl.concat([worded.filter(~pl.col("source_row").is_duplicated()), several])
 
 
 def sorted_findings(findings: pl.DataFrame) -> pl.DataFrame:
