@@ -90,10 +90,8 @@ def _row_content() -> pl.Expr:
     """The content of an order of one row."""
     codes = pl.col("code").str.extract_all(CODES_IN_CELL).list.sort().list.join(" ").fill_null("")
     others = pl.col("btn", "quantity", "target_order_id")
-    text = pl.concat_str(others.fill_null(""), separator=":")
-    return pl.concat_str(
-        codes, pl.when(pl.any_horizontal(others.is_not_null())).then(text).otherwise(pl.lit("")), separator="|"
-    )
+    text = pl.when(pl.any_horizontal(others.is_not_null())).then(pl.concat_str(others.fill_null(""), separator=":"))
+    return pl.concat_str(codes, text.fill_null(""), separator="|")
 
 
 def row_key() -> pl.Expr:

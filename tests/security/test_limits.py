@@ -205,7 +205,7 @@ def test_the_worst_files_cost_little(name: str, house: House) -> None:
     content = make()
     house.drop(file, content)
     house.drop("good.csv", GOOD, "globex")
-    figures = run_watched(house, "good.csv").tell(name, len(content))
+    figures = run_watched(house, "good.csv", 300).tell(name, len(content))
     assert figures.ended
     assert figures.peak < MEMORY_MB
     assert 0 <= figures.waited < WAITING_SECONDS
