@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pipelines.admin.catalogue import load_catalogue
 from pipelines.admin.demo import lay_out
-from pipelines.admin.imports import load_catalogue
 from pipelines.registry.store import open_registry
 from tests.benchmarks import jobs
 
