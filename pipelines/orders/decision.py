@@ -195,18 +195,30 @@ def _with_claims(
     left today, for a card, for a BTN and its PINs. What is refused takes part in none of it.
     """
     limits = facts.limits
+    claims: list[Callable[[pl.DataFrame], pl.DataFrame]] = [
+        lambda good: registry_rules.quota_findings(
+            good.filter(~pl.col("operator")), _of(asked, good), facts.usage, limits.daily_codes
+        ),
+        lambda good: registry_rules.contested_orders(_of(named, good)),
+        lambda good: registry_rules.contested_cards(_cards(_of(named, good), facts.order_cards)),
+        contested_btns,
+        lambda good: registry_rules.pin_findings(
+            good, _of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill
+        ),
+    ]
+    good = _good(rows, found)
+    for late in claims:
+        more = late(good)
+        if len(more):
+            found = pl.concat([found, more])
+            good = _good(rows, found)
+    return found
 
-    def with_more(found: pl.DataFrame, rule: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-        good = rows.filter(~pl.col("acceptance_group").is_in(_rejected_groups(rows, found).implode()))
-        return pl.concat([found, rule(good)])
 
-    found = with_more(found, lambda good: registry_rules.quota_findings(
-        good.filter(~pl.col("operator")), _of(asked, good), facts.usage, limits.daily_codes))  # fmt: skip
-    found = with_more(found, lambda good: registry_rules.contested_orders(_of(named, good)))
-    found = with_more(found, lambda good: registry_rules.contested_cards(_cards(_of(named, good), facts.order_cards)))
-    found = with_more(found, contested_btns)
-    return with_more(found, lambda good: registry_rules.pin_findings(
-        good, _of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill))  # fmt: skip
+def _good(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """The rows of acceptance groups without a finding."""
+    refused = _rejected_groups(rows, found)
+    return rows if refused.is_empty() else rows.filter(~pl.col("acceptance_group").is_in(refused.implode()))
 
 
 def _of(frame: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -222,6 +234,8 @@ def _under_btns(facts: Facts) -> pl.DataFrame:
 
 def _rejected_groups(rows: pl.DataFrame, found: pl.DataFrame) -> pl.Series:
     """Acceptance groups that have a finding, or lie in a file that is refused as a whole."""
+    if found.is_empty():
+        return rows["acceptance_group"].clear()
     keys = rows.select(*ROW, "acceptance_group")
     refused = pl.concat([rows_in(keys, found, ROW), rows_in(keys, whole_files(found), "file")])
     return refused["acceptance_group"].unique()
