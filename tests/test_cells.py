@@ -1,11 +1,13 @@
 """How many cells are taken of a file: filled rows times filled columns, in whatever format they come."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import polars as pl
 import pytest
 
-from pipelines.intake.parsed import Limits, Parsed
+from pipelines.intake.grid import Grid
+from pipelines.intake.parsed import LONGEST, Limits, Parsed
 from pipelines.intake.parser_worker import parse
 from schemas.headers import header_key
 from schemas.orders import HEADERS
@@ -13,10 +15,11 @@ from tests.security import worst
 
 KNOWN = frozenset(map(header_key, HEADERS.values()))
 CELLS = 3_000
+LIMITS = Limits(1 << 30, 1 << 20, 256, 2 << 30, 10_000, 512 << 20, 50_000)
 
 
 def parsed(content: bytes, cells: int = CELLS) -> Parsed:
-    return parse(content, KNOWN, Limits(1 << 30, 1 << 20, 256, 2 << 30, 10_000, 512 << 20, 50_000, cells))
+    return parse(content, KNOWN, replace(LIMITS, cells=cells))
 
 
 def text(rows: int) -> bytes:
@@ -59,3 +62,12 @@ def test_a_cell_far_away_costs_no_cells() -> None:
     made = parsed(worst.far_cell(1_048_576))
     assert made.faults == []
     assert pl.read_ipc_stream(bytes(made.table))["row"].to_list() == [1, 2, 1_048_576]
+
+
+def test_a_cell_that_holds_no_list_is_cut() -> None:
+    """Thousands of cells may refer to one long text; below the header no more of it is kept than can be used."""
+    grid = Grid(KNOWN, replace(LIMITS, lists=frozenset({"code"})))
+    grid.add(1, {0: "Comments", 1: "Code", 2: "x" * 5_000})
+    grid.add(2, {0: "x" * 5_000, 1: "1" * 5_000, 2: "y" * 5_000})
+    table = pl.read_ipc_stream(bytes(grid.parsed().table))
+    assert table.select(pl.col("c0", "c1", "c2").str.len_chars()).rows() == [(8, 4, 5_000), (LONGEST, 5_000, LONGEST)]

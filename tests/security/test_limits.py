@@ -78,12 +78,6 @@ def test_a_file_of_too_many_bytes_is_answered_and_not_kept(house: House) -> None
     assert house.cards("verify").code == 0
 
 
-def test_a_cell_that_holds_no_list_is_cut_before_it_takes_memory(house: House) -> None:
-    house.environment["CARDS_PARSER_MEMORY_MB"] = "512"
-    house.drop("shared.xlsx", worst.shared_strings(900, 9_900))
-    assert reasons(house)["COMMENT_TOO_LONG"] == 900
-
-
 def test_faults_of_cells_count_as_findings(house: House) -> None:
     house.environment["CARDS_MAX_FINDINGS"] = "50"
     house.drop("formulas.xlsx", worst.formulas(200))
