@@ -133,7 +133,7 @@ def status(query: str, registry: Registry, limit: int | None = None) -> Status:
     """Cards by code, Order ID, Customer Order ID, BTN or access number, `limit` of them (None: all). Raises CardsError when
     there are none.
     """
-    text = require_printable(query, "what to look for")
+    text = require_printable(query, "what to look for") if query.strip() else ""
     digits = re.sub(r"[ ().+-]", "", text)
     codes = pl.Series([int(digits)] if re.fullmatch(r"[0-9]{14}", digits) else [], dtype=pl.Int64)
     by_code = queries.keys_with(registry, codes)

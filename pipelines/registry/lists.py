@@ -92,7 +92,7 @@ def _page(registry: Database, columns: Columns, query: _Query, after: int, limit
     more = 0
     if len(rows) == limit:
         sql, values = query.where(query.beyond(rows["number"][-1]), *end)
-        more = _count(registry, sql, values)
+        more = _count(registry, f"{sql} ORDER BY {query.order}", values)
     return Page(rows, more, rows["number"][-1] if more else last, complete=not last)
 
 

@@ -54,7 +54,6 @@ _KEY: Final = {**columns_of("cards", "order_pk", "serial", "code"), "state": int
 MOST_CARDS: Final = 1_000_000
 """Of the cards that an ID or an access number has, so many are counted; of those the newest orders count first."""
 _MOST_ORDERS: Final = 100_000
-_CHANGING: Final = ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
 
 
 def keys_with(registry: Registry, codes: pl.Series) -> pl.DataFrame:
@@ -94,7 +93,7 @@ def keys_of_access(registry: Registry, number: str) -> tuple[pl.DataFrame, bool]
         _KEY,
         f"""
         {_TAKEN} JOIN orders ON orders.order_pk = given.order_pk
-        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_CHANGING})
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_changing()})
         """,
     )
     keys = pl.concat([_issued(registry, orders), changed]).unique("code")
@@ -115,10 +114,15 @@ def _access_numbers(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
         f"""
         FROM given JOIN card_actions ON card_actions.card_order_pk = given.order_pk
         JOIN orders ON orders.order_pk = card_actions.order_pk
-        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.access_number <> '' AND orders.action IN ({_CHANGING})
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.access_number <> '' AND orders.action IN ({_changing()})
         ORDER BY card_actions.settled_event, card_actions.order_pk
         """,
     )
+
+
+def _changing() -> str:
+    """The actions that change cards, as SQL lists them."""
+    return ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
 
 
 _TAKEN: Final = """
@@ -150,7 +154,7 @@ def changes(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:
         FROM given
         JOIN card_actions ON card_actions.card_order_pk = given.order_pk AND card_actions.card_serial = given.n
         JOIN orders ON orders.order_pk = card_actions.order_pk
-        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_CHANGING})
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_changing()})
         ORDER BY card_actions.settled_event, card_actions.order_pk
         """,
     )
