@@ -359,7 +359,8 @@ def modes(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "command",
     [["run"], ["reconcile"], ["serve"], ["order", "10023456-1"], ["status", "10023456-1"], ["verify"], ["clear-hold", "acme"],
-     ["capacity", "3035550142"], ["orders"], ["submissions"], ["holds"], ["report", "acme/x"], ["template", "orders.xlsx"], ["init", "--reseller", "acme"]],
+     ["capacity", "3035550142"], ["orders"], ["submissions"], ["holds"],
+     ["report", "acme/x"], ["template", "orders.xlsx"], ["init", "--reseller", "acme"]],
     ids=lambda command: command[0],
 )  # fmt: skip
 def test_a_home_that_was_never_set_up_stays_empty(command: list[str], empty: House) -> None:
