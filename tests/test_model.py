@@ -395,6 +395,7 @@ class Life(RuleBasedStateMachine):
             "orders": "order_pk, awaiting",
             "card_actions": "order_pk, card_order_pk, card_serial, outcome",
             "events": "event, reconciliation_date",
+            "order_transitions": "event, order_pk, from_state, to_state, cards",
             "night_figures": "reconciliation_date, from_state, to_state, cards",
             "btns": "btn, valid, used",
         }
