@@ -20,7 +20,6 @@ from pipelines.registry import lists as pages
 from pipelines.registry import queries as registry_queries
 from tests.conftest import NewRegistry, Shop, read_csv, row, some_codes
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 ONE, TWO, THREE = some_codes(3, seed=17)
 BTN, ANOTHER = "3035550142", "3035550155"
 ORDERS = 3_000
@@ -42,7 +41,7 @@ def fill(shop: Shop) -> None:
 
 
 @pytest.fixture(scope="module")
-def many(new_registry: NewRegistry, one_parser: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def many(new_registry: NewRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """See `fill`. Tests of this module only look."""
     with new_registry() as url:
         shop = Shop(tmp_path_factory.mktemp("many") / "home", url)
