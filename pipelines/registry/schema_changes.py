@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.registry.columns import integer
+from pipelines.registry.columns import integer, text
 from pipelines.registry.database import Database
 from schemas.codes import is_code
 from schemas.pins import PINS, slices, valid_pin_counts
@@ -290,6 +290,22 @@ def _count_nights(database: Database) -> None:
     )
 
 
+# -- 2026-11-25: lists ---------------------------------------------------------------------------------------------------
+
+
+def add_lists(database: Database) -> None:
+    """Lists of orders, submissions and BTNs are read in pages, from an index that has their order."""
+    for index in ("orders_access_number", "btns_nearly_full"):
+        database.execute(f"DROP INDEX {index}")
+    for definition in (
+        "events_source ON events (source, event)",
+        "events_at ON events (at)",
+        "orders_access_number ON orders (access_number, order_pk)",
+        "btns_nearly_full ON btns ((valid - used), btn) WHERE valid - used < 1000",
+    ):
+        database.execute(f"CREATE INDEX {definition}")
+
+
 # -- 2026-11-25: the archive ---------------------------------------------------------------------------------------------
 
 
@@ -302,15 +318,16 @@ def add_archived(database: Database) -> None:
         columns = {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
                    "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT,
                    "reconciliation_date": INT, "archived": INT}  # fmt: skip
+        of_events = "FROM sqlite_schema WHERE tbl_name = 'events' AND sql LIKE 'CREATE%INDEX%'"
+        indexes = database.select({"sql": text("sql")}, of_events)
         database.execute("CREATE TABLE copied AS SELECT * FROM events")
         database.execute("DROP TABLE events")
         database.create_table("events", columns, "event")
         database.execute("INSERT INTO events SELECT copied.*, 0 FROM copied ORDER BY event")
         database.execute("DROP TABLE copied")
-        for index in _INDEXES_AFTER:
-            if " ON events " in index:
-                database.execute(index)
+        for index in indexes["sql"]:
+            database.execute(index)
     else:
         database.execute("ALTER TABLE events ADD COLUMN archived BIGINT NOT NULL DEFAULT 0")
         database.execute("ALTER TABLE events ALTER COLUMN archived DROP DEFAULT")
-    database.execute("CREATE INDEX events_in_outbox ON events (at, event) WHERE archived = 0")
+    database.execute("CREATE INDEX events_in_outbox ON events (archived, at, event) WHERE archived = 0")
