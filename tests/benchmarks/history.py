@@ -71,7 +71,13 @@ def _events(numbers: pl.Series, kind: str) -> pl.DataFrame:
     return numbers.to_frame("event").with_columns(
         **{**texts, **zeros, "kind": pl.lit(kind), "source": pl.lit(source), "at": pl.lit(_PAST)}
         | {"digest": pl.format("{}-{}", pl.lit(kind), "event"), "folder": pl.format("20240301-090000-{}", "event")}
-        | {"original_event": pl.col("event"), "delivered": pl.lit(1, INT), "readable": pl.lit(1, INT), "event": pl.col("event")}
+        | {
+            "archived": pl.lit(0, INT),
+            "original_event": pl.col("event"),
+            "delivered": pl.lit(1, INT),
+            "readable": pl.lit(1, INT),
+            "event": pl.col("event"),
+        }
         | {"reconciliation_date": pl.lit(20240302 if kind == "report" else 0, INT)}
     )
 
