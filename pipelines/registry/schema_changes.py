@@ -279,3 +279,13 @@ def _count_nights(database: Database) -> None:
         GROUP BY events.reconciliation_date, state_transitions.from_state, state_transitions.to_state
         """
     )
+
+
+# -- 2026-11-25: workers share an inbox -----------------------------------------------------------------------------------
+
+
+def add_claims(database: Database) -> None:
+    """The files that workers have in hand."""
+    columns = {"source": TEXT, "name": TEXT, "inode": INT, "size": INT, "ctime_ns": INT, "worker": TEXT, "renewed_at": INT,
+               "lease_seconds": INT}  # fmt: skip
+    database.create_table("claims", columns, "source, name, inode, size, ctime_ns")
