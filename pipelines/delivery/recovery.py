@@ -25,7 +25,7 @@ def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True
     """Deliver what an earlier run committed and did not live to deliver; of order files those of the sources asked for.
 
     Files that were in hand when a run died are remembered: from now on each is handled by itself. What the dead had claimed
-    is this run's until it has delivered what they committed; then it is free. What another worker has in hand is left to it.
+    is free. What another worker has in hand, or is finishing like this, is left to it.
     """
     home = run.settings.home
     with leftovers(home) as left:
@@ -34,9 +34,8 @@ def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True
         if not dead and not run.registry.undelivered():
             return Delivery([], [])
         with Spool(home) as spool, open_claims(run, spool.name) as mine:
-            mine.take_over(dead)
-            events = mine.orphaned_events()
-            run.runtime.checkpoint("taken over")
+            events = mine.claim_events(dead)
+            run.runtime.checkpoint("events claimed")
             return _finish(run, sources, left, spool, events) if events else Delivery([], [])
 
 

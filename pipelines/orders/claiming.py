@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from pipelines.intake.inbox import InboxFile, display_name
 from pipelines.registry.claims import Claims, FileKey
 
-_FIRST_FILES, _FIRST_BYTES = 64, 8 << 20
+FIRST_FILES, FIRST_BYTES = 64, 8 << 20
 """The first portion of a run, and the least of later ones: workers that start together all find something."""
 _MOST_FILES, _MOST_BYTES = 1_000, 128 << 20
 _INODE_BITS: Final = (1 << 63) - 1  # what a column holds; the other parts of a key tell apart what differs in one bit
@@ -44,8 +44,8 @@ def file_key(file: InboxFile) -> FileKey:
 
 def _portion(files: list[InboxFile], share: float) -> Iterator[InboxFile]:
     """The first of the files, a share of them within the limits."""
-    most_files = min(_MOST_FILES, max(_FIRST_FILES, len(files) * share))
-    most_bytes = min(_MOST_BYTES, max(_FIRST_BYTES, sum(file.size for file in files) * share))
+    most_files = min(_MOST_FILES, max(FIRST_FILES, len(files) * share))
+    most_bytes = min(_MOST_BYTES, max(FIRST_BYTES, sum(file.size for file in files) * share))
     size = 0
     for number, file in enumerate(files):
         size += file.size

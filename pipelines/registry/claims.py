@@ -66,48 +66,53 @@ class Claims:
             self.release()
 
     def claim(self, choose: Choice) -> list[FileKey]:
-        """Release what was claimed before and claim what is chosen, in one transaction; ended claims of others go too."""
+        """Release what was claimed before and claim what is chosen, in one transaction."""
         with translate_db_errors(), self._registry.claim_transaction():
-            ended = f"NOT ({_is_live(self._registry)})"
-            self._registry.execute(f"DELETE FROM claims WHERE claims.worker = $1 OR {ended}", self.worker)
+            self._remove([self.worker])
             held = self._registry.select(columns_of("claims", *_KEY, "worker"), "FROM claims")
             chosen = choose({FileKey(*key): worker for *key, worker in held.iter_rows()})
-            rows = pl.DataFrame(chosen, _KEY, orient="row")
-            mine = {"worker": pl.lit(self.worker), "renewed_at": pl.lit(0), "lease_seconds": pl.lit(self._seconds)}
-            self._registry.append("claims", rows.with_columns(**mine))
-            renew(self._registry, self.worker)
+            self._enter(chosen)
         self._begin()
         return chosen
 
-    def take_over(self, workers: Iterable[str]) -> None:
-        """Have the claims of workers that are dead."""
-        with self._registry.claim_transaction():
-            for worker in workers:
-                self._registry.execute("UPDATE claims SET worker = $1 WHERE worker = $2", self.worker, worker)
-            renew(self._registry, self.worker)
+    def claim_events(self, dead: Iterable[str]) -> list[int]:
+        """Release what workers had claimed that are dead, and claim the events whose folders may not be complete and whose
+        files no other worker has in hand, in one transaction; their numbers.
+        """
+        with translate_db_errors(), self._registry.claim_transaction():
+            self._remove(dead)
+            events = self._registry.select(
+                columns_of("events", "event", "source", "file_name"),
+                """
+                FROM events
+                WHERE events.delivered = 0 AND NOT EXISTS (
+                    SELECT 1 FROM claims WHERE claims.source = events.source AND claims.name = events.file_name
+                )
+                ORDER BY events.event
+                """,
+            )
+            # its file may be gone: no file has the inode 0
+            self._enter([FileKey(source, name, 0, 0, event) for event, source, name in events.iter_rows()])
         self._begin()
+        return events["event"].to_list()
 
     def release(self) -> None:
         """Give all of them back."""
         with self._registry.claim_transaction():
-            self._registry.execute("DELETE FROM claims WHERE worker = $1", self.worker)
+            self._remove([self.worker])
 
-    def orphaned_events(self) -> list[int]:
-        """Events whose folder may not be complete, and whose file no other worker has in hand."""
-        found = self._registry.select(
-            columns_of("events", "event"),
-            f"""
-            FROM events
-            WHERE events.delivered = 0 AND NOT EXISTS (
-                SELECT 1 FROM claims
-                WHERE claims.source = events.source AND claims.name = events.file_name
-                AND claims.worker <> $1 AND {_is_live(self._registry)}
-            )
-            ORDER BY events.event
-            """,
-            self.worker,
+    def _remove(self, workers: Iterable[str]) -> None:
+        """Remove the claims of workers, and those that have ended."""
+        for worker in workers:
+            self._registry.execute("DELETE FROM claims WHERE worker = $1", worker)
+        self._registry.execute(f"DELETE FROM claims WHERE NOT ({_is_live(self._registry)})")
+
+    def _enter(self, keys: list[FileKey]) -> None:
+        rows = pl.DataFrame(keys, _KEY, orient="row").with_columns(
+            worker=pl.lit(self.worker), renewed_at=0, lease_seconds=self._seconds
         )
-        return found["event"].to_list()
+        self._registry.append("claims", rows)
+        renew(self._registry, self.worker)
 
     def _begin(self) -> None:
         """Renew from now on what is claimed now."""
