@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import completion
+from pipelines import cli_catalogue, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -25,10 +25,9 @@ from pipelines.common import errors
 from pipelines.common.words import count
 
 app = typer.Typer(name="cards", no_args_is_help=True, pretty_exceptions_enable=False)
-catalogue = typer.Typer(no_args_is_help=True, help="Manage the catalogue of accounts and access numbers.")
 registry = typer.Typer(no_args_is_help=True, help="Manage the registry of codes.")
-app.add_typer(catalogue, name="catalogue")
-app.add_typer(catalogue, name="catalog", hidden=True)
+app.add_typer(cli_catalogue.app, name="catalogue")
+app.add_typer(cli_catalogue.app, name="catalog", hidden=True)
 app.add_typer(registry, name="registry")
 
 
@@ -288,20 +287,6 @@ def demo(
     from pipelines.admin.demo import play
 
     play(home)
-
-
-@catalogue.command("load", epilog="Example: cards catalogue load catalogue.xlsx")
-def load_catalogue(file: Annotated[Path, typer.Argument(help="The catalogue workbook.")]) -> None:
-    """Replace the catalogue by a workbook with the sheets Accounts, Access Numbers and Billing Numbers."""
-    from pipelines import console
-    from pipelines.admin import imports
-
-    errors.require_file(file)
-    with open_cli_run(create=True) as opened:
-        loaded = imports.load_catalogue(file, opened.registry)
-    parts = [count(loaded.accounts, "product account"), count(loaded.access_numbers, "access number"),
-             count(loaded.billing_numbers, "billing number")]  # fmt: skip
-    console.print_line(f"Loaded {parts[0]}, {parts[1]} and {parts[2]}.")
 
 
 @registry.command("import", epilog="Example: cards registry import existing-codes.parquet")

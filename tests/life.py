@@ -15,7 +15,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from pipelines import flows
 from pipelines.admin import demo
-from pipelines.admin.imports import load_catalogue
+from pipelines.admin.catalogue import load_catalogue
 from pipelines.common.context import Runtime
 from pipelines.common.settings import load_settings
 from pipelines.registry.store import open_registry

@@ -9,7 +9,9 @@ import pytest
 from openpyxl import Workbook
 
 from pipelines.admin import imports as catalogue
-from pipelines.admin.imports import import_codes, load_catalogue
+from pipelines.admin import samples
+from pipelines.admin.catalogue import Catalogue, current_catalogue, differences, load_catalogue, read_catalogue, write_current
+from pipelines.admin.imports import import_codes
 from pipelines.common.errors import UsageError
 from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, EXTERNAL, NewRegistry, Shop, row, some_codes
@@ -56,6 +58,10 @@ def write(tmp_path: Path) -> Write:
     return sheets
 
 
+def sizes(loaded: Catalogue) -> tuple[int, ...]:
+    return tuple(len(table) for table in loaded)
+
+
 def complaint(path: Path, registry: Registry) -> str:
     """What is said of a catalogue that is not loaded; that nothing of it is."""
     registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
@@ -73,7 +79,7 @@ def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -
         [["Acme", 10023456, 7001, None, None], ["globex ", " 00200300", "8001", "=1", "Partial"]],
         [["(800) 860-4444"], [18008663691, "10023456", "their own"]],
     )
-    assert load_catalogue(path, registry)[:2] == (2, 2)
+    assert sizes(load_catalogue(path, registry))[:2] == (2, 2)
     accounts, access = registry.catalogue()
     assert accounts.rows() == [
         ("acme", "10023456", "7001", "", "whole"),
@@ -84,7 +90,7 @@ def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -
 
 def test_headers_have_other_names_and_columns_another_order(write: Write, registry: Registry) -> None:
     path = write([["7001", "acme", "10023456", "x"]], headers=(["PAN", "reseller", "can", "Colour"], ACCESS_HEADER))
-    assert load_catalogue(path, registry)[:2] == (1, 1)
+    assert sizes(load_catalogue(path, registry))[:2] == (1, 1)
     assert registry.catalogue()[0].rows() == [("acme", "10023456", "7001", "", "whole")]
 
 
@@ -281,3 +287,61 @@ def test_what_can_not_be_read_is_reported(name: str, registry: Registry, tmp_pat
         import_codes(tmp_path / name, registry)
     assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+# -- what a new catalogue changes ------------------------------------------------------------------------------------------
+
+
+def test_what_a_workbook_changes_is_told_row_by_row_and_loads_nothing(write: Write, registry: Registry) -> None:
+    load_catalogue(write([["acme", "10023456", "7001", "Old", ""], ["globex", "20098765", "8001", "", ""]]), registry)
+    before = current_catalogue(registry).sheets()
+    new = read_catalogue(
+        write(
+            [["acme", "10023456", "7001", "New", "partial"], ["hooli", "30012345", "1", "", ""]], [EVERYONE, ["888-402-7755"]]
+        )
+    )
+    told = [(one.sheet, one.change, one.row) for one in differences(new, registry)]
+    names = ("Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance")
+    assert told == [
+        ("Accounts", "removed", dict(zip(names, ("globex", "20098765", "8001", "", "whole"), strict=True))),
+        ("Accounts", "added", dict(zip(names, ("hooli", "30012345", "1", "", "whole"), strict=True))),
+        ("Accounts", "changed", dict(zip(names, ("acme", "10023456", "7001", "Old → New", "whole → partial"), strict=True))),
+        ("Access Numbers", "added", {"Access Number": "8884027755", "Customer Account Number": "", "Description": ""}),
+    ]
+    after = current_catalogue(registry).sheets()
+    assert all(after[title].equals(rows) for title, rows in before.items())
+    load_catalogue(write([["acme", "10023456", "7001", "Old", ""], ["globex", "20098765", "8001", "", ""]]), registry)
+    assert (
+        differences(read_catalogue(write([["ACME", 10023456, 7001, "Old", "whole"], ["globex", "20098765", "8001"]])), registry)
+        == []
+    )
+
+
+def test_the_catalogue_in_force_can_be_written_edited_and_loaded_again(tmp_path: Path, registry: Registry) -> None:
+    samples.write_catalogue(tmp_path / "sample.xlsx")
+    load_catalogue(tmp_path / "sample.xlsx", registry)
+    write_current(tmp_path / "written.xlsx", registry)
+    assert differences(read_catalogue(tmp_path / "written.xlsx"), registry) == []
+    assert sizes(current_catalogue(registry)) == (3, 3, 1)
+    with pytest.raises(UsageError, match="never overwritten"):
+        write_current(tmp_path / "written.xlsx", registry)
+
+
+def test_a_reseller_whose_orders_await_the_network_is_dropped_with_force_alone(write: Write, shop: Shop) -> None:
+    shop.send(row("A", quantity="1"), row("B", quantity="1"))
+    without = write([["globex", "20098765", "8001", "", ""]])
+    with pytest.raises(
+        UsageError, match=r"drops resellers whose orders await the network: acme \(2 orders\)\. Load it with --force"
+    ):
+        load_catalogue(without, shop.registry)
+    assert "acme" in shop.registry.catalogue()[0]["reseller"]
+    load_catalogue(without, shop.registry, force=True)
+    assert shop.registry.catalogue()[0]["reseller"].to_list() == ["globex"]
+
+
+def test_a_reseller_with_nothing_to_wait_for_is_dropped_at_once(write: Write, shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="1"))
+    shop.report(*answer.confirmation.select("Order ID", "Authorization Code").rows())
+    shop.night()
+    load_catalogue(write([["globex", "20098765", "8001", "", ""]]), shop.registry)
+    assert shop.registry.catalogue()[0]["reseller"].to_list() == ["globex"]

@@ -586,3 +586,20 @@ def test_the_shell_completes_resellers_and_order_ids(house: House, empty: House)
         assert completed(empty, line, CARDS_MAX_ROWS="many") == []
         assert completed(empty, line, CARDS_REGISTRY="postgresql://127.0.0.1:1/none") == []
     assert list(empty.home.iterdir()) == []
+
+
+def test_the_catalogue_is_shown_compared_and_loaded(house: House) -> None:
+    path = house.home / "new.xlsx"
+    assert "Put your accounts in place" in house.cards("catalogue", "template", path).out
+    again = house.cards("catalogue", "template", path)
+    assert (again.code, again.error) == (2, f"cards: {path} exists already; it is never overwritten.\n")
+    assert "removed" in house.cards("catalogue", "load", path, "--dry-run").out
+    before = json.loads(house.cards("catalogue", "show", "--json").out)
+    assert len(before["accounts"]) == len(ACCOUNTS)
+    assert "Loaded 3 product accounts" in house.cards("catalogue", "load", path).out
+    assert json.loads(house.cards("catalogue", "diff", path, "--json").out) == {"changes": [], "awaiting": {}}
+    assert "would change nothing" in house.cards("catalogue", "diff", path).out
+    shown = json.loads(house.cards("catalogue", "show", "--json").out)
+    assert [one["reseller"] for one in shown["accounts"]] == ["acme", "acme", "globex"]
+    house.cards("catalogue", "show", "--write", house.home / "written.xlsx")
+    assert "would change nothing" in house.cards("catalogue", "diff", house.home / "written.xlsx").out

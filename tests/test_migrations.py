@@ -15,7 +15,7 @@ from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.migrations import MIGRATIONS, VERSION, pending, prepare
 from pipelines.registry.store import Registry, open_registry
 from tests.conftest import NewRegistry
-from tests.registries import connect, content, put_version_1, structure
+from tests.registries import connect, content, put_version, structure
 
 NAMES = list(MIGRATIONS)
 Content = dict[str, list[tuple[Any, ...]]]
@@ -24,7 +24,7 @@ Content = dict[str, list[tuple[Any, ...]]]
 @pytest.fixture
 def version_1(registry_url: str) -> str:
     """A registry of version 1, of which acme has a BTN+4 order."""
-    put_version_1(registry_url)
+    put_version(1, registry_url)
     return registry_url
 
 
@@ -42,20 +42,22 @@ def migrations_of(url: str) -> dict[str, str]:
     return dict(rows.iter_rows())
 
 
-def test_a_migrated_registry_is_as_a_new_one(version_1: str, new_registry: NewRegistry) -> None:
-    before = content(version_1)
-    times = migrations_of(version_1)
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_migrated_registry_is_as_a_new_one(version: int, registry_url: str, new_registry: NewRegistry) -> None:
+    put_version(version, registry_url)
+    before = content(registry_url)
+    times = migrations_of(registry_url)
     with new_registry() as fresh:
         assert list(migrations_of(fresh)) == list(times) == NAMES
-        assert structure(version_1) == structure(fresh)
+        assert structure(registry_url) == structure(fresh)
     assert all(datetime.fromisoformat(time).tzinfo for time in times.values())
-    after = content(version_1)
+    after = content(registry_url)
     kept = ("accounts", "access_numbers", "findings")
     assert {table: after[table] for table in kept} == {table: before[table] for table in kept}
     assert _cards_of_version_1(before) == _cards(after)
     for old, new in _RENAMED.items():
         assert len(after[new]) == len(before[old]), new
-    with open_registry(version_1) as registry:
+    with open_registry(registry_url) as registry:
         assert audit.integrity(registry) == []
         assert audit.disagreements(registry) == {}
 
@@ -66,8 +68,8 @@ _RENAMED = {"events": "events", "orders": "orders", "codes": "numbers", "touches
 
 
 def _cards_of_version_1(tables: Content) -> dict[Any, Any]:
-    """What a registry of version 1 says of each code: its order, its state, its place in the order (by event and code), its
-    changes of state, the orders that take it and what came of them, and the code that replaces it.
+    """What a registry of versions 1 to 3 says of each code: its order, its state, its place in the order (by event and
+    code), its changes of state, the orders that take it and what came of them, and the code that replaces it.
     """
     places: dict[Any, list[Any]] = {}
     for code, order, event, _ in tables["codes"]:

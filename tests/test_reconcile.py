@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 from openpyxl import Workbook, load_workbook
 
+from pipelines.delivery import reconciliation_workbook
+from pipelines.registry import reconciliation
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, read_csv, row, some_codes
 
 ONE, TWO, THREE, STRANGE, LOST = some_codes(5)
@@ -523,3 +525,33 @@ def _play(shop: Shop, case: Path) -> None:
 def test_time_stands_where_a_test_puts_it(shop: Shop) -> None:
     shop.later(hours=2)
     assert shop.runtime.now() == NOW + timedelta(hours=2)
+
+
+def test_a_long_sheet_is_cut_and_says_where_all_of_its_rows_are(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciliation_workbook, "MOST_ROWS", 2)
+    orders = shop.send(*(row(f"A{number}", quantity="1") for number in range(5)))
+    shop.report(*orders.confirmation.select("Order ID", "Authorization Code").rows())
+    told = shop.night()
+    assert len(sheet(shop, told, "Orders")) == 2
+    workbook = shop.settings.home / told["workbook"]
+    every = read_csv(workbook.with_name(f"{workbook.stem}-orders.csv"))
+    assert every["Customer Order ID"].to_list() == [f"A{number}" for number in range(5)]
+    assert f"Orders: the first 2 of 5 rows; all of them are in {workbook.stem}-orders.csv" in str(
+        sheets_of(workbook)["Summary"]
+    )
+    monkeypatch.setattr(reconciliation_workbook, "MOST_ROWS", 5)
+    night = reconciliation.latest_night(shop.registry, int(told["night"].replace("-", "")))
+    reconciliation_workbook.write_night(shop.as_run, night or {})
+    assert not workbook.with_name(f"{workbook.stem}-orders.csv").exists()
+    assert len(sheet(shop, told, "Orders")) == 5
+
+
+def test_the_capacity_sheet_has_what_changed_and_what_is_nearly_full(shop: Shop) -> None:
+    full = 3035550142
+    shop.send(row("A", btn=str(full), quantity="9000"), row("B", btn="3035550143", quantity="1"))
+    assert [btn for btn, _ in sheet(shop, shop.night(), "Capacity").rows()] == [str(full), "3035550143"]
+    shop.later(days=1)
+    assert sheet(shop, shop.night(), "Capacity").rows() == [(str(full), "958")]
+    shop.later(days=1)
+    shop.send(row("C", btn="3035550143", quantity="2"))
+    assert [btn for btn, _ in sheet(shop, shop.night(), "Capacity").rows()] == [str(full), "3035550143"]

@@ -16,7 +16,7 @@ from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.worksheet import Worksheet
 
-from pipelines.admin.imports import load_catalogue
+from pipelines.admin.catalogue import load_catalogue
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import Settings, load_settings
 from pipelines.excel import order_rules, order_template

@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines import console
 from pipelines.admin import samples
-from pipelines.admin.imports import load_catalogue
+from pipelines.admin.catalogue import load_catalogue
 from pipelines.common.durable_files import ensure_private_dir
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import load_settings

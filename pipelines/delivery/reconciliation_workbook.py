@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import submission
+from pipelines.delivery import csv_files, submission
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column, with_advice, write_order_files
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
@@ -21,6 +21,9 @@ from pipelines.registry.store import Registry
 from pipelines.run import Run
 from schemas.actions import ActionOutcome
 from schemas.codes import code_text
+
+MOST_ROWS: Final = 10_000
+"""A sheet of the workbook has no more rows; a CSV file beside it then has them all."""
 
 
 def write_night(run: Run, event: dict[str, Any]) -> NightRecords:
@@ -133,8 +136,23 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
         Sheet("Capacity", _capacity(night)),
     ]
     title = f"Reconciliation of {_date(night.event['reconciliation_date']):%Y-%m-%d}"
-    book = Book(title, _advice(figures), facts, sheets, _trend(night), "Codes ready and refused, a night")
-    write_atomically(_path(settings, night), lambda staged: writers.write(staged, book))
+    path = _path(settings, night)
+    facts += [("Not all shown", rest) for sheet in sheets if (rest := _write_rest(path, sheet))]
+    if len(night.btns):
+        facts.append(("Sheet Capacity", "BTNs that changed or are nearly full; the others: cards capacity BTN"))
+    shown = [Sheet(sheet.title, sheet.rows.head(MOST_ROWS)) for sheet in sheets]
+    book = Book(title, _advice(figures), facts, shown, _trend(night), "Codes ready and refused, a night")
+    write_atomically(path, lambda staged: writers.write(staged, book))
+
+
+def _write_rest(workbook: Path, sheet: Sheet) -> str:
+    """Write all rows of a sheet that is too long for the workbook beside it, as CSV; the words that say so, or none."""
+    path = workbook.with_name(f"{workbook.stem}-{sheet.title.lower().replace(' ', '-')}.csv")
+    if len(sheet.rows) <= MOST_ROWS:
+        path.unlink(missing_ok=True)  # of an earlier run of the same night
+        return ""
+    write_atomically(path, lambda staged: csv_files.write_csv(sheet.rows, staged))
+    return f"{sheet.title}: the first {MOST_ROWS:,} of {len(sheet.rows):,} rows; all of them are in {path.name}"
 
 
 def _advice(figures: NightFigures) -> str:

@@ -246,14 +246,15 @@ def _replace(registry: Registry, replaced: pl.DataFrame, event: int, at: str) ->
 
 def _enter_night_btns(registry: Registry, event: int) -> None:
     """Keep what is left of the BTNs that have changed since the night before, and of those that are nearly full."""
-    previous = (
-        "(SELECT coalesce(max(event), 0) FROM events WHERE kind = 'night' AND reconciliation_date > 0 AND event < {event})"
-    )
+    previous = f"""
+        SELECT event FROM events WHERE kind = 'night' AND reconciliation_date > 0 AND event < {event}
+        ORDER BY reconciliation_date DESC, event DESC LIMIT 1
+    """
     registry.execute(
         f"""
         INSERT INTO night_btns
         SELECT {event}, btn, free FROM (
-            SELECT btn, valid - used AS free FROM btns WHERE changed_event > {previous.format(event=event)}
+            SELECT btn, valid - used AS free FROM btns WHERE changed_event > coalesce(({previous}), 0)
             UNION
             SELECT btn, valid - used AS free FROM btns WHERE valid - used < {NEARLY_FULL}
         ) AS reported

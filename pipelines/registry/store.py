@@ -64,6 +64,23 @@ class Registry(Database):
         accounts = self.select(columns_of("accounts"), "FROM accounts")
         return accounts, self.select(columns_of("access_numbers"), "FROM access_numbers")
 
+    def billing_numbers(self) -> pl.DataFrame:
+        """The BTNs that the catalogue lists, and whose they are."""
+        return self.select(columns_of("billing_numbers"), "FROM billing_numbers ORDER BY btn")
+
+    def awaiting_by_source(self, sources: pl.Series) -> pl.DataFrame:
+        """How many orders of each of the sources await the network: `source`, `orders`."""
+        return self.select_with(
+            sources.unique().to_frame("source"),
+            {"source": text("events.source"), "orders": integer("count(*)")},
+            """
+            FROM orders
+            JOIN events ON events.event = orders.event
+            JOIN given ON given.source = events.source
+            WHERE orders.awaiting > 0 GROUP BY events.source
+            """,
+        )
+
     def import_codes(self, codes: pl.Series) -> int:
         """Enter codes that exist already as `external`; how many of them were new. Known ones stay as they are."""
         frame = codes.unique().sort().to_frame("code")

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pipelines.admin.catalogue import load_catalogue
 from pipelines.admin.demo import lay_out
-from pipelines.admin.imports import load_catalogue
 from pipelines.registry.store import open_registry
 from tests.benchmarks import jobs
 
@@ -70,7 +70,7 @@ class Stage:
     def __init__(self, folder: Path, times: int, *, short: bool, large: bool, pandas: Path | None = None) -> None:
         self.folder, self.times, self.short, self.large, self.pandas = folder, times, short, large, pandas
         self._server: Any = None
-        self._bases: dict[tuple[str, int], str] = {}
+        self._bases: dict[tuple[str, int, str], str] = {}
         self._numbers = numbers()
         self._ran = False
 
@@ -98,13 +98,14 @@ class Stage:
         yield url
         self._drop(url)
 
-    def filled(self, database: str, size: int) -> str:
-        """A registry of so many codes to make copies of, until they are forgotten."""
-        if (database, size) not in self._bases:
+    def filled(self, database: str, size: int, job: str = "fill") -> str:
+        """A registry that a job has filled, with so many codes say, to make copies of until they are forgotten."""
+        key = (database, size, job)
+        if key not in self._bases:
             path = Path(tempfile.mkdtemp(dir=self.folder))
-            url = self._bases[database, size] = self._new(database, path)
-            self.run("fill", Home(path, url), size)
-        return self._bases[database, size]
+            url = self._bases[key] = self._new(database, path)
+            self.run(job, Home(path, url), size)
+        return self._bases[key]
 
     def forget(self) -> None:
         """Remove the registries that were filled."""

@@ -18,14 +18,16 @@ def connect(url: str) -> adbc.Connection:
     return postgresql.connect(url, autocommit=True)
 
 
-def put_version_1(url: str) -> None:
-    """Make an empty database a registry of version 1: the kept one of SQLite, its rows under the kept schema of PostgreSQL."""
-    kept = HERE / "v1.db"
+def put_version(version: int, url: str) -> None:
+    """Make an empty database a registry of an earlier version: the kept one of SQLite, its rows under the kept schema of
+    PostgreSQL.
+    """
+    kept = HERE / f"v{version}.db"
     if url.startswith("sqlite"):
         shutil.copy(kept, url.removeprefix("sqlite:///"))
         return
     with connect(f"sqlite:///{kept}") as source, connect(url) as target, source.cursor() as rows, target.cursor() as cursor:
-        for statement in (HERE / "v1.sql").read_text().split(";\n")[:-1]:
+        for statement in (HERE / f"v{version}.sql").read_text().split(";\n")[:-1]:
             cursor.execute(statement)
         rows.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'version'")
         for (table,) in rows.fetchall():

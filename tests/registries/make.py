@@ -1,17 +1,34 @@
-"""`python -m tests.registries.make`: keeps a small registry of the program as it is, as `v<VERSION>.db`, for good.
+"""`python -m tests.registries.make URL`: keeps a small registry of the program as it is, as `v<VERSION>.db`, and the
+statements with which it creates one in PostgreSQL (URL: an empty database), as `v<VERSION>.sql`, for good.
 
-Run it once before a new version is released: later programs must open the file and find what it holds.
+Run it once before a new version is released: later programs must open them and find what they hold.
 """
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from pipelines.registry.migrations import VERSION
+from pipelines.registry.database import POSTGRESQL, Database
+from pipelines.registry.migrations import VERSION, prepare
 from tests.conftest import Shop
 from tests.faults.killing import fill, fill_night
 
 HERE = Path(__file__).parent
+
+
+class Logged(Database):
+    """Keeps what creates its tables and indexes."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.created: list[str] = []
+        super().__init__(*arguments)
+
+    def execute(self, sql: str, *parameters: Any) -> None:
+        if sql.startswith("CREATE"):
+            self.created.append(sql)
+        super().execute(sql, *parameters)
 
 
 def main() -> None:
@@ -27,6 +44,9 @@ def main() -> None:
         shop.registry.execute(f"VACUUM INTO '{folder}/kept.db'")
         shop.registry.close()
         shutil.copy(Path(folder, "kept.db"), kept)
+    with Logged(sys.argv[1], POSTGRESQL) as database:
+        prepare(database)
+        kept.with_suffix(".sql").write_text(";\n".join([*database.created, f"INSERT INTO version VALUES ({VERSION})", ""]))
 
 
 if __name__ == "__main__":
