@@ -186,7 +186,7 @@ def files(stage: Stage, database: str) -> list[Line]:
 
 
 def workers(stage: Stage, database: str) -> list[Line]:
-    """14: several processes on one inbox, which divide it by themselves."""
+    """15: several processes on one inbox, which divide it by themselves."""
     count = stage.scaled(600, 8)
 
     def at_once(processes: int) -> Measured:
