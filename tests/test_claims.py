@@ -69,12 +69,12 @@ class Other:
 
 
 @contextmanager
-def in_hand(shop: Shop, *names: str) -> Iterator[Claims]:
+def in_hand(shop: Shop, *names: str, spool_name: str = "") -> Iterator[Claims]:
     """A worker that lives and has files in hand, of which nothing comes."""
     with (
         open_registry(shop.settings.registry_url) as registry,
         Spool(shop.settings.home) as spool,
-        open_claims(Run(shop.settings, registry, shop.runtime), spool.name) as claims,
+        open_claims(Run(shop.settings, registry, shop.runtime), spool_name or spool.name) as claims,
     ):
         files = [file for file in inbox.list_files(shop.settings.inbox) if file.path.stem in names]
         assert len(claim_portion(claims, files, is_first=True).files) == len(names)
@@ -148,8 +148,8 @@ def test_what_another_worker_has_committed_is_delivered_by_that_worker_alone(sho
 
     def meanwhile(step: str) -> None:
         if step in ("committed", "placement written", "folder written", "archived"):
-            with open_registry(shop.settings.registry_url) as registry:
-                seen.append(Claims(registry, shop.settings.registry_url, "nobody", 1).claim_events([]))
+            with open_claims(shop.as_run, "nobody") as claims:
+                seen.append(claims.claim_events([]))
         if step == "committed":
             assert other.run() == []
 
@@ -231,15 +231,15 @@ def test_of_what_is_left_each_worker_takes_half_of_its_share(shop: Shop) -> None
 # -- leases ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("change", [-120, 120], ids=["ended", "from the future"])
-def test_a_lease_that_ended_is_taken_over(change: int, shop: Shop) -> None:
+@pytest.mark.parametrize(("change", "more"), [(-60, -60), (110, 70)], ids=["ended", "from the future"])
+def test_a_lease_that_ended_is_taken_over(change: int, more: int, shop: Shop) -> None:
     drop(shop, "A", "B")
     with in_hand(shop, "A", "B") as claims:
         assert shop.run() == []
         assert count_claims(shop.registry) == 2
-        shop.registry.execute(f"UPDATE claims SET renewed_at = renewed_at + {change} - {change // 120 * 5}")
+        shop.registry.execute(f"UPDATE claims SET renewed_at = renewed_at + {change}")
         assert shop.run() == []  # as good as ended, and not ended
-        shop.registry.execute(f"UPDATE claims SET renewed_at = renewed_at + {change // 120 * 5}")
+        shop.registry.execute(f"UPDATE claims SET renewed_at = renewed_at + {more}")
         assert len(shop.run()) == 2
         assert rows(shop) == 0
         claims.release()
@@ -259,6 +259,7 @@ def test_clocks_of_machines_do_not_matter(shop: Shop, monkeypatch: pytest.Monkey
 
 
 def test_a_worker_keeps_what_takes_it_longer_than_a_lease(tmp_path: Path, registry_url: str) -> None:
+    before = {thread for thread in threading.enumerate() if thread.name == "claims"}
     shop = Shop(tmp_path / "home", registry_url, claim_seconds=6)
     drop(shop, "A")
     other = Other(shop)
@@ -274,7 +275,7 @@ def test_a_worker_keeps_what_takes_it_longer_than_a_lease(tmp_path: Path, regist
 
     assert len(shop.run(slowly)) == 1
     assert (seen, other.reads) == ([[]], 0)
-    assert not [thread for thread in threading.enumerate() if thread.name == "claims"]
+    assert {thread for thread in threading.enumerate() if thread.name == "claims"} == before
     assert_sound(shop)
     shop.registry.close()
 
@@ -391,13 +392,13 @@ def test_the_table_of_claims_does_not_grow(shop: Shop) -> None:
         assert rows(shop) == 0
 
 
-def test_claims_of_machines_that_are_lost_go_when_they_have_ended(shop: Shop) -> None:
-    drop(shop, "A")
-    with Spool(shop.settings.home) as spool, open_registry(shop.settings.registry_url) as registry:
-        Claims(registry, shop.settings.registry_url, spool.name, 1).claim(  # never released, and its spool stays locked
-            lambda _: [file_key(file._replace(size=9)) for file in inbox.list_files(shop.settings.inbox)]
-        )
+def test_claims_of_machines_that_are_lost_go_when_they_have_ended(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop(shop, "A", "B")
+    with Spool(shop.settings.home) as spool:  # as if it were locked still
+        with monkeypatch.context() as patch, in_hand(shop, "A", spool_name=spool.name):
+            patch.setattr(Claims, "release", lambda _: None)
         assert rows(shop) == 1
-        shop.registry.execute("UPDATE claims SET renewed_at = renewed_at - 10")
-        shop.run()
+        (shop.settings.inbox / "acme" / "A.csv").unlink()
+        shop.registry.execute("UPDATE claims SET renewed_at = renewed_at - 120")
+        assert len(shop.run()) == 1
         assert rows(shop) == 0

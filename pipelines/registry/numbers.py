@@ -25,14 +25,13 @@ def enter_cards(registry: Database, cards: pl.DataFrame) -> None:
     """
     registry.append("cards", cards.with_columns(state=pl.lit(CardState.PLACED.value)))
     registry.append("numbers", cards)
-    for (event,), part in cards.partition_by("event", as_dict=True).items():
-        _count_used(registry, part["code"], int(event))
+    _count_used(registry, cards.select("code", "event"))
 
 
 def enter_external(registry: Database, codes: pl.Series, event: int) -> None:
     """Enter numbers (integers, each once, none of them known) that exist at the network and were not issued here."""
     registry.append("numbers", codes.to_frame("code").with_columns(**{name: pl.lit(no, INT) for name, no in _EXTERNAL.items()}))
-    _count_used(registry, codes, event)
+    _count_used(registry, codes.to_frame("code").with_columns(event=pl.lit(event, INT)))
 
 
 def codes_under(registry: Database, btns: pl.Series) -> pl.DataFrame:
@@ -48,14 +47,18 @@ def used_pins(codes: pl.DataFrame) -> pl.DataFrame:
     return valid.group_by(btn=pl.col("code") // PINS).agg(used=pl.len().cast(INT))
 
 
-def _count_used(registry: Database, codes: pl.Series, event: int) -> None:
-    """Add codes to the figures of those of their BTNs under which PINs were placed."""
-    counts = used_pins(codes.to_frame("code"))
+def _count_used(registry: Database, codes: pl.DataFrame) -> None:
+    """Add codes (`code`, `event`) to the figures of those of their BTNs under which PINs were placed.
+
+    One statement for all events, whose files would otherwise cost a temporary table each while every other writer waits.
+    """
+    latest = codes.group_by(btn=pl.col("code") // PINS).agg(pl.col("event").max())
+    counts = used_pins(codes).join(latest, on="btn")
     if len(counts) > _MANY:
         known = registry.select(columns_of("btns", "btn"), "FROM btns")["btn"]
         counts = counts.filter(pl.col("btn").is_in(known.implode()))
     registry.execute_with(
         counts,
         "btn",
-        f"UPDATE btns SET used = btns.used + given.used, changed_event = {event} FROM given WHERE btns.btn = given.btn",
+        "UPDATE btns SET used = btns.used + given.used, changed_event = given.event FROM given WHERE btns.btn = given.btn",
     )
