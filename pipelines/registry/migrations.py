@@ -21,7 +21,7 @@ MIGRATIONS: Final[dict[str, Migration]] = {
     "2026-11-25 cluster tables": cluster_tables,
     "2026-11-25 limits": add_limits,
     "2026-11-25 registry by order": cluster_cards_by_order,
-    "2026-11-25 claims": add_claims,
+    "2026-11-25 share the inbox": add_claims,
 }
 """Each migration by its date and name, in the order in which they are applied; each raises the version by one, from 1."""
 VERSION: Final = 1 + len(MIGRATIONS)
