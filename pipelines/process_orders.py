@@ -21,6 +21,7 @@ from pipelines.intake.inbox import InboxFile
 from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
+from pipelines.orders import file_rules
 from pipelines.orders.batch import OrderFile, build_batch, first_files
 from pipelines.orders.claiming import claim_portion
 from pipelines.orders.decision import Decision, decide
@@ -48,10 +49,13 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
     What an earlier run committed and did not deliver is delivered first. A file that another worker has claimed is left
     to it; one whose worker has died is not. Raises CardsError while there is no catalogue.
     """
-    deliveries = [recovery.finish_undelivered(run, sources)]
-    files, failures = _ready_files(run, sources)
-    if files:
-        deliveries += _answer_files(run, sources, files)
+    with Parser(run.settings) as parser:
+        if _stable_files(run, sources)[0]:
+            parser.start()  # it comes up while the registry is asked
+        deliveries = [recovery.finish_undelivered(run, sources)]
+        files, failures = _ready_files(run, sources)
+        if files:
+            deliveries += _answer_files(run, sources, files, parser)
     found = merge([*deliveries, Delivery([], failures)])
     return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
 
@@ -62,10 +66,9 @@ def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFi
     Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
     """
     settings = run.settings
-    found = inbox.scan(settings.inbox, lambda source: source != NETWORK and sources(source))
-    stable = [file for file in found.files if inbox.is_stable(file, settings.settle_seconds, time.time())]
+    stable, failures = _stable_files(run, sources)
     if not stable:
-        return [], found.failures
+        return [], failures
     resellers = run.registry.catalogue()[0]["reseller"]
     if resellers.is_empty():
         raise CardsError("The catalogue is empty, so no order can be placed. Load it first: cards catalogue load FILE. "
@@ -77,18 +80,27 @@ def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFi
         for source, files, size, parse_ms in used.select("reseller", "files", "bytes", "parse_ms").iter_rows()
     }
     most = Budget(settings.max_daily_files, settings.max_daily_mb << 20, settings.max_daily_parse_seconds)
-    return within_budget(in_turns([file for file in stable if file.source in known]), budgets, most), found.failures
+    return within_budget(in_turns([file for file in stable if file.source in known]), budgets, most), failures
 
 
-def _answer_files(run: Run, sources: Callable[[str], bool], files: list[InboxFile]) -> Iterator[Delivery[Result]]:
+def _stable_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFile], list[CardsError]]:
+    """The complete order files of the sources, and errors of folders that can't be read."""
+    found = inbox.scan(run.settings.inbox, lambda source: source != NETWORK and sources(source))
+    now = time.time()
+    return [file for file in found.files if inbox.is_stable(file, run.settings.settle_seconds, now)], found.failures
+
+
+def _answer_files(
+    run: Run, sources: Callable[[str], bool], files: list[InboxFile], parser: Parser
+) -> Iterator[Delivery[Result]]:
     """Answer files portion by portion, each claimed before it is read; what comes meanwhile takes its turn too."""
     begun = time.monotonic()
     looks = _Looks(run, sources, files)
     done: set[Path] = set()  # a file that takes the place of another waits for the next run
     idle = 0
-    with Parser(run.settings) as parser, Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
-        parser.start()
-        writers.load()  # which takes as long as the parser to start
+    with Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
+        writers.load()  # while the parser starts, which takes as long
+        file_rules.load()
         while files and idle < _IDLE_LOOKS and time.monotonic() - begun < _RUN_SECONDS:
             claimed = claim_portion(claims, files, is_first=not done)
             run.runtime.checkpoint("claimed")

@@ -7,7 +7,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -65,6 +65,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--golden", action="store_true", help="write the expected files of tests/cases anew")
 
 
+_ROOM = 4 << 30
 TEMPORARY = tempfile.gettempdir()
 """Where temporary folders of tests are made, whatever a run has set."""
 
@@ -83,13 +84,45 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-@pytest.fixture(scope="module")
-def one_parser() -> Iterator[None]:
-    """Has one child process parse the files of all runs of a module, each of which would start its own."""
-    with Parser(load_settings(_env_file=None)) as shared, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Parser, "__enter__", lambda _: shared)
+_PARSERS: dict[tuple[int, str, float], Parser] = {}
+"""By this process (one that was forked has its own), the limits, and the seconds."""
+
+
+@contextmanager
+def shared_parser() -> Iterator[None]:
+    """Has the runs of all tests share a child process that parses, each of which would start its own and wait for it.
+
+    What such a process does to a run of its own is tested by the commands, by `tests/faults` and `tests/security`.
+    """
+
+    def enter(parser: Parser) -> Parser:
+        return _PARSERS.setdefault((os.getpid(), parser._limits, parser._seconds), parser)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Parser, "__enter__", enter)
         patch.setattr(Parser, "__exit__", lambda *_: None)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parsers_end_with_the_tests() -> Iterator[None]:
+    yield
+    for (process, _, _), parser in _PARSERS.items():
+        if process == os.getpid():
+            parser._stop()
+
+
+@pytest.fixture
+def own_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has each run of a test start its own parser, as outside of tests."""
+    monkeypatch.setattr("tests.conftest.shared_parser", nullcontext)
+
+
+def _servers_folder() -> str:
+    """Where PostgreSQL keeps its data: in memory where there is room, as it waits for the disk most of the time."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM
+    return str(memory) if roomy else TEMPORARY
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +130,7 @@ def postgresql() -> Iterator[NewRegistry]:
     """A PostgreSQL server of this process's own, and empty databases in it."""
     # neither in pytest's folder, which other users (the server's) can't enter, nor under a long path (sockets)
     with (
-        tempfile.TemporaryDirectory(prefix="pg", dir=TEMPORARY, ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="pg", dir=_servers_folder(), ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("XDG_RUNTIME_DIR", folder)
@@ -111,7 +144,7 @@ def postgresql() -> Iterator[NewRegistry]:
             @contextmanager
             def new() -> Iterator[str]:
                 name = next(names)
-                cursor.execute(f"CREATE DATABASE {name} STRATEGY = FILE_COPY")
+                cursor.execute(f"CREATE DATABASE {name} STRATEGY = WAL_LOG")
                 yield server.get_uri(database=name)
                 cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -218,7 +251,8 @@ class Shop:
 
     def run(self, step: Callable[[str], None] = lambda _: None) -> list[Answer]:
         """Answer what lies in the inbox."""
-        done = process_inbox(Run(self.settings, self.registry, self.runtime._replace(checkpoint=step)))
+        with shared_parser():
+            done = process_inbox(Run(self.settings, self.registry, self.runtime._replace(checkpoint=step)))
         self.failures = done.failures
         return [self._answer(asdict(one)) for one in done.results]
 
@@ -244,7 +278,8 @@ class Shop:
 
     def night(self, step: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
         """Reconcile what was placed with the reports at hand."""
-        done = reconcile(Run(self.settings, self.registry, self.runtime._replace(checkpoint=step)))
+        with shared_parser():
+            done = reconcile(Run(self.settings, self.registry, self.runtime._replace(checkpoint=step)))
         self.failures = done.failures
         return night_document(done)
 

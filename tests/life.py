@@ -6,11 +6,12 @@ Run apart by `test_secrecy`, which then looks for codes in everything that it le
 import os
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.testing.utilities import prefect_test_harness
 
 from pipelines import flows
@@ -74,7 +75,8 @@ def main() -> None:
         for at in NIGHT:
             tried(flows.nightly_reconciliation, flows.reconcile_network, "reconcile", at)
         flows.nightly_reconciliation()
-        time.sleep(3)  # logs are sent to the server in portions
+        for worker in (APILogWorker, EventsWorker):  # logs are sent to the server in portions
+            worker.drain_all(timeout=10)
         shutil.copytree(os.environ["TMPDIR"], HOME.parent / "kept", dirs_exist_ok=True)  # the harness removes its database
 
 

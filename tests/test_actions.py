@@ -12,7 +12,6 @@ from schemas.actions import Action
 from tests.conftest import EXTERNAL, Answer, Shop, read_csv, row, some_codes
 
 ONE, TWO, THREE, FOUR, NOBODYS = some_codes(5, seed=21)
-pytestmark = pytest.mark.usefixtures("one_parser")
 TAKING = [name for name, action in actions.ACTIONS.items() if action.cards_in]
 BARE = {"product": "", "access_number": ""}
 

@@ -395,6 +395,7 @@ class Life(RuleBasedStateMachine):
             "orders": "order_pk, awaiting",
             "card_actions": "order_pk, card_order_pk, card_serial, outcome",
             "events": "event, reconciliation_date",
+            "order_transitions": "event, order_pk, from_state, to_state, cards",
             "night_figures": "reconciliation_date, from_state, to_state, cards",
             "btns": "btn, valid, used",
         }
@@ -419,11 +420,11 @@ class Life(RuleBasedStateMachine):
             assert Counter(added) == self.placed
 
 
-@pytest.mark.usefixtures("one_parser")
-def test_any_life_of_cards_is_as_the_model_has_it(new_registry: NewRegistry) -> None:
+@pytest.mark.parametrize("lives", [5, pytest.param(30, marks=pytest.mark.long)])
+def test_any_life_of_cards_is_as_the_model_has_it(lives: int, new_registry: NewRegistry) -> None:
     machine = type("Life", (Life,), {"new_registry": staticmethod(new_registry)})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    many = settings(max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=checks)
+    many = settings(max_examples=lives, stateful_step_count=12, deadline=None, suppress_health_check=checks)
     run_state_machine_as_test(machine, settings=many)
 
 

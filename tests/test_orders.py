@@ -511,7 +511,7 @@ def test_an_event_that_cant_be_told_keeps_no_other_from_its_answer(shop: Shop) -
 
 
 def test_what_has_not_begun_when_a_run_is_interrupted_is_left_for_the_next(shop: Shop) -> None:
-    for number in range(30):
+    for number in range(60):
         shop.drop(f"{number}.csv", csv_of(row(f"A{number}", quantity="1")))
 
     def interrupt(what: str, done: int, total: int) -> None:
@@ -521,7 +521,7 @@ def test_what_has_not_begun_when_a_run_is_interrupted_is_left_for_the_next(shop:
     with pytest.raises(KeyboardInterrupt):
         process_inbox(Run(shop.settings, shop.registry, shop.runtime._replace(progress=interrupt)))
     assert len(shop.waiting()) > 20
-    assert len(shop.run()) == 30
+    assert len(shop.run()) == 60
     assert shop.waiting() == []
 
 

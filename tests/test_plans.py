@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from pipelines.admin import queries
+from pipelines.registry import database
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
@@ -34,7 +35,7 @@ class Watched:
     def wrap(self, method: Callable[..., Any], *, has_schema: bool) -> Callable[..., Any]:
         def call(registry: Registry, sql: str, *others: Any) -> Any:
             shape = re.sub(r"\d+", "0", sql)
-            if sql.lstrip().startswith(("SELECT", "UPDATE", "INSERT", "DELETE")) and shape not in self.plans:
+            if sql.lstrip().startswith(("SELECT", "UPDATE", "INSERT", "DELETE", "WITH")) and shape not in self.plans:
                 self.plans[shape] = []  # what it takes to explain is a statement too
                 parameters = others[1:] if has_schema else others
                 self.plans[shape] = self._explain(registry, _with_literals(sql, parameters))
@@ -44,7 +45,7 @@ class Watched:
 
 
 def _with_literals(sql: str, parameters: tuple[Any, ...]) -> str:
-    for number, value in enumerate(parameters, 1):
+    for number, value in reversed(list(enumerate(parameters, 1))):  # $1 begins like $10
         sql = sql.replace(f"${number}", str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'")
     return sql
 
@@ -90,9 +91,12 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
+@pytest.mark.parametrize("few_cells", [database.FEW_CELLS, 0])
 def test_no_statement_reads_all_of_a_table_that_grows(
-    tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
+    few_cells: int, tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Neither when a few rows go along with a query nor when many are a temporary table."""
+    monkeypatch.setattr(database, "FEW_CELLS", few_cells)
     watched = Watched(_of_sqlite if registry_url.startswith("sqlite") else _of_postgresql)
     shop = Shop(tmp_path / "home", registry_url)
     monkeypatch.setattr(Registry, "query", watched.wrap(Registry.query, has_schema=True))

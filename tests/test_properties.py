@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import polars as pl
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -68,11 +69,20 @@ def rows_of(shop: Shop, table: str) -> dict[str, int]:
     return dict(shop.registry.query(sql, {"folder": pl.String, "rows": pl.Int64}).iter_rows())
 
 
-@settings(max_examples=20, phases=QUICKLY)
-@given(sweeps=st.lists(st.lists(st.tuples(senders, files), min_size=1, max_size=3), min_size=1, max_size=2))
-def test_each_row_has_one_fate_and_every_code_is_right_and_new(
-    sweeps: list[list[tuple[str, list[Cells]]]], new_registry: NewRegistry
-) -> None:
+few_or_many = pytest.mark.parametrize("examples", [6, pytest.param(40, marks=pytest.mark.long)])
+
+
+@few_or_many
+def test_each_row_has_one_fate_and_every_code_is_right_and_new(examples: int, new_registry: NewRegistry) -> None:
+    @settings(max_examples=examples, phases=QUICKLY)
+    @given(sweeps=st.lists(st.lists(st.tuples(senders, files), min_size=1, max_size=3), min_size=1, max_size=2))
+    def holds(sweeps: list[list[tuple[str, list[Cells]]]]) -> None:
+        _each_sweep_is_right(sweeps, new_registry)
+
+    holds()
+
+
+def _each_sweep_is_right(sweeps: list[list[tuple[str, list[Cells]]]], new_registry: NewRegistry) -> None:
     with new_registry() as url, tempfile.TemporaryDirectory(dir=TEMPORARY) as home:
         shop = Shop(Path(home), url)
         shop.registry.import_codes(pl.Series("code", [int(code) for code in IMPORTED]))
@@ -118,11 +128,17 @@ def _every_code_is_right_and_new(shop: Shop, answers: list[Answer]) -> None:
     assert sorted(shop.placements()["Authorization Code"]) == sorted(codes)
 
 
-@settings(max_examples=12, phases=QUICKLY)
-@given(rows=files, sender=senders)
-def test_a_file_dropped_twice_changes_nothing_the_second_time(
-    rows: list[Cells], sender: str, new_registry: NewRegistry
-) -> None:
+@few_or_many
+def test_a_file_dropped_twice_changes_nothing_the_second_time(examples: int, new_registry: NewRegistry) -> None:
+    @settings(max_examples=examples, phases=QUICKLY)
+    @given(rows=files, sender=senders)
+    def holds(rows: list[Cells], sender: str) -> None:
+        _a_second_drop_changes_nothing(rows, sender, new_registry)
+
+    holds()
+
+
+def _a_second_drop_changes_nothing(rows: list[Cells], sender: str, new_registry: NewRegistry) -> None:
     with new_registry() as url, tempfile.TemporaryDirectory(dir=TEMPORARY) as home:
         shop = Shop(Path(home), url)
         shop.drop("first.csv", csv_of(*rows), sender)

@@ -15,7 +15,6 @@ from pipelines.delivery import recovery
 from pipelines.registry.store import open_registry
 from tests.conftest import EXTERNAL, Answer, Shop, obeys, row, some_codes
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 ONE, TWO, THREE, STRANGE = some_codes(4, seed=41)
 BTN = "3035550142"
 

@@ -20,6 +20,8 @@ from openpyxl import Workbook
 from pipelines.common.settings import Settings, load_settings
 from pipelines.intake.reader import Parser, Table, missing_columns, read
 from schemas.orders import BY_HEADER, NAMES
+from tests.conftest import csv_of, xlsx_of
+from tests.conftest import row as order_row
 from tests.corpus import html, ods, ods_cell, ods_row, ods_table, parts, patched, saved, spreadsheet_xml, zipped
 from tests.corpus import text as table_text
 
@@ -483,12 +485,21 @@ def test_no_search_is_worse_than_linear_and_no_memory_without_bounds(name: str, 
     assert time.process_time() - began < 5  # what comes back is little
 
 
-def test_the_child_starts_without_what_only_some_files_need() -> None:
-    heavy = "{'polars', 'pandera', 'prefect', 'xlrd', 'lxml', 'msoffcrypto', 'openpyxl'}"
-    script = (
-        f"import sys, pipelines.intake.parser_worker; assert not {heavy} & sys.modules.keys(), {heavy} & sys.modules.keys()"
-    )
-    subprocess.run([sys.executable, "-c", script], check=True)
+def test_the_child_starts_without_what_only_some_files_need(tmp_path: Path) -> None:
+    heavy = "{'polars', 'pandera', 'prefect', 'xlrd', 'lxml', 'msoffcrypto', 'openpyxl', 'pyarrow.compute'}"
+    (tmp_path / "orders.csv").write_bytes(csv_of(order_row("A", quantity="3")))
+    (tmp_path / "orders.xlsx").write_bytes(xlsx_of(order_row("A", quantity="3")))
+    script = f"""
+import sys
+from pathlib import Path
+from pipelines.intake.parsed import Limits
+from pipelines.intake.parser_worker import parse
+limits = Limits(1 << 20, 9, 99, 1 << 30, 99, 9999, 9)
+for name in sys.argv[1:]:
+    assert parse(Path(name).read_bytes(), frozenset(["quantity"]), limits).known == 1
+assert not {heavy} & sys.modules.keys(), {heavy} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", script, tmp_path / "orders.csv", tmp_path / "orders.xlsx"], check=True)
 
 
 # -- a child that dies or hangs ----------------------------------------------------------------------------------------

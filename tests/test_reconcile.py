@@ -19,7 +19,6 @@ from pipelines.registry import reconciliation
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, read_csv, row, some_codes
 
 ONE, TWO, THREE, STRANGE, LOST = some_codes(5)
-pytestmark = pytest.mark.usefixtures("one_parser")
 BTN = "3035550142"
 NIGHTS = Path(__file__).parent / "nights"
 CASES = sorted(path.name for path in NIGHTS.iterdir() if path.is_dir())

@@ -14,7 +14,6 @@ from tests.faults.killing import environment
 from tests.faults.worker import Ended, Worker
 from tests.test_orders import globex
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 KILLED = -9
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
-from pipelines.registry import limits
+from pipelines.registry import database, limits
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import VERSION, prepare
@@ -308,6 +308,21 @@ def test_columns_of_a_query_are_found_by_name(registry: Registry) -> None:
     assert found.schema == {"State": pl.String, "code": pl.Int64, "serial": pl.Int64}
     assert len(found) == 1
     assert registry.select_with(given.clear(), columns, "").schema == found.schema
+
+
+@pytest.mark.parametrize("few_cells", [database.FEW_CELLS, 0])
+def test_few_rows_and_many_are_given_to_a_query_alike(
+    few_cells: int, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "FEW_CELLS", few_cells)
+    texts = ["it's", '"', "$1", "é;--", "", " 7 ", "\n", "0", "CAST(1)", "NULL", "?", "$10"]
+    frame = pl.DataFrame({"code": range(10**13, 10**13 + 12), "words": texts, "row": range(12)})
+    frame = frame.with_columns(pl.col("row").cast(pl.UInt32))
+    columns = {"code": integer("given.code"), "words": text("given.words"), "row": integer("given.row + 1")}
+    found = registry.select_with(frame, columns, "FROM given ORDER BY given.code")
+    assert found.rows() == [(code, words, row + 1) for code, words, row in frame.iter_rows()]
+    frame = frame.with_columns(words=pl.when(pl.col("row") > 1).then("words"))
+    assert registry.select_with(frame, columns, "FROM given ORDER BY given.code")["words"].to_list() == frame["words"].to_list()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from pipelines.excel import book, look, writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import Book, Sheet
 from pipelines.excel.openpyxl_style import Painter
+from pipelines.excel.second_writer import MANY, SecondWriter, packed, unpacked
 from pipelines.excel.senders_look import rebuild_look
 from tests.conftest import NOW, Shop, csv_of, row, some_codes
 from tests.security import worst
@@ -514,3 +515,38 @@ def test_a_csv_that_opens_as_formulas_nowhere(shop: Shop) -> None:
     assert not again.exists()
     assert second.rejections["Comments"].to_list() == answer.rejections["Comments"].to_list()
     assert csv_of(row("X"))
+
+
+def _one_book() -> Book:
+    facts = [("File", "october.xlsx"), ("Received", datetime(2026, 10, 5, 9, 30)), ("Rows", 12)]
+    rows = pl.DataFrame({"Code": ["73905162840993", ""], "When": [datetime(2026, 10, 5)] * 2, "Cards": [1, None]})
+    return Book("Order confirmation", "No action needed.", facts, [Sheet("Orders", rows), Sheet("Codes", rows.head(0))])
+
+
+def _parts(path: Path) -> dict[str, bytes]:
+    """The parts of a workbook, but the one that says when it was made."""
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist() if name != "docProps/core.xml"}
+
+
+def test_the_second_writer_makes_the_same_workbook(tmp_path: Path) -> None:
+    writers.write(tmp_path / "here.xlsx", _one_book())
+    with SecondWriter(MANY) as second:
+        assert second.ask(*packed(_one_book()))[1].startswith(b"PK")
+        second.write(tmp_path / "there.xlsx", _one_book())
+        assert second._process
+        assert _parts(tmp_path / "there.xlsx") == _parts(tmp_path / "here.xlsx")
+        second._process.kill()
+        second._process.wait()
+        second.write(tmp_path / "died.xlsx", _one_book())
+    assert _parts(tmp_path / "died.xlsx") == _parts(tmp_path / "here.xlsx")
+
+
+def test_the_second_writer_is_started_for_many_workbooks_alone(tmp_path: Path) -> None:
+    with SecondWriter(MANY - 1) as second:
+        second.write(tmp_path / "made.xlsx", _one_book())
+        assert second._process is None
+    assert _parts(tmp_path / "made.xlsx")
+    again = unpacked(*packed(_one_book()))
+    assert [sheet.rows.equals(one.rows) for sheet, one in zip(again.sheets, _one_book().sheets, strict=True)] == [True, True]
+    assert again._replace(sheets=[]) == _one_book()._replace(sheets=[])

@@ -44,9 +44,9 @@ def has_default_acl(folder: Path) -> bool:
 
 
 @contextmanager
-def thread_pool() -> Iterator[ThreadPoolExecutor]:
+def thread_pool(at_once: int = _AT_ONCE) -> Iterator[ThreadPoolExecutor]:
     """A few threads to read and write files, each of which waits for others; when the block raises no more are begun."""
-    pool = ThreadPoolExecutor(_AT_ONCE)
+    pool = ThreadPoolExecutor(at_once)
     try:
         yield pool
     finally:
@@ -132,7 +132,8 @@ def _is_at(folder: Path, descriptor: int) -> bool:
 def ensure_private_dir(folder: Path) -> None:
     """Make a folder that only we can enter, and the folders above it that are missing."""
     try:
-        for missing in [*reversed(folder.parents), folder]:  # mkdir(parents=True) would leave them to the umask
+        above = () if folder.parent.is_dir() else reversed(folder.parents)
+        for missing in (*above, folder):  # mkdir(parents=True) would leave them to the umask
             if not missing.is_dir():
                 missing.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

@@ -7,8 +7,8 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.delivery.results import submission_result
-from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
+from pipelines.excel.writers import WriteBook
 from pipelines.registry.records import SubmissionRecords
 from schemas import actions
 
@@ -49,9 +49,9 @@ def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
 
 
 def write_confirmation(
-    path: Path, records: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int
+    path: Path, records: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int, write: WriteBook
 ) -> None:
-    """Write `confirmation.xlsx`."""
+    """Write `confirmation.xlsx`, having the workbook written by `write`."""
     event = records.events.row(0, named=True)
     counts = submission_result(records, "")
     new = records.orders["action"].is_in(actions.issuing()).any()
@@ -74,4 +74,4 @@ def write_confirmation(
     else:
         facts.append(("Where the codes are", "in confirmation.csv; there are too many of them for a workbook"))
     advice = advice.strip() or "No action needed."
-    writers.write(path, Book("Order confirmation", advice, facts, sheets))
+    write(path, Book("Order confirmation", advice, facts, sheets))

@@ -1,21 +1,39 @@
 """CSV files in which no cell can become a formula."""
 
+import csv
+import io
+import re
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
-_FEW: Final = 10_000
+_FEW: Final = 1_000
 _DANGEROUS: Final = r"^[=+\-@\t\r]"
+_IS_DANGEROUS: Final = re.compile(_DANGEROUS).match
+_PLAIN: Final = (pl.String, pl.Int64, pl.UInt32)
+"""The types of columns that Python writes as Polars does; an empty cell that is a row by itself it would quote."""
 
 
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """A CSV file in which no cell can become a formula (OWASP, “CSV injection”): an apostrophe goes before it."""
+    if len(frame) <= _FEW and frame.width > 1 and all(kind in _PLAIN for kind in frame.dtypes):
+        path.write_text(_few_rows(frame), "utf-8", newline="")
+        return
     text = pl.col(pl.String)
     safe = pl.when(text.str.contains(_DANGEROUS)).then("'" + text).when(text != "").then(text)
-    rows = frame.with_columns(safe.name.keep())
-    if len(rows) > _FEW:
-        with path.open("wb") as file:
-            rows.write_csv(file, line_terminator="\r\n")
-    else:  # to have Polars write into a file costs ten times as much as to write a small one
-        path.write_text(rows.write_csv(line_terminator="\r\n"), "utf-8", newline="")
+    with path.open("wb") as file:
+        frame.with_columns(safe.name.keep()).write_csv(file, line_terminator="\r\n")
+
+
+def _few_rows(frame: pl.DataFrame) -> str:
+    """The same file, made by Python: Polars takes ten times as long to write a few rows."""
+    written = io.StringIO(newline="")
+    lines = csv.writer(written, lineterminator="\r\n")
+    lines.writerow(frame.columns)
+    cells = (
+        [f"'{cell}" if isinstance(cell, str) and _IS_DANGEROUS(cell) else cell for cell in column.to_list()]
+        for column in frame.iter_columns()
+    )
+    lines.writerows(zip(*cells, strict=True))
+    return written.getvalue()

@@ -15,12 +15,16 @@ from pipelines.delivery.access import access_for
 from pipelines.delivery.results import Delivery, Result, report_result, submission_result
 from pipelines.delivery.submission import SubmissionReports
 from pipelines.excel.annotator import Annotator
+from pipelines.excel.second_writer import SecondWriter
+from pipelines.excel.writers import WriteBook
 from pipelines.intake.private_copy import PrivateCopy, remove_dropped
 from pipelines.registry.records import SubmissionRecords
 from pipelines.run import Run
 
 REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "release-", "refused-", "outcome-", "status.json")
 _NAME_BYTES: Final = 255
+_AT_ONCE: Final = 8
+"""So many folders are written at once: most of the time they wait for the disk, which writes several in one go."""
 
 
 def deliver(run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool = False) -> Delivery[Result]:
@@ -33,11 +37,11 @@ def deliver(run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool =
     reports, failures = _build_reports(records)
     results: list[Result] = []
     delivered: list[int] = []
-    with Annotator(run.settings, catalogue) as annotator, thread_pool() as pool:
+    with Annotator(run.settings, catalogue) as annotator, SecondWriter(len(reports)) as writer, thread_pool(_AT_ONCE) as pool:
 
         def deliver_one(one: SubmissionReports) -> Result | CardsError | None:
             try:
-                return _deliver_one(run, one, events[one.event["event"]], None if plain else annotator)
+                return _deliver_one(run, one, events[one.event["event"]], None if plain else annotator, writer.write)
             except Exception as error:  # a file never takes another with it
                 return to_cards_error(error)
 
@@ -69,7 +73,9 @@ def _build_reports(records: SubmissionRecords) -> tuple[list[SubmissionReports],
         return [one for reports, _ in each for one in reports], [error for _, errors in each for error in errors]
 
 
-def _deliver_one(run: Run, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None) -> Result | None:
+def _deliver_one(
+    run: Run, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None, write_book: WriteBook
+) -> Result | None:
     """Write what one event answers."""
     if reports.event["kind"] == "night":
         reconciliation_workbook.write_night(run, reports.event)
@@ -77,7 +83,7 @@ def _deliver_one(run: Run, reports: SubmissionReports, copy: PrivateCopy | None,
     folder = submission_folder(run.settings, reports.event)
     write_event_placement(run.settings, reports)
     run.runtime.checkpoint("placement written")
-    _write(run.settings, folder, reports, copy, annotator)
+    _write(run.settings, folder, reports, copy, annotator, write_book)
     run.runtime.checkpoint("folder written")
     if copy:
         remove_dropped(copy.file)
@@ -99,7 +105,12 @@ def write_event_placement(settings: Settings, reports: SubmissionReports) -> Non
 
 
 def _write(
-    settings: Settings, folder: Path, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None
+    settings: Settings,
+    folder: Path,
+    reports: SubmissionReports,
+    copy: PrivateCopy | None,
+    annotator: Annotator | None,
+    write_book: WriteBook,
 ) -> None:
     """Write the folder, original and all, so that it appears whole or not at all."""
     access = access_for(settings, str(reports.event["source"]))
@@ -107,7 +118,8 @@ def _write(
         ensure_dir(folder.parent, access)
         with staging_dir(folder) as new:
             try:
-                submission.write_folder(new, reports, copy.path if copy else None, annotator, settings.max_sheet_codes)
+                original = copy.path if copy else None
+                submission.write_folder(new, reports, original, annotator, settings.max_sheet_codes, write_book)
                 _archive(settings, copy, new)
                 for path in (*new.iterdir(), new):
                     fsync(path, access)

@@ -10,7 +10,9 @@ from pipelines.common.durable_files import write_atomically
 from pipelines.delivery.confirmation import confirmation_orders, confirmation_rows, with_headers, write_confirmation
 from pipelines.delivery.csv_files import write_csv
 from pipelines.delivery.rejections import rejection_rows, write_rejections
+from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
+from pipelines.excel.writers import WriteBook
 from pipelines.registry.records import SubmissionRecords
 from schemas.codes import code_text
 
@@ -60,17 +62,25 @@ def _by_event(frame: pl.DataFrame) -> Callable[[int], pl.DataFrame]:
 
 
 def write_folder(
-    folder: Path, reports: SubmissionReports, original: Path | None, annotator: Annotator | None, most_codes: int
+    folder: Path,
+    reports: SubmissionReports,
+    original: Path | None,
+    annotator: Annotator | None,
+    most_codes: int,
+    write_book: WriteBook = writers.write,
 ) -> None:
     """Write the reports of one event into a folder.
 
     `original`: where the file that it answers lies, if it is there; `annotator`: what makes a rejection workbook of the
-    reseller's own, None to write CSV files alone; `most_codes`: how many codes a workbook lists.
+    reseller's own, None to write CSV files alone; `most_codes`: how many codes a workbook lists; `write_book`: who writes
+    the confirmation.
     """
     if reports.event["readable"] and reports.event["kind"] == "orders":
         write_csv(reports.confirmed, folder / "confirmation.csv")
         if annotator:
-            write_confirmation(folder / "confirmation.xlsx", reports.records, reports.orders, reports.confirmed, most_codes)
+            write_confirmation(
+                folder / "confirmation.xlsx", reports.records, reports.orders, reports.confirmed, most_codes, write_book
+            )
     if len(reports.records.findings):
         rows = rejection_rows(reports.records)
         write_csv(rows, folder / "rejections.csv")

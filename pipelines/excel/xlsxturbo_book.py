@@ -6,7 +6,7 @@ print set-up, charts keep Excel's own colours, and the workbook opens on its sum
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 import xlsxturbo
@@ -16,10 +16,10 @@ from pipelines.excel import look
 from pipelines.excel.book import Book, Sheet, column_looks
 
 
-def write_large(path: Path, book: Book) -> None:
+def write_large(path: Path | BinaryIO, book: Book) -> None:
     """Write a workbook of any size."""
     frames: list[Any] = [_summary(book), *map(_table, book.sheets)]
-    xlsxturbo.dfs_to_xlsx(frames, str(path), compression_level=1)
+    xlsxturbo.dfs_to_xlsx(frames, str(path) if isinstance(path, Path) else path, compression_level=1)
 
 
 def _summary(book: Book) -> tuple[pl.DataFrame, str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import polars as pl
 import xlsxwriter
@@ -15,7 +15,7 @@ Formats = Callable[[look.Style], Any]
 _OPTIONS: Final = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
 
 
-def write_small(path: Path, book: Book) -> None:
+def write_small(path: Path | BinaryIO, book: Book) -> None:
     """Write a workbook of up to `SMALL` cells."""
     with xlsxwriter.Workbook(path, _OPTIONS) as made:
         made.set_properties({"title": book.title, "author": look.AUTHOR})

@@ -4,22 +4,26 @@ import difflib
 import json
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipelines.common.settings import Settings
 from pipelines.common.worker_process import WorkerProcess
 from pipelines.intake.cells import letters
 from pipelines.intake.parsed import Parsed
-from schemas.findings import findings
+from schemas.findings import NO_FINDINGS, findings
 from schemas.headers import header_key
 
 _LISTED: Final = 20
 _DIGITS: Final = r"[0-9(][0-9 ().+/-]*"
+_MARKS: Final = (b"'", b'="')
+_FEW_BYTES: Final = 1 << 20
+"""A table of fewer bytes is searched for marks, which takes less time than to look at each cell."""
+_BLANK: Final = " \t\r\n"
 _LOST: Final = "\ufffd"
 _TITLE: Final = 60
 """So many characters of a header are shown."""
@@ -93,8 +97,8 @@ def _as_table(parsed: Parsed, names: list[str], by_header: dict[str, str]) -> Ta
         whole = [fault for fault in parsed.faults if fault[1] < 0]
         return Table(no_rows(names), [], [], findings([(0, "", reason, text) for _, _, reason, text in whole]), [])
     sent = pa.ipc.open_stream(parsed.table).read_all()
-    at = pc.index(sent["row"], pa.scalar(parsed.header, pa.uint32())).as_py()
-    if at < 0:
+    at = pl.Series(sent["row"]).index_of(parsed.header)
+    if at is None:
         return rejected_file(names, "FILE_EMPTY", "no filled row")
     return _table(sent, sent.slice(at, 1).to_pylist()[0], parsed, names, by_header)
 
@@ -105,21 +109,17 @@ def _table(sent: pa.Table, header: dict[str, Any], parsed: Parsed, names: list[s
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     positions = {name: column for column, name in reversed(known.items())}
     below = _below(parsed.table, header["row"], list(positions.values()))
-    cells = (pl.col(column).str.strip_chars(" \t\r\n").alias(name) for name, column in positions.items())
-    absent = [pl.lit(None, pl.String).alias(name) for name in names if name not in positions]
-    body = (
-        below.lazy().select("source_row", *cells)
-        .select("source_row", *(_unguarded(name) for name in positions), *absent).select("source_row", *names)
-        .filter(pl.any_horizontal(pl.col(names).is_not_null()))
-    )  # fmt: skip
+    is_marked = len(parsed.table) > _FEW_BYTES or _has_marks(sent)
+    cells, unguarded = _cell_expressions(tuple(names), tuple(positions.items()), is_marked=is_marked)
+    body = below.select(cells).select(unguarded).filter(pl.any_horizontal(pl.col(names).is_not_null()))
     of_cells, too_long = _cell_findings(parsed, header["row"], known)
     rows = _with_findings(of_cells, body.collect())
-    found = pl.concat([findings(_repeated(titles, known)), of_cells, too_long])
+    found = [frame for frame in (findings(_repeated(titles, known)), of_cells, too_long) if len(frame)]
     if rows.is_empty() and known:
-        found = pl.concat([found, findings([(0, "", "FILE_EMPTY", "no filled row below the header")])])
-    kept = _kept_as_text(below, list(positions.values()))
+        found.append(findings([(0, "", "FILE_EMPTY", "no filled row below the header")]))
+    kept = _kept_as_text(below, list(positions.values())) if is_marked else []
     notes = [*parsed.notes, *kept, *_nameless(sent, titles), *_ignored(titles, known)]
-    return Table(rows, list(positions), list(titles.values()), found, notes)
+    return Table(rows, list(positions), list(titles.values()), pl.concat([NO_FINDINGS, *found]), notes)
 
 
 def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -130,20 +130,47 @@ def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[
     return findings([fault for fault in faults if fault[2] != "FILE_TOO_LARGE"]), findings(too_long[:_LISTED])
 
 
-def _below(table: bytes, header: int, columns: list[str]) -> pl.DataFrame:
+def _has_marks(sent: pa.Table) -> bool:
+    """Whether any text has an apostrophe or `="` in it; most files have none."""
+    buffers = (buffer for column in sent.columns for chunk in column.chunks for buffer in chunk.buffers()[2:] if buffer)
+    return any(mark in buffer.to_pybytes() for buffer in buffers for mark in _MARKS)
+
+
+def _below(table: bytes, header: int, columns: list[str]) -> pl.LazyFrame:
     """The rows below the header, with the known columns alone: the others may be many, and are never looked at."""
-    grid = pl.read_ipc_stream(table, columns=["row", *columns]).rename({"row": "source_row"})  # a copy: the answer can go
+    grid = pl.read_ipc_stream(table, columns=["row", *columns])  # a copy: the answer can go
+    return grid.lazy().filter(pl.col("row") > header)
+
+
+@lru_cache(maxsize=256)  # the layouts are strangers'
+def _cell_expressions(
+    names: tuple[str, ...], positions: tuple[tuple[str, str], ...], *, is_marked: bool
+) -> tuple[list[pl.Expr], list[pl.Expr]]:
+    """The columns `names` of a file that has them at these positions, in two steps, made once for files of one layout.
+
+    `is_marked`: whether any cell may hold what `_unguarded` takes off.
+    """
     # PostgreSQL takes no zero character; what replaces it is found by the rule about characters
-    zero_free = pl.col(pl.String).str.replace_all("\0", _LOST, literal=True)
-    return grid.filter(pl.col("source_row") > header).with_columns(zero_free)
+    cells = [
+        pl.col(column).str.replace_all("\0", _LOST, literal=True).str.strip_chars(_BLANK).alias(name)
+        for name, column in positions
+    ]
+    there = {name for name, _ in positions}
+    take = _unguarded if is_marked else _filled
+    found = [take(name) if name in there else pl.lit(None, pl.String).alias(name) for name in names]
+    return [pl.col("row").alias("source_row"), *cells], [pl.col("source_row"), *found]
 
 
 def _nameless(sent: pa.Table, titles: dict[str, str]) -> list[str]:
     """A remark on filled columns without a header."""
     others = [column for column in sent.column_names if column != "row" and column not in titles]
-    nameless = [column for column in others if pc.any(pc.not_equal(pc.utf8_trim_whitespace(sent[column]), "")).as_py()]
+    nameless = [column for column in others if _is_used(pl.Series(sent[column]))]
     shown = ", ".join(letters(int(column[1:])) for column in nameless[:_LISTED])
     return [f"Columns without a header were not used: {shown}{' …' if len(nameless) > _LISTED else ''}."] if nameless else []
+
+
+def _is_used(column: pl.Series) -> bool:
+    return bool((column.str.strip_chars() != "").any())
 
 
 def _ignored(titles: dict[str, str], known: dict[str, str]) -> list[str]:
@@ -155,9 +182,16 @@ def _ignored(titles: dict[str, str], known: dict[str, str]) -> list[str]:
 
 def _with_findings(found: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows, and those of which nothing but findings is known: a finding stands at a row."""
+    if found.is_empty():
+        return rows
     of_rows = found.filter(pl.col("source_row") > 0).select(pl.col("source_row").unique().sort())
     lost = of_rows.join(rows, on="source_row", how="anti")
     return pl.concat([rows, lost], how="diagonal").sort("source_row") if len(lost) else rows
+
+
+def _filled(name: str) -> pl.Expr:
+    """A cell; null when nothing is in it."""
+    return pl.when(pl.col(name) != "").then(name)
 
 
 def _unguarded(name: str) -> pl.Expr:
@@ -173,13 +207,13 @@ def _unguarded(name: str) -> pl.Expr:
     )  # fmt: skip
 
 
-def _kept_as_text(rows: pl.DataFrame, columns: list[str]) -> list[str]:
+def _kept_as_text(rows: pl.LazyFrame, columns: list[str]) -> list[str]:
     """A remark on cells of which `_unguarded` takes off an apostrophe or `="…"` around digits."""
     if not columns:
         return []
-    marked = [pl.col(column).str.strip_chars(" \t\r\n") for column in columns]
+    marked = [pl.col(column).str.strip_chars(_BLANK) for column in columns]
     marked = [text.filter(text.str.starts_with("'") | text.str.starts_with('="')) for text in marked]
-    counts = rows.select(text.str.contains(rf"""^(?:'{_DIGITS}|="{_DIGITS}")$""").sum() for text in marked)
+    counts = rows.select(text.str.contains(rf"""^(?:'{_DIGITS}|="{_DIGITS}")$""").sum() for text in marked).collect()
     cells = sum(counts.row(0))
     return [f'{cells} cell(s) had an apostrophe or ="…" around digits, which was taken off.'] if cells else []
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
 from pipelines.intake.cells import BLANK
@@ -265,6 +264,8 @@ def _may_be_empty(table: pa.Table, layout: _Layout, short: int) -> int:
     """
     if short >= _EXCELS_BLOCK:
         return 0
+    import pyarrow.compute as pc  # as in `grid`
+
     filled = _filled_rows(table)
     if filled.num_rows < 2:  # one of them is the header
         return 0
@@ -276,6 +277,8 @@ def _may_be_empty(table: pa.Table, layout: _Layout, short: int) -> int:
 
 def _filled_rows(table: pa.Table) -> pa.Table:
     """The rows in which anything stands; an empty line is a row of nothing."""
+    import pyarrow.compute as pc
+
     anything = table.column(0).is_valid()
     for column in table.columns[1:]:
         anything = pc.or_(anything, column.is_valid())
@@ -283,6 +286,8 @@ def _filled_rows(table: pa.Table) -> pa.Table:
 
 
 def _is_filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
     return pc.not_equal(pc.ascii_trim(pc.fill_null(column, ""), BLANK), "")
 
 
@@ -294,6 +299,8 @@ def _merged(
     aside = {row for row, _ in ragged}
     numbers = array("I", [row + skipped for row in range(1, total + 1) if row not in aside])
     if again is not None:
+        import pyarrow.compute as pc
+
         numbers.extend(row + skipped for row in fitted)
         order = pc.sort_indices(pa.array(numbers, pa.uint32()))
         numbers = array("I", sorted(numbers))

@@ -170,7 +170,7 @@ def _attempts(
 
 
 def _unheld(frame: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
-    return frame.join(held, on="file", how="anti", maintain_order="left")
+    return frame if held.is_empty() else frame.join(held, on="file", how="anti", maintain_order="left")
 
 
 def _with_claims(
@@ -180,18 +180,30 @@ def _with_claims(
     left today, for a card, for a BTN and its PINs. What is refused takes part in none of it.
     """
     limits = facts.limits
+    claims: list[Callable[[pl.DataFrame], pl.DataFrame]] = [
+        lambda good: registry_rules.quota_findings(
+            good.filter(~pl.col("operator")), _of(asked, good), facts.usage, limits.daily_codes
+        ),
+        lambda good: registry_rules.contested_orders(_of(named, good)),
+        lambda good: registry_rules.contested_cards(_cards(_of(named, good), facts.order_cards)),
+        contested_btns,
+        lambda good: registry_rules.pin_findings(
+            good, _of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill
+        ),
+    ]
+    good = _good(rows, found)
+    for late in claims:
+        more = late(good)
+        if len(more):
+            found = pl.concat([found, more])
+            good = _good(rows, found)
+    return found
 
-    def with_more(found: pl.DataFrame, rule: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-        good = rows.filter(~pl.col("acceptance_group").is_in(_rejected_groups(rows, found).implode()))
-        return pl.concat([found, rule(good)])
 
-    found = with_more(found, lambda good: registry_rules.quota_findings(
-        good.filter(~pl.col("operator")), _of(asked, good), facts.usage, limits.daily_codes))  # fmt: skip
-    found = with_more(found, lambda good: registry_rules.contested_orders(_of(named, good)))
-    found = with_more(found, lambda good: registry_rules.contested_cards(_cards(_of(named, good), facts.order_cards)))
-    found = with_more(found, contested_btns)
-    return with_more(found, lambda good: registry_rules.pin_findings(
-        good, _of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill))  # fmt: skip
+def _good(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """The rows of acceptance groups without a finding."""
+    refused = _rejected_groups(rows, found)
+    return rows if refused.is_empty() else rows.filter(~pl.col("acceptance_group").is_in(refused.implode()))
 
 
 def _of(frame: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -207,6 +219,8 @@ def _under_btns(facts: Facts) -> pl.DataFrame:
 
 def _rejected_groups(rows: pl.DataFrame, found: pl.DataFrame) -> pl.Series:
     """Acceptance groups that have a finding, or lie in a file that is refused as a whole."""
+    if found.is_empty():
+        return rows["acceptance_group"].clear()
     whole = whole_files(found)
     refused = pl.concat([rows.join(found, on=_ROW, how="semi"), rows.join(whole, on="file", how="semi")])
     return refused["acceptance_group"].unique()

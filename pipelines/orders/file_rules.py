@@ -6,7 +6,7 @@ import polars as pl
 
 from pipelines.orders.normalize import TELEPHONES, is_filled
 from schemas import actions, orders, telephone
-from schemas.findings import split, violations
+from schemas.findings import NO_FINDINGS, Rule, all_violations, split, violations
 from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
 
 _FORBIDDEN_CHARACTERS: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{Nd}--[0-9]]\x{fffd}]"
@@ -14,10 +14,17 @@ _FORBIDDEN_CHARACTERS: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--
 the replacement character, which stands for a character that was lost."""
 
 
+def load() -> None:
+    """Have Pandera import what it validates with, ahead of need."""
+    schema = orders.rows_schema(1)
+    schema.validate(pl.DataFrame(schema=dict.fromkeys(schema.columns, pl.String)))
+
+
 def character_findings(raw: pl.DataFrame) -> pl.DataFrame:
     """CELL_CHARACTER findings, with the character escaped so that it can be seen."""
-    each = (violations(raw, ~_text_of(name).str.contains(_FORBIDDEN_CHARACTERS), "CELL_CHARACTER", name) for name in NAMES)
-    return pl.concat(each).with_columns(pl.col("value").map_elements(_escaped, pl.String))
+    each = [(~_text_of(name).str.contains(_FORBIDDEN_CHARACTERS), "CELL_CHARACTER", name) for name in NAMES]
+    found = all_violations(raw, each)
+    return found.with_columns(pl.col("value").map_elements(_escaped, pl.String)) if len(found) else found
 
 
 def _text_of(name: str) -> pl.Expr:
@@ -39,20 +46,19 @@ def row_findings(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
     specified, dialled = kind.eq_missing(SPECIFIED), kind.eq_missing(BTN4)
     drawn = kind.is_in([RANDOM, BTN4]).fill_null(value=False)
     new_value = pl.any_horizontal(pl.col("product", "access_number", "origin", "termination").is_not_null())
-    found = [
-        split(rows, orders.rows_schema(max_quantity))[1],
-        violations(rows, ~issues | kind.is_not_null() | (code & (quantity | btn)), "CODE_TYPE_UNKNOWN", "code_type"),
-        violations(rows, ~(issues | takes) | _cells_agree(takes), "CODE_TYPE_CONFLICT", "code_type"),
-        violations(rows, ~(issues & specified) | code, "CODE_MISSING", "code"),
-        violations(rows, ~takes | code | target, "CODE_MISSING", "code"),
-        violations(rows, ~(issues & drawn) | quantity, "QUANTITY_FORMAT", "quantity"),
-        violations(rows, _within_limit(max_quantity), "QUANTITY_LIMIT", "quantity"),
-        violations(rows, ~(issues & dialled) | btn, "BTN_FORMAT", "btn"),
-        violations(rows, ~issues | is_filled("product"), "PRODUCT_UNKNOWN", "product"),
-        violations(rows, ~issues | is_filled("access_number"), "ACCESS_FORMAT", "access_number"),
-        violations(rows, ~changes | new_value, "NOTHING_TO_CHANGE", "action"),
+    together: list[Rule] = [
+        (~issues | kind.is_not_null() | (code & (quantity | btn)), "CODE_TYPE_UNKNOWN", "code_type"),
+        (~(issues | takes) | _cells_agree(takes), "CODE_TYPE_CONFLICT", "code_type"),
+        (~(issues & specified) | code, "CODE_MISSING", "code"),
+        (~takes | code | target, "CODE_MISSING", "code"),
+        (~(issues & drawn) | quantity, "QUANTITY_FORMAT", "quantity"),
+        (_within_limit(max_quantity), "QUANTITY_LIMIT", "quantity"),
+        (~(issues & dialled) | btn, "BTN_FORMAT", "btn"),
+        (~issues | is_filled("product"), "PRODUCT_UNKNOWN", "product"),
+        (~issues | is_filled("access_number"), "ACCESS_FORMAT", "access_number"),
+        (~changes | new_value, "NOTHING_TO_CHANGE", "action"),
     ]
-    return pl.concat(found, how="vertical_relaxed")
+    return pl.concat([split(rows, orders.rows_schema(max_quantity))[1], all_violations(rows, together)])
 
 
 def _cells_agree(takes: pl.Expr) -> pl.Expr:
@@ -80,14 +86,16 @@ def _within_limit(max_quantity: int) -> pl.Expr:
 def order_findings(rows: pl.DataFrame) -> pl.DataFrame:
     """ORDER_CONFLICT findings: rows that disagree with the first row of their order, or repeat what may stand once."""
     several = rows.filter(pl.len().over("order") > 1)
+    if several.is_empty():
+        return NO_FINDINGS
     first = (
         several.group_by("order")
         .agg(pl.col(*ORDER_FIELDS).first().name.prefix("first_"), pl.col("comments").drop_nulls().first().alias("comment"))
         .with_columns(first_comments="comment")
     )
     paired = several.join(first, on="order", maintain_order="left")
-    same = [
-        violations(paired, pl.col(name).eq_missing(pl.col(f"first_{name}")) | (~is_filled(name) & pl.lit(name == "comments")),
+    same: list[Rule] = [
+        (pl.col(name).eq_missing(pl.col(f"first_{name}")) | (~is_filled(name) & pl.lit(name == "comments")),
                    "ORDER_CONFLICT", name)
         for name in ORDER_FIELDS
     ]  # fmt: skip
@@ -97,7 +105,7 @@ def order_findings(rows: pl.DataFrame) -> pl.DataFrame:
         violations(several.filter((pl.col("code_type") == BTN4) & is_filled("btn")),
                    pl.struct("order", "btn").is_first_distinct(), "ORDER_CONFLICT", "btn"),
     ]  # fmt: skip
-    return pl.concat(same + once)
+    return pl.concat([all_violations(paired, same), *once])
 
 
 def repeated_codes(codes: pl.DataFrame) -> pl.DataFrame:
@@ -107,6 +115,8 @@ def repeated_codes(codes: pl.DataFrame) -> pl.DataFrame:
     the first valid one has them (see `registry_rules.contested_cards`), and just one order names a card once.
     """
     several = codes.filter(pl.col("code").is_duplicated())  # few are, and pairs take longer to compare
+    if several.is_empty():
+        return NO_FINDINGS
     asked = several.filter(pl.col("action").is_in(actions.issuing()))
     named = several.filter(~pl.col("action").is_in(actions.issuing()))
     return pl.concat(

@@ -5,7 +5,7 @@ import polars as pl
 from pipelines.codes.capacity import FEWEST_PINS, first_come, free_pins
 from schemas import actions
 from schemas.codes import STATES, has_forbidden_sequence
-from schemas.findings import FINDING, NO_FINDINGS, violations
+from schemas.findings import FINDING, NO_FINDINGS, all_violations, violations
 from schemas.orders import BTN4, TELEPHONE
 from schemas.pins import PINS
 
@@ -48,8 +48,10 @@ def card_findings(named: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
     `named`: `file`, `source_row`, `action`, `account`, `code`; `cards`: `account`, `code`, `state` and `awaited` (whether an
     order for the card waits for the network). Somebody else's card and no card at all get the same answer.
     """
+    if named.is_empty():
+        return NO_FINDINGS
     found = named.join(cards, on=["account", "code"], how="left", maintain_order="left")
-    return _few(pl.concat(violations(found, valid, reason, "code") for reason, valid in _card_rules().items()))
+    return _few(all_violations(found, ((valid, reason, "code") for reason, valid in _card_rules().items())))
 
 
 def _card_rules() -> dict[str, pl.Expr]:
@@ -72,6 +74,8 @@ def order_card_findings(by_order: pl.DataFrame, order_cards: pl.DataFrame, cards
     `by_order`: `file`, `source_row`, `action`, `account`, `target`. What is true of an Order ID and an action is true in
     every row, so that thousands of rows that name one large order cost no more than one.
     """
+    if by_order.is_empty():
+        return NO_FINDINGS
     keys = by_order.select("account", "target_order_id", "action").unique(maintain_order=True)
     of_orders = keys.join(order_cards, left_on=["account", "target_order_id"], right_on=["account", "order_id"], how="left")
     states = of_orders.join(cards, on=["account", "code"], how="left")
@@ -97,6 +101,8 @@ def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
     the same file names the same code, else CARD_NOT_READY. `named`: `file`, `source_row`, `row_id`, `code`, `target`, of
     valid orders alone.
     """
+    if named.is_empty():
+        return NO_FINDINGS
     several = named.sort("row_id", maintain_order=True).filter(pl.col("code").is_duplicated())
     by_code = pl.col("target_order_id").is_null() & pl.col("target_order_id").first().over("code").is_null()
     first, here = pl.col("code").is_first_distinct(), by_code & (pl.col("file") == pl.col("file").first().over("code"))
@@ -148,9 +154,11 @@ def pin_findings(rows: pl.DataFrame, codes: pl.DataFrame, used: pl.DataFrame, fi
     `rows` of valid orders, with `acceptance_group`; `codes`: `row_id`, `code` that they ask for, which take a PIN too
     where they begin with such a BTN; `used`: `btn`, `code`; `fill`: the share of a BTN's PINs that may be in use.
     """
-    asked = pl.concat([pin_demands(rows).select("row_id", "btn", "quantity"), codes.select(
-        "row_id", btn=pl.col("code") // PINS, quantity=pl.lit(1, pl.Int64))])  # fmt: skip
-    asked = asked.join(pin_demands(rows).select("btn").unique(), on="btn", how="semi")
+    demands = pin_demands(rows)
+    if demands.is_empty():
+        return NO_FINDINGS
+    asked = pl.concat([demands, codes.select("row_id", btn=pl.col("code") // PINS, quantity=pl.lit(1, pl.Int64))])
+    asked = asked.join(demands.select("btn").unique(), on="btn", how="semi")
     gone = used.group_by("btn").agg(gone=pl.len().cast(pl.Int64))
     total = asked.group_by("btn").agg(pl.col("quantity").sum()).join(gone, on="btn", how="left")
     close = total.filter(pl.col("quantity") + pl.col("gone").fill_null(0) > FEWEST_PINS * fill)

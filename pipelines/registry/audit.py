@@ -65,15 +65,25 @@ _DISAGREEMENTS: Final = {
             SELECT 1 FROM cards WHERE cards.order_pk = orders.order_pk AND cards.state = {CardState.PLACED}
         )
     """,
-    "figures of nights differ from their changes of state": """
+    "figures of orders differ from their changes of state": """
+        FROM (
+            SELECT event, order_pk, from_state, to_state, sum(cards) AS difference FROM (
+                SELECT event, order_pk, from_state, to_state, cards FROM order_transitions
+                UNION ALL SELECT event, order_pk, from_state, to_state, -1 FROM state_transitions
+            ) AS both_counts
+            GROUP BY event, order_pk, from_state, to_state
+        ) AS differences
+        WHERE difference <> 0
+    """,
+    "figures of nights differ from those of their orders": """
         FROM (
             SELECT reconciliation_date, from_state, to_state, sum(cards) AS difference FROM (
                 SELECT reconciliation_date, from_state, to_state, cards FROM night_figures
                 UNION ALL
-                SELECT events.reconciliation_date, state_transitions.from_state, state_transitions.to_state, -count(*)
-                FROM events JOIN state_transitions ON state_transitions.event = events.event
+                SELECT events.reconciliation_date, order_transitions.from_state, order_transitions.to_state,
+                    -order_transitions.cards
+                FROM events JOIN order_transitions ON order_transitions.event = events.event
                 WHERE events.reconciliation_date > 0
-                GROUP BY events.reconciliation_date, state_transitions.from_state, state_transitions.to_state
             ) AS both_counts
             GROUP BY reconciliation_date, from_state, to_state
         ) AS differences

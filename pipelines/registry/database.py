@@ -17,6 +17,8 @@ from pipelines.registry.columns import Columns, integer, schema_of, select_list
 from pipelines.registry.db_errors import translate_connection_errors, translate_db_errors
 from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
 
+FEW_CELLS: Final = 100
+"""Frames of up to so many cells are given to a query as parameters."""
 _BUSY_MS: Final = 60_000
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
                      "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")  # fmt: skip
@@ -223,12 +225,23 @@ class Database:
         finally:
             self.execute("DROP TABLE given")
 
-    def select_with(self, frame: pl.DataFrame, columns: Columns, rest: str, *parameters: Any) -> pl.DataFrame:
-        """The rows of a query over the temporary table `given`, which holds the frame."""
+    def select_with(self, frame: pl.DataFrame, columns: Columns, rest: str) -> pl.DataFrame:
+        """The rows of a query over a table `given` that holds the frame: a few rows go along with the query itself, which
+        spares three statements, and many as a temporary table.
+        """
         if frame.is_empty():
             return pl.DataFrame(schema=schema_of(columns))
-        with self.temp_table(frame):
-            return self.select(columns, rest, *parameters)
+        kinds = [_PARAMETERS.get(kind) for kind in frame.dtypes]
+        if frame.height * frame.width > FEW_CELLS or not all(kinds) or any(frame.null_count().row(0)):
+            with self.temp_table(frame):
+                return self.select(columns, rest)
+        marks = (
+            f"CAST(${number} AS {kinds[(number - 1) % frame.width]})" for number in range(1, frame.height * frame.width + 1)
+        )
+        rows = ", ".join(f"({', '.join(row)})" for row in zip(*[marks] * frame.width, strict=True))
+        given = f"WITH given ({', '.join(frame.columns)}) AS (VALUES {rows})"
+        cells = [cell for row in frame.iter_rows() for cell in row]
+        return self.query(f"{given} SELECT {select_list(columns)} {rest.strip()}", schema_of(columns), *cells)
 
     def execute_with(self, frame: pl.DataFrame, key: str, sql: str, *parameters: Any) -> None:
         """Execute a statement over the temporary table `given`, which holds the frame; nothing when it is empty."""
@@ -287,3 +300,5 @@ class Database:
 
 
 _TYPES: Final[dict[Any, str]] = {TEXT: "TEXT", INT: "BIGINT", SMALL: "SMALLINT", pl.Int16: "SMALLINT"}
+_PARAMETERS: Final[dict[Any, str]] = {pl.String: "TEXT", **dict.fromkeys((pl.Int64, pl.UInt32, pl.Int32), "BIGINT")}
+"""The types of columns that a few parameters can stand for."""

@@ -84,13 +84,13 @@ def _orders(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
 
 def _transition_counts(registry: Registry, date: int) -> pl.DataFrame:
     """How many cards of each order went from one state to another: `order_pk`, `from_state`, `to_state`, `cards`."""
-    columns = {name: integer(f"state_transitions.{name}") for name in ("order_pk", "from_state", "to_state")}
+    columns = {name: integer(f"order_transitions.{name}") for name in ("order_pk", "from_state", "to_state")}
     return registry.select(
-        {**columns, "cards": integer("count(*)")},
+        {**columns, "cards": integer("CAST(sum(order_transitions.cards) AS BIGINT)")},
         f"""
-        FROM events JOIN state_transitions ON state_transitions.event = events.event
+        FROM events JOIN order_transitions ON order_transitions.event = events.event
         WHERE {_of(date)}
-        GROUP BY state_transitions.order_pk, state_transitions.from_state, state_transitions.to_state
+        GROUP BY order_transitions.order_pk, order_transitions.from_state, order_transitions.to_state
         """,
     )
 
@@ -114,7 +114,12 @@ def _of_transitions(registry: Registry, columns: Columns, date: int, which: str,
     return registry.select(
         columns,
         f"""
-        FROM events JOIN state_transitions ON state_transitions.event = events.event
+        FROM events
+        JOIN order_transitions ON order_transitions.event = events.event
+        JOIN state_transitions
+            ON state_transitions.order_pk = order_transitions.order_pk AND state_transitions.event = order_transitions.event
+            AND state_transitions.from_state = order_transitions.from_state
+            AND state_transitions.to_state = order_transitions.to_state
         {_CARD_OF_TRANSITION} {joins}
         WHERE {_of(date)} AND {which}
         ORDER BY cards.order_pk, cards.serial
@@ -124,12 +129,12 @@ def _of_transitions(registry: Registry, columns: Columns, date: int, which: str,
 
 def _refused(registry: Registry, date: int) -> pl.DataFrame:
     """Codes that were refused with the order's fields, their `state` today and `replaced_by` (0: by none)."""
-    return _of_transitions(registry, _REFUSED, date, f"state_transitions.to_state = {CardState.REFUSED}", _REPLACED_BY)
+    return _of_transitions(registry, _REFUSED, date, f"order_transitions.to_state = {CardState.REFUSED}", _REPLACED_BY)
 
 
 def _ready_late(registry: Registry, date: int) -> pl.DataFrame:
     """Cards that were refused, and that the network has after all."""
-    which = f"state_transitions.from_state = {CardState.REFUSED} AND state_transitions.to_state = {CardState.READY}"
+    which = f"order_transitions.from_state = {CardState.REFUSED} AND order_transitions.to_state = {CardState.READY}"
     return _of_transitions(registry, _CARD, date, which)
 
 
@@ -204,15 +209,13 @@ def order_outcomes(registry: Registry, order_pks: pl.Series) -> OrderOutcomes:
     orders = f"FROM given JOIN orders ON orders.order_pk = given.order_pk {_SUBMISSION}"
     cards = f"{orders} JOIN cards ON cards.order_pk = orders.order_pk"
     by_serial = "ORDER BY cards.order_pk, cards.serial"
-    released = f"""
-        CASE WHEN EXISTS (
-            SELECT 1 FROM state_transitions
-            WHERE state_transitions.order_pk = orders.order_pk AND state_transitions.to_state = {CardState.READY}
-        ) THEN 1 ELSE 0 END
-    """
+    ever_ready = f"cards.state IN ({CardState.READY}, {CardState.BLOCKED}, {CardState.DISCONNECTED})"
     with registry.temp_table(order_pks.unique().to_frame("order_pk"), "order_pk"):
+        released = registry.select({"order_pk": integer("DISTINCT cards.order_pk")}, f"{cards} WHERE {ever_ready}")["order_pk"]
         return OrderOutcomes(
-            orders=registry.select({**_ORDER, "released": integer(released)}, f"{orders} ORDER BY orders.order_pk"),
+            orders=registry.select(_ORDER, f"{orders} ORDER BY orders.order_pk").with_columns(
+                released=pl.col("order_pk").is_in(released.implode()).cast(pl.Int64)
+            ),
             ready=registry.select(
                 columns_of("cards", "order_pk", "serial", "code"),
                 f"{cards} WHERE cards.state = {CardState.READY} {by_serial}",

@@ -14,7 +14,7 @@ from schemas.codes import CardState, is_code
 from schemas.pins import PINS
 
 _MANY: Final = 10_000
-"""Rather than look so many BTNs up, those in use are read: of random codes next to none belong to one."""
+"""Of so many codes the BTNs are not looked up: those in use are read, as next to none of random codes belong to one."""
 _EXTERNAL: Final = {"order_pk": 0, "serial": 0}
 
 
@@ -25,13 +25,15 @@ def enter_cards(registry: Database, cards: pl.DataFrame) -> None:
     """
     registry.append("cards", cards.with_columns(state=pl.lit(CardState.PLACED.value)))
     registry.append("numbers", cards)
-    _count_used(registry, cards.select("code", "event"))
+    pins = _under_btns_in_use(registry, cards.select("event", btn=pl.col("code") // PINS))
+    _add_used(registry, pins.group_by("btn").agg(used=pl.len().cast(INT), changed_event=pl.col("event").max()))
 
 
 def enter_external(registry: Database, codes: pl.Series, event: int) -> None:
     """Enter numbers (integers, each once, none of them known) that exist at the network and were not issued here."""
     registry.append("numbers", codes.to_frame("code").with_columns(**{name: pl.lit(no, INT) for name, no in _EXTERNAL.items()}))
-    _count_used(registry, codes.to_frame("code").with_columns(event=pl.lit(event, INT)))
+    pins = _under_btns_in_use(registry, codes.to_frame("code").with_columns(btn=pl.col("code") // PINS))
+    _add_used(registry, used_pins(pins).with_columns(changed_event=pl.lit(event, INT)))
 
 
 def codes_under(registry: Database, btns: pl.Series) -> pl.DataFrame:
@@ -47,18 +49,21 @@ def used_pins(codes: pl.DataFrame) -> pl.DataFrame:
     return valid.group_by(btn=pl.col("code") // PINS).agg(used=pl.len().cast(INT))
 
 
-def _count_used(registry: Database, codes: pl.DataFrame) -> None:
-    """Add codes (`code`, `event`) to the figures of those of their BTNs under which PINs were placed.
+def _under_btns_in_use(registry: Database, rows: pl.DataFrame) -> pl.DataFrame:
+    """Those of the rows (`btn`) whose BTN may be one under which PINs were placed."""
+    if len(rows) <= _MANY:
+        return rows
+    in_use = registry.select(columns_of("btns", "btn"), "FROM btns")["btn"]
+    return rows.filter(pl.col("btn").is_in(in_use.implode()))
 
-    One statement for all events, whose files would otherwise cost a temporary table each while every other writer waits.
-    """
-    latest = codes.group_by(btn=pl.col("code") // PINS).agg(pl.col("event").max())
-    counts = used_pins(codes).join(latest, on="btn")
-    if len(counts) > _MANY:
-        known = registry.select(columns_of("btns", "btn"), "FROM btns")["btn"]
-        counts = counts.filter(pl.col("btn").is_in(known.implode()))
+
+def _add_used(registry: Database, counts: pl.DataFrame) -> None:
+    """Add to the figures of BTNs: `btn`, `used`, `changed_event`."""
     registry.execute_with(
         counts,
         "btn",
-        "UPDATE btns SET used = btns.used + given.used, changed_event = given.event FROM given WHERE btns.btn = given.btn",
+        """
+        UPDATE btns SET used = btns.used + given.used, changed_event = given.changed_event
+        FROM given WHERE btns.btn = given.btn
+        """,
     )

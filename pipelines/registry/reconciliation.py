@@ -40,9 +40,11 @@ def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -
     its order `owner` (NO_ORDER where it is external, NO_CODE where it is not known), `serial`, and `state` (NO_STATE where
     it is not known); and `outcome` of the named order for the card (see ActionOutcome).
     """
-    shown = shown.unique(["order_id", "code"]).join(orders, on="order_id", how="left").sort("code")
-    named = pl.concat([_own_cards(registry, shown), _target_cards(registry, shown)])
-    known = shown.join(named, on=["order_pk", "code"], how="left", maintain_order="left")
+    shown = shown.join(orders, on="order_id", how="left")
+    shown = pl.concat([shown.drop_nulls("order_pk").unique(["order_pk", "code"]),  # by numbers, of which there may be a million
+                       shown.filter(pl.col("order_pk").is_null()).unique(["order_id", "code"])])  # fmt: skip
+    named = pl.concat([_own_cards(registry, orders), _target_cards(registry, orders)])
+    known = shown.join(named, on=["order_pk", "code"], how="left", maintain_order="left").sort("order_pk", "serial", "code")
     strange = known.filter(pl.col("owner").is_null())["code"].unique(maintain_order=True)
     others = _cards_with(registry, strange).rename({"owner": "other", "serial": "other_serial", "state": "other_state"})
     known = known.join(others, on="code", how="left", maintain_order="left")
@@ -60,22 +62,20 @@ def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -
     return known.select("order_id", "code", *absent)
 
 
-def _own_cards(registry: Registry, shown: pl.DataFrame) -> pl.DataFrame:
+def _own_cards(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
     """The cards that the named orders issued, which lie side by side."""
-    issued = shown.filter(pl.col("action").is_in(issuing()))
     columns = {**columns_of("cards", "order_pk", "code"), "owner": integer("cards.order_pk"),
                **_card_columns(), "outcome": integer(f"{ActionOutcome.NONE}")}  # fmt: skip
-    orders = issued.select(pl.col("order_pk").unique(maintain_order=True))
-    return registry.select_with(orders, columns, "FROM given JOIN cards ON cards.order_pk = given.order_pk")
+    issued = orders.filter(pl.col("action").is_in(issuing())).select("order_pk").sort("order_pk")
+    return registry.select_with(issued, columns, "FROM given JOIN cards ON cards.order_pk = given.order_pk")
 
 
-def _target_cards(registry: Registry, shown: pl.DataFrame) -> pl.DataFrame:
+def _target_cards(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
     """The cards that the named orders take."""
-    taking = shown.filter(~pl.col("action").is_in(issuing()))
     columns = {**columns_of("card_actions", "order_pk"), **columns_of("cards", "code"), "owner": integer("cards.order_pk"),
                **_card_columns(), **columns_of("card_actions", "outcome")}  # fmt: skip
     return registry.select_with(
-        taking.select(pl.col("order_pk").unique(maintain_order=True)),
+        orders.filter(~pl.col("action").is_in(issuing())).select("order_pk").sort("order_pk"),
         columns,
         """
         FROM given
@@ -126,16 +126,38 @@ def enter_report(registry: Registry, event: dict[str, Any], match: ReportMatch) 
 
 
 def _apply_transitions(registry: Registry, transitions: pl.DataFrame, event: int) -> None:
-    """Enter changes of state: `order_pk`, `serial`, `from_state`, `to_state`."""
-    registry.append("state_transitions", transitions.with_columns(event=event))
+    """Enter changes of state: `order_pk`, `serial`, `from_state`, `to_state`.
+
+    Cards that lie side by side and change alike are one range: a whole order is one row of `given`.
+    """
+    counts = transitions.group_by("order_pk", "from_state", "to_state").agg(cards=pl.len().cast(INT))
+    registry.append("order_transitions", counts.with_columns(event=pl.lit(event, INT)))
+    ranges = _ranges(transitions)
+    cards = "cards.order_pk = given.order_pk AND cards.serial BETWEEN given.first_serial AND given.last_serial"
     registry.execute_with(
-        transitions.select("order_pk", "serial", state=pl.col("to_state").cast(pl.Int16)),
-        "order_pk, serial",
-        """
-        UPDATE cards SET state = given.state
-        FROM given WHERE cards.order_pk = given.order_pk AND cards.serial = given.serial
+        ranges,
+        "",
+        f"""
+        INSERT INTO state_transitions
+        SELECT cards.order_pk, cards.serial, {event}, cards.state, given.state FROM given JOIN cards ON {cards}
         """,
     )
+    registry.execute_with(ranges, "", f"UPDATE cards SET state = given.state FROM given WHERE {cards}")
+
+
+def _ranges(transitions: pl.DataFrame) -> pl.DataFrame:
+    """`order_pk`, `first_serial`, `last_serial`, `state` of cards side by side that get the same state."""
+    rows = transitions.select("order_pk", "serial", state=pl.col("to_state").cast(pl.Int16)).sort("order_pk", "serial")
+    follows = (
+        (pl.col("order_pk") == pl.col("order_pk").shift())
+        & (pl.col("serial") == pl.col("serial").shift() + 1)
+        & (pl.col("state") == pl.col("state").shift())
+    )
+    rows = rows.with_columns(run=(~follows.fill_null(value=False)).cum_sum())
+    return rows.group_by("run", maintain_order=True).agg(
+        pl.col("order_pk").first(), first_serial=pl.col("serial").first(), last_serial=pl.col("serial").last(),
+        state=pl.col("state").first(),
+    ).drop("run")  # fmt: skip
 
 
 def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome, event: int) -> None:
@@ -200,8 +222,8 @@ def _add_night_figures(registry: Registry, date: int, event: int) -> None:
     registry.execute(
         f"""
         INSERT INTO night_figures
-        SELECT {date}, from_state, to_state, count(*) AS cards
-        FROM state_transitions
+        SELECT {date}, from_state, to_state, CAST(sum(cards) AS BIGINT) AS cards
+        FROM order_transitions
         WHERE event IN (
             SELECT event FROM events WHERE kind = 'report' AND reconciliation_date = 0 UNION ALL SELECT {event}
         )

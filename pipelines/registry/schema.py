@@ -42,6 +42,8 @@ CARD_ACTION: Final = pl.Schema(
 """A card that an order other than Add takes; what came of it (see ActionOutcome), by which event (0: not yet)."""
 STATE_TRANSITION: Final = pl.Schema({"order_pk": INT, "serial": INT, "event": INT, "from_state": SMALL, "to_state": SMALL})
 """A change of a card's state by an event: a network report or a night."""
+ORDER_TRANSITION: Final = pl.Schema({"event": INT, "order_pk": INT, "from_state": SMALL, "to_state": SMALL, "cards": INT})
+"""How many cards of an order an event took from one state to another (a running figure of the table above)."""
 DUPLICATE_ORDER: Final = pl.Schema({"event": INT, "order_pk": INT, "rows": INT})
 ROW_KEY: Final = pl.Schema({"order_pk": INT, "row_key": TEXT})
 """The idempotency key of a placed row, where orders may be placed in part."""
@@ -84,6 +86,7 @@ TABLES: Final = {
     "numbers": NUMBER,
     "card_actions": CARD_ACTION,
     "state_transitions": STATE_TRANSITION,
+    "order_transitions": ORDER_TRANSITION,
     "duplicate_orders": DUPLICATE_ORDER,
     "row_keys": ROW_KEY,
     "taken_code_attempts": TAKEN_CODE_ATTEMPT,
@@ -109,6 +112,7 @@ KEYS: Final = {
     "numbers": "code",
     "card_actions": "order_pk, card_order_pk, card_serial",
     "state_transitions": "order_pk, serial, event",
+    "order_transitions": "event, order_pk, from_state, to_state",
     "rejected_rows": "event, source_row",
     "replacements": "order_pk, replaced_serial",
     "billing_numbers": "btn",
@@ -139,7 +143,6 @@ INDEXES: Final = [
     "CREATE UNIQUE INDEX card_actions_awaited ON card_actions (card_order_pk, card_serial) WHERE outcome = 0",
     "CREATE INDEX card_actions_card ON card_actions (card_order_pk, card_serial)",
     "CREATE INDEX card_actions_settled ON card_actions (settled_event) WHERE settled_event > 0",
-    "CREATE INDEX state_transitions_event ON state_transitions (event, order_pk, from_state, to_state)",
     "CREATE UNIQUE INDEX replacements_serial ON replacements (order_pk, serial)",
     "CREATE INDEX replacements_event ON replacements (event)",
     "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",

@@ -127,7 +127,6 @@ _INDEXES_AFTER: Final = (
     "CREATE UNIQUE INDEX card_actions_awaited ON card_actions (card_order_pk, card_serial) WHERE outcome = 0",
     "CREATE INDEX card_actions_card ON card_actions (card_order_pk, card_serial)",
     "CREATE INDEX card_actions_settled ON card_actions (settled_event) WHERE settled_event > 0",
-    "CREATE INDEX state_transitions_event ON state_transitions (event, order_pk, from_state, to_state)",
     "CREATE UNIQUE INDEX replacements_serial ON replacements (order_pk, serial)",
     "CREATE INDEX replacements_event ON replacements (event)",
     "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",
@@ -266,17 +265,27 @@ def _count_btns(database: Database) -> None:
 
 
 def _count_nights(database: Database) -> None:
-    """Running figures for every night until now."""
+    """Running figures for every order and night until now."""
+    counts = {"event": INT, "order_pk": INT, "from_state": SMALL, "to_state": SMALL, "cards": INT}
+    database.create_table("order_transitions", counts, "event, order_pk, from_state, to_state")
+    database.execute(
+        """
+        INSERT INTO order_transitions
+        SELECT event, order_pk, from_state, to_state, count(*) FROM state_transitions
+        GROUP BY event, order_pk, from_state, to_state
+        """
+    )
     columns = {"reconciliation_date": INT, "from_state": SMALL, "to_state": SMALL, "cards": INT}
     database.create_table("night_figures", columns, "reconciliation_date, from_state, to_state")
     database.create_table("night_btns", {"event": INT, "btn": INT, "free": INT}, "event, btn")
     database.execute(
         """
         INSERT INTO night_figures
-        SELECT events.reconciliation_date, state_transitions.from_state, state_transitions.to_state, count(*)
-        FROM state_transitions JOIN events ON events.event = state_transitions.event
+        SELECT events.reconciliation_date, order_transitions.from_state, order_transitions.to_state,
+            sum(order_transitions.cards)
+        FROM order_transitions JOIN events ON events.event = order_transitions.event
         WHERE events.reconciliation_date > 0
-        GROUP BY events.reconciliation_date, state_transitions.from_state, state_transitions.to_state
+        GROUP BY events.reconciliation_date, order_transitions.from_state, order_transitions.to_state
         """
     )
 

@@ -55,8 +55,13 @@ def _lay_cards(registry: Registry, btns: pl.Series, each: int, first: int) -> No
     registry.append("numbers", rows)
     moved = rows.with_columns(event=pl.col("order_pk") * 2, from_state=pl.lit(0), to_state=pl.lit(CardState.READY.value))
     registry.append("state_transitions", moved)
+    registry.append("order_transitions", _counted(moved))
     figures = valid_pin_counts(btns).join(rows.group_by(btn=pl.col("code") // PINS).agg(used=pl.len().cast(INT)), on="btn")
     registry.append("btns", figures.with_columns(account=pl.lit(_ACCOUNT), changed_event=pl.lit(0)))
+
+
+def _counted(moved: pl.DataFrame) -> pl.DataFrame:
+    return moved.group_by("event", "order_pk", "from_state", "to_state").agg(cards=pl.len().cast(INT))
 
 
 def _events(numbers: pl.Series, kind: str) -> pl.DataFrame:
@@ -101,7 +106,9 @@ def _lay_files(registry: Registry, numbers: pl.Series) -> None:
     )
     registry.append("cards", rows.with_columns(state=pl.lit(CardState.READY.value)))
     registry.append("numbers", rows)
-    registry.append("state_transitions", rows.with_columns(from_state=pl.lit(0), to_state=pl.lit(CardState.READY.value)))
+    moved = rows.with_columns(from_state=pl.lit(0), to_state=pl.lit(CardState.READY.value))
+    registry.append("state_transitions", moved)
+    registry.append("order_transitions", _counted(moved))
     actions = rows.select("order_pk", card_order_pk="order_pk", card_serial="serial", outcome=pl.lit(1), settled_event="event")
     registry.append("card_actions", actions)
     registry.append("duplicate_orders", rows.select("event", "order_pk", rows=pl.lit(1)))

@@ -56,6 +56,12 @@ def _small_files(home: Home, count: int) -> None:
         orders.write_csv(path.with_suffix(".csv")) if number % 2 else xlsxturbo.df_to_xlsx(orders, f"{path}.xlsx")
 
 
+def _rivals(home: Home, count: int) -> None:
+    """Files that all want the same Customer Order ID for something else: the first gets it, the others are rejected."""
+    for number in range(count):
+        fields(1, Quantity="5", Comments=f"file {number}").write_csv(home.path / f"inbox/acme/rival{number}.csv")
+
+
 def _swept(stage: Stage, database: str, prepare: Callable[[Home], None], codes: int, base: str = "") -> Measured:
     with stage.home(database, base) as home:
         prepare(home)
@@ -168,20 +174,23 @@ def workbook(stage: Stage, database: str) -> list[Line]:
 
 
 def files(stage: Stage, database: str) -> list[Line]:
-    """4: many small files in one sweep, and one file."""
-    count = stage.scaled(1000, 4)
+    """4: many small files in one sweep, one file, and files that all want the same order ID."""
+    count, rivals = stage.scaled(1000, 4), stage.scaled(300, 3)
     done = stage.race(
         {
             "many": lambda: _swept(stage, database, lambda home: _small_files(home, count), count * 50),
             "one": lambda: _swept(stage, database, lambda home: _small_files(home, 1), 50),
+            "rivals": lambda: _swept(stage, database, lambda home: _rivals(home, rivals), 5),
         }
     )
-    many, one = done["many"], done["one"]
+    many, one, same = done["many"], done["one"], done["rivals"]
     return [
         Line(f"{count:,} files of 10 orders, half .xlsx, half .csv", database, many.seconds, many.peak, "a file",
              many.seconds / count * 1000, 10, " ms"),
         Line("a run with 1 file, after imports", database, one.seconds, one.peak, "the run", one.seconds * 1000, 220,
              " ms"),
+        Line(f"{rivals:,} files that share one Customer Order ID", database, same.seconds, same.peak, "a file",
+             same.seconds / rivals * 1000, 20, " ms"),
     ]  # fmt: skip
 
 

@@ -19,7 +19,6 @@ from tests.faults.invariants import dropped
 from tests.faults.killing import CODES, environment, fill
 from tests.faults.worker import Worker
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 REGISTRIES = Path(__file__).parents[1] / "registries"
 POSTGRESQL = POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]  # what a server of the wheel is by default
 

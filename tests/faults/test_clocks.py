@@ -13,7 +13,6 @@ from pipelines.intake import inbox
 from tests.conftest import Shop, csv_of, row
 from tests.faults.invariants import assert_sound, dropped
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 DAY = 86_400
 
 

@@ -21,7 +21,6 @@ from tests.faults.killing import environment, fill, fill_night
 from tests.faults.stage import Server, Wire, server
 from tests.faults.worker import Worker
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 CODES = some_codes(3, seed=17)
 
 

@@ -10,8 +10,6 @@ from tests.conftest import NewRegistry
 from tests.faults import figures
 from tests.faults.killing import campaign
 
-pytestmark = pytest.mark.usefixtures("one_parser")
-
 
 def _campaign(kills: int, new_registry: NewRegistry, folder: Path, database: str) -> None:
     seed = random.SystemRandom().randrange(10**6)

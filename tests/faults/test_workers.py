@@ -14,7 +14,6 @@ from tests.faults.invariants import dropped, soundness
 from tests.faults.killing import environment, globex
 from tests.faults.worker import Ended, Worker
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 CHOSEN = some_codes(30, seed=13)
 
 

@@ -20,7 +20,6 @@ from pipelines.serving import watcher
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes, xlsx_of
 from tests.security.attack import ROOT, contents, found_in, globex
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 MARK = "a comment that only globex has written"
 BAD = row("BAD", code="1111111111111", comments="mine")
 CHECKPOINTS = 8

@@ -9,7 +9,6 @@ import pytest
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Answer, NewRegistry, Shop, csv_of, read_csv, row, some_codes
 from tests.security.attack import BILLING, BTN, BTN_OF_ACME, BTN_OF_GLOBEX, House, contents, found_in, globex, numbers
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 THEIR_ORDER = "20098765-1"
 THEIR_CODES = some_codes(6, seed=77)
 NOT_THEIRS = {"account": "", "product": "", "access_number": "", "action": "Block"}

@@ -12,7 +12,6 @@ from tests.security.attack import BTN, House, globex
 from tests.security.figures import LINES
 from tests.security.watch import run_watched
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 MakeShop = Callable[..., Shop]
 
 

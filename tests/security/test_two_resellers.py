@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from tests.conftest import NewRegistry, Shop, csv_of, read_csv, row, some_codes, xlsx_of
 from tests.security.attack import BTN, globex, numbers
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 Cells = dict[str, str]
 BTN_OF_ACME = "7205550190"
 SHARED = some_codes(3, seed=31)
@@ -231,7 +230,7 @@ def reproduced(played: list[Round], new_registry: NewRegistry) -> None:
         event(what)
 
 
-@settings(max_examples=4, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=2, phases=[Phase.explicit, Phase.generate])
 @given(played=rounds())
 @example(played=[Round([THEFT], [[BLOCK]], first=True, workbook=False, night=False)])
 @example(played=[Round([THEFT], [[BLOCK]], first=False, workbook=True, night=True)])

@@ -1,0 +1,71 @@
+"""A second process that writes workbooks, as Python makes just one at a time of the many that a delivery has."""
+
+import json
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.common.worker_process import WorkerProcess
+from pipelines.excel import writers
+from pipelines.excel.book import SMALL, Book, Sheet
+
+MANY: Final = 100
+"""With fewer workbooks to write, starting the process takes longer than it helps."""
+_SECONDS: Final = 60.0
+
+
+class SecondWriter(WorkerProcess):
+    """Writes as many of the workbooks as it gets done; the others are written here.
+
+    `workbooks`: how many there will be at the most.
+    """
+
+    def __init__(self, workbooks: int) -> None:
+        super().__init__("pipelines.excel.writer_worker", [], _SECONDS)
+        self._turn = Lock()
+        self._is_worth_it = workbooks >= MANY
+
+    def write(self, path: Path, book: Book) -> None:
+        """Write a workbook, see `writers.write`."""
+        if not self._is_worth_it or sum(sheet.rows.height * sheet.rows.width for sheet in book.sheets) > SMALL:
+            writers.write(path, book)
+        elif self._turn.acquire(blocking=False):
+            try:
+                path.write_bytes(self.ask(*packed(book))[1])
+            except (EOFError, OSError):
+                writers.write(path, book)
+            finally:
+                self._turn.release()
+        else:
+            writers.write(path, book)
+
+
+def packed(book: Book) -> tuple[bytes, bytes]:
+    """A book of sheets without marks and tables, as JSON and its frames as one Arrow stream after the other."""
+    streams = [_stream(sheet.rows) for sheet in book.sheets]
+    facts = [(name, {"at": value.isoformat()} if isinstance(value, datetime) else value) for name, value in book.facts]
+    about = {"title": book.title, "advice": book.advice, "facts": facts, "opens_on": book.opens_on,
+             "sheets": [(sheet.title, len(stream)) for sheet, stream in zip(book.sheets, streams, strict=True)]}  # fmt: skip
+    return json.dumps(about).encode(), b"".join(streams)
+
+
+def _stream(frame: pl.DataFrame) -> bytes:
+    stream = BytesIO()
+    frame.write_ipc_stream(stream)
+    return stream.getvalue()
+
+
+def unpacked(about: bytes, streams: bytes) -> Book:
+    """The book that was packed."""
+    told: dict[str, Any] = json.loads(about)
+    sheets, start = [], 0
+    for title, size in told.pop("sheets"):
+        sheets.append(Sheet(title, pl.read_ipc_stream(streams[start : start + size])))
+        start += size
+    facts = [(name, datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value)
+             for name, value in told.pop("facts")]  # fmt: skip
+    return Book(**told, facts=facts, sheets=sheets)
