@@ -1,6 +1,6 @@
 """Which files a worker takes next: those that are first in turn and that no other worker has, a portion at a time."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from pipelines.intake.inbox import InboxFile, display_name
@@ -25,16 +25,23 @@ def claim_portion(claims: Claims, files: list[InboxFile], *, is_first: bool) -> 
     A portion is small at first. Later it is the half of a worker's equal share of what is left, so that few portions are
     needed and all workers end at about the same time.
     """
-    by_key = {file_key(file): file for file in files}
+    mine: dict[FileKey, InboxFile] = {}
     holders: set[str] = set()
 
     def choose(held: Mapping[FileKey, str]) -> list[FileKey]:
-        holders.update(held[key] for key in by_key if key in held)
-        free = [file for key, file in by_key.items() if key not in held]
         parts = 2 * (1 + len(set(held.values())))
-        return [file_key(file) for file in _portion(free, 0 if is_first else 1 / parts)]
+        is_full = _limit(files, 0 if is_first else 1 / parts)
+        for file in files:  # of a flood only the first are looked at
+            key = file_key(file)
+            if key in held:
+                holders.add(held[key])
+            elif is_full(file):
+                break
+            else:
+                mine[key] = file
+        return list(mine)
 
-    return Claimed([by_key[key] for key in claims.claim(choose)], holders)
+    return Claimed([mine[key] for key in claims.claim(choose)], holders)
 
 
 def file_key(file: InboxFile) -> FileKey:
@@ -42,13 +49,15 @@ def file_key(file: InboxFile) -> FileKey:
     return FileKey(file.source, display_name(file.path.name), file.inode & _INODE_BITS, file.size, file.ctime_ns)
 
 
-def _portion(files: list[InboxFile], share: float) -> Iterator[InboxFile]:
-    """The first of the files, a share of them within the limits."""
+def _limit(files: list[InboxFile], share: float) -> Callable[[InboxFile], bool]:
+    """Says of one file after the other whether it is too much for a portion that is a share of the files."""
     most_files = min(_MOST_FILES, max(FIRST_FILES, len(files) * share))
     most_bytes = min(_MOST_BYTES, max(FIRST_BYTES, sum(file.size for file in files) * share))
-    size = 0
-    for number, file in enumerate(files):
-        size += file.size
-        if number and (number >= most_files or size > most_bytes):
-            return
-        yield file
+    taken = size = 0
+
+    def is_full(file: InboxFile) -> bool:
+        nonlocal taken, size
+        taken, size = taken + 1, size + file.size
+        return taken > 1 and (taken > most_files or size > most_bytes)
+
+    return is_full
