@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, completion
+from pipelines import cli_catalogue, cli_lists, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -164,68 +164,8 @@ def template(
     console.print_line(f"Wrote {file}. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
-@app.command(epilog="Example: cards order 10023456-1 --show-codes")
-def order(
-    order_id: Annotated[str, typer.Argument(help="An Order ID.", autocompletion=completion.order_ids)],
-    as_json: AsJson = False,
-    show_codes: ShowCodes = False,
-) -> None:
-    """Show an order and the state of each of its cards (the order-ID report)."""
-    from pipelines import console
-    from pipelines.admin import queries
-
-    with open_cli_run() as opened:
-        report = document(queries.order(order_id, opened.registry), show_codes=show_codes)
-    if as_json:
-        console.print_json(report)
-        return
-    cards, counts = report.pop("codes"), report.pop("counts")
-    console.print_key_values({**report, **counts})
-    console.print_table("Cards", cards, show_codes=show_codes)
-
-
-@app.command(epilog="Example: cards status 10023456-1; cards status 800-860-4444")
-def status(
-    query: Annotated[
-        str,
-        typer.Argument(help="A code, Order ID, Customer Order ID, BTN or access number.", autocompletion=completion.order_ids),
-    ],
-    as_json: AsJson = False,
-    show_codes: ShowCodes = False,
-) -> None:
-    """Show cards by code, Order ID, Customer Order ID, BTN or access number; for a code, its history too."""
-    from pipelines import console
-    from pipelines.admin import queries
-
-    with open_cli_run() as opened:
-        found = document(queries.status(query, opened.registry), show_codes=show_codes)
-    if as_json:
-        console.print_json(found)
-        return
-    console.print_table("Cards", found["cards"], show_codes=show_codes)
-    if found["history"]:
-        console.print_table("History", found["history"])
-
-
-@app.command(epilog="Example: cards capacity 303-555-0142 3035550555")
-def capacity(
-    btns: Annotated[list[str] | None, typer.Argument(help="Billing telephone numbers.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A text file with a BTN in each line.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show how many PINs of each BTN are free, in use, unavailable, and impossible by the number rule."""
-    from pipelines import console
-    from pipelines.admin import queries
-
-    numbers = [*(btns or []), *(queries.read_btns(file) if file else [])]
-    if not numbers:
-        raise errors.UsageError("Name at least one BTN, or a file of them with --file.")
-    with open_cli_run() as opened:
-        pins = [asdict(btn) for btn in queries.capacity(numbers, opened.registry)]
-    if as_json:
-        console.print_json({"btns": pins})
-    else:
-        console.print_table("PINs", pins)
+for example, command in cli_lists.COMMANDS.items():
+    app.command(epilog=f"Example: {example}")(command)
 
 
 @app.command(epilog="Example: cards report outbox/acme/20261005-093000-october")

@@ -1,10 +1,11 @@
 """Output of the command line: lines, tables, key-value lists, JSON documents and progress bars, with codes masked."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from pipelines.common.context import Runtime
 from pipelines.common.masking import mask_codes, mask_document
@@ -59,24 +60,69 @@ def format_reasons(reasons: dict[str, int]) -> str:
     return ", ".join(f"{reason} {rows}" for reason, rows in reasons.items())
 
 
-def print_key_values(values: dict[str, Any]) -> None:
+def print_key_values(values: dict[str, Any], *, show_codes: bool = False) -> None:
     """Names and values, one in each line."""
     width = max(map(len, values), default=0)
-    for name, value in mask_document(_printable(values)).items():
-        print(f"{name.replace('_', ' '):<{width}}  {value}")
+    for name, value in mask_document(_printable(values), shown=show_codes).items():
+        print(f"{name.replace('_', ' '):<{width}}  {_text(value)}".rstrip())
 
 
 def _print_rich(title: str, rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold")
+    console = Console()
+    widths, gap = _layout(rows, console.width)
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.padding = (0, gap - 1, 0, 0)  # the box has a column between two columns
     for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
+        justify: Any = "right" if isinstance(value, int) else "left"
+        table.add_column(name.replace("_", " "), justify=justify, overflow="fold", width=widths.get(name))
     for row in rows:
         table.add_row(*(Text(_text(value)) for value in row.values()))  # a cell is never markup
-    Console().print(table)
+    console.print(table)
+
+
+_SHORT: Final = 28
+_FOLDED: Final = 12
+"""So wide is a folded column at least."""
+_NEVER_FOLDED: Final = frozenset({"order_id", "serial", "code", "btn"})
+"""What people copy from the screen."""
+
+
+def _layout(rows: list[dict[str, Any]], screen: int) -> tuple[dict[str, int], int]:
+    """The widths of columns, and the gap between them. Short values stay on one line and long texts are folded; where the
+    screen is too narrow even so, the widest of the short ones are folded too, one after the other. No widths: it is too
+    narrow for any of that.
+    """
+    sizes = {name: max(len(_text(row[name])) for row in rows) for name in rows[0]}
+    whole = {name: size for name, size in sizes.items() if size <= _SHORT}
+    foldable = sorted(whole.keys() - _NEVER_FOLDED, key=lambda name: (whole[name], name))
+    while True:
+        for gap, header in ((2, len), (2, _longest_word), (1, _longest_word)):
+            widths = {name: max(size, header(name)) for name, size in whole.items()}
+            room = screen - sum(widths.values()) - gap * (len(sizes) - 1)
+            folded = {name: size for name, size in sizes.items() if name not in whole}
+            if room >= sum(min(size, _FOLDED) for size in folded.values()):
+                return widths | _shares(folded, room), gap
+        if not foldable or whole[foldable[-1]] <= _FOLDED:
+            return {}, 1
+        del whole[foldable.pop()]
+
+
+def _longest_word(header: str) -> int:
+    return max(map(len, re.split("[ _]", header)))
+
+
+def _shares(sizes: dict[str, int], room: int) -> dict[str, int]:
+    """Room for the columns to be folded: what one does not need the others get."""
+    shares = {}
+    for number, name in enumerate(sorted(sizes, key=lambda name: sizes[name])):
+        shares[name] = min(max(sizes[name], _longest_word(name)), room // (len(sizes) - number))
+        room -= shares[name]
+    return shares
 
 
 @contextmanager

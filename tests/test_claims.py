@@ -21,15 +21,20 @@ from pipelines.registry import claims as registry_claims
 from pipelines.registry.claims import Claims, count_claims
 from pipelines.registry.store import open_registry
 from pipelines.run import Run, open_claims
-from tests.conftest import Shop, csv_of, row
+from tests.conftest import Shop, csv_of, row, shared_parser
 from tests.faults.invariants import assert_sound, dropped
 from tests.faults.killing import environment
 from tests.faults.worker import Worker
 from tests.test_orders import STEPS, globex
 
-pytestmark = pytest.mark.usefixtures("one_parser")
 KILLED = -9
 Step = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def _one_parser() -> Iterator[None]:
+    with shared_parser():
+        yield
 
 
 @pytest.fixture(scope="module")

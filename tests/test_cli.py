@@ -259,7 +259,10 @@ def test_one_of_a_thing_is_counted_in_the_singular(house: House, tmp_path: Path)
         (["init", "--reseller", "acme"], {"CARDS_SHARE": "group"}, 2, "name the reseller's group"),
         (["init", "--reseller", "acme", "--group", "nobody-has-it"], {"CARDS_SHARE": "group"}, 2, "There is no group"),
         (["order", "10023456-1"], {}, 1, "There is no order"),
-        (["capacity"], {}, 2, "at least one BTN"),
+        (["capacity", "3035550142", "--limit", "3"], {}, 2, "are for the list of all BTNs: name none"),
+        (["orders", "--reseller", "acmee"], {}, 2, "neither the catalogue nor a submission names this reseller"),
+        (["orders", "--since", "today"], {}, 2, "--since today: write a date"),
+        (["submissions", "--csv", "no/such/folder/a.csv"], {}, 2, "no file can be written there"),
         (["template", "no/such/folder/orders.xlsx"], {}, 1, "no/such/folder"),
     ],
 )
@@ -299,6 +302,9 @@ def test_help_names_every_command_and_loads_nothing_large(house: House) -> None:
         "reconcile",
         "serve",
         "order",
+        "orders",
+        "submissions",
+        "holds",
         "status",
         "capacity",
         "report",
@@ -353,7 +359,8 @@ def modes(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "command",
     [["run"], ["reconcile"], ["serve"], ["order", "10023456-1"], ["status", "10023456-1"], ["verify"], ["clear-hold", "acme"],
-     ["capacity", "3035550142"], ["report", "acme/x"], ["template", "orders.xlsx"], ["init", "--reseller", "acme"]],
+     ["capacity", "3035550142"], ["orders"], ["submissions"], ["holds"],
+     ["report", "acme/x"], ["template", "orders.xlsx"], ["init", "--reseller", "acme"]],
     ids=lambda command: command[0],
 )  # fmt: skip
 def test_a_home_that_was_never_set_up_stays_empty(command: list[str], empty: House) -> None:
@@ -578,6 +585,7 @@ def test_the_shell_completes_resellers_and_order_ids(house: House, empty: House)
     house.cards("run")
     assert completed(house, "cards clear-hold ") == ["acme", "globex", "newcomer"]
     assert completed(house, "cards check x.csv --reseller a") == ["acme"]
+    assert completed(house, "cards orders --reseller g") == completed(house, "cards submissions --reseller g") == ["globex"]
     assert completed(house, "cards order 1002") == ["10023456-2", "10023456-1"]
     assert completed(house, "cards order 10023456-1") == ["10023456-1"]
     assert completed(house, "cards status ACME") == []

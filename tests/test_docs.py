@@ -188,8 +188,14 @@ DOCUMENTS = {
     "check": "cards check outbox/globex/*-cards/cards.csv --reseller globex --json || true",
     "reconcile": "echo Order ID > inbox/network/bad.csv; cards reconcile --json",
     "order": "cards order 10023456-2 --json",
+    "orders": "cards orders --json",
+    "submissions": "cards submissions --json",
+    "holds": "printf 'Account,Product,Access,Customer Order ID,Code\\n20098765,8001,8008604444,X,73905162840517\\n"
+    "20098765,8001,8008604444,X,73905162840518\\n' > inbox/globex/taken.csv; "
+    "CARDS_MAX_TAKEN_CODE_ATTEMPTS=1 cards run > run.log; cards holds --json",
     "status": "cards status 73905162840517 --json",
     "capacity": "cards capacity 303-555-0142 --json",
+    "capacity list": "cards capacity --json",
     "report": "cards report outbox/acme/*-october --json",
     "verify": "rm outbox/acme/*-october/confirmation.csv; cards verify --json || true",
 }

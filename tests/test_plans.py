@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.admin import queries
-from pipelines.registry import database
+from pipelines.admin import lists, queries
+from pipelines.registry import database, limits
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
@@ -127,6 +127,7 @@ def live(shop: Shop) -> None:
     queries.order(pairs[3][0], shop.registry)
     queries.capacity(["3035550142"], shop.registry)
     queries.submission(answer.folder.name, shop.registry)
+    look_at_lists(shop)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
 
 
@@ -141,6 +142,26 @@ def left_in_hand(shop: Shop) -> None:
     with pytest.raises(KeyboardInterrupt):
         shop.run(die)
     assert len(shop.run()) == 1
+
+
+def look_at_lists(shop: Shop) -> None:
+    """Every list, with each of its filters, its first page and the next one."""
+    run = shop.as_run
+    since, access = {"since": "2026-10-05"}, {"access_number": "8008604444"}
+    states: list[dict[str, Any]] = [{}, {"state": "awaited"}, {"state": "closed"}, {"overdue": True}]
+    for wanted in (state | reseller | number | time for state in states for reseller in ({}, {"reseller": "acme"})
+                   for number in ({}, access) for time in ({}, since)):  # fmt: skip
+        for after in (0, 2):
+            lists.orders(run, lists.order_filter(run, **wanted), after, 1)
+    for wanted in (one | more for one in ({}, {"reseller": "acme"}, since) for more in ({}, {"with_rejections": True})):
+        for after in (0, 3):
+            lists.submissions(run, **wanted, after=after, limit=1)
+    lists.find_order(run, "A")
+    lists.find_order(run, "A", "10023456")
+    limits.hold(shop.registry, "acme", shop.runtime.timestamp())
+    lists.holds(shop.registry, limit=1)
+    lists.btns(shop.registry, limit=1)
+    lists.btns(shop.registry, "3035550142")
 
 
 def test_the_rule_finds_a_statement_that_reads_everything(tmp_path: Path, new_registry: NewRegistry) -> None:

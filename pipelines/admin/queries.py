@@ -8,7 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.codes.capacity import free_pins
-from pipelines.common.errors import CardsError, UsageError, require_file
+from pipelines.common.errors import CardsError, UsageError, require_file, require_printable
 from pipelines.registry import queries
 from pipelines.registry.store import Registry
 from schemas import telephone
@@ -54,10 +54,17 @@ class HistoryStep:
 
 @dataclass(frozen=True)
 class Status:
-    """The cards that a query finds; `history` only when it named a single code."""
+    """The cards that a query finds, the newest orders first: how many (`found`), how many of them are in each state, the
+    first ones (`cards`), and how many `more` there are. Not `complete`: those of older orders were left out. `history` only
+    when it named a single code.
+    """
 
     query: str
+    found: int
+    complete: bool
+    counts: dict[str, int]
     cards: list[Card]
+    more: int
     history: list[HistoryStep]
 
 
@@ -122,22 +129,48 @@ class Submission:
     folder: str
 
 
-def status(query: str, registry: Registry) -> Status:
-    """Cards by code, Order ID, Customer Order ID, BTN or access number. Raises CardsError when there are none."""
-    text = query.strip()
+def status(query: str, registry: Registry, limit: int | None = None) -> Status:
+    """Cards by code, Order ID, Customer Order ID, BTN or access number, `limit` of them (None: all). Raises CardsError when
+    there are none.
+    """
+    text = require_printable(query, "what to look for") if query.strip() else ""
     digits = re.sub(r"[ ().+-]", "", text)
-    number = telephone.normalized_text(text)
     codes = pl.Series([int(digits)] if re.fullmatch(r"[0-9]{14}", digits) else [], dtype=pl.Int64)
-    by_code = queries.cards_with(registry, codes)
-    found = [queries.cards_of_order(registry, text), by_code]  # IDs may look like codes and telephone numbers
-    if telephone.is_valid_text(number):
-        with_access = _current(queries.cards_of_access(registry, number), registry)
-        with_access = with_access.filter(pl.col("access_number") == number)
-        found += [queries.cards_of_btn(registry, int(number)), with_access]
-    cards = _current(pl.concat(found).unique("code").sort("order_pk", "n", "code"), registry)
-    if cards.is_empty():
+    by_code = queries.keys_with(registry, codes)
+    others, complete = _keys(text, registry)  # IDs may look like codes and telephone numbers
+    keys = pl.concat([by_code, *others]).unique("code").sort("order_pk", "serial", "code", descending=[True, False, False])
+    if keys.is_empty():
         raise CardsError("There is no card with this code, Order ID, Customer Order ID, BTN or access number.")
-    return Status(query, _cards(cards), _history(by_code, registry) if len(by_code) else [])
+    page = keys.head(len(keys) if limit is None else limit)
+    return Status(
+        query=query,
+        found=len(keys),
+        complete=complete,
+        counts=_counts(keys),
+        cards=_cards(_current(_with_keys(page, registry), registry)),
+        more=len(keys) - len(page),
+        history=_history(by_code, registry) if len(by_code) else [],
+    )
+
+
+def _keys(text: str, registry: Registry) -> tuple[list[pl.DataFrame], bool]:
+    """The cards of an Order ID, Customer Order ID, BTN or access number, and whether these are all."""
+    found = [queries.keys_of_orders(registry, text)]
+    number = telephone.normalized_text(text)
+    if telephone.is_valid_text(number):
+        found += [(queries.keys_of_btn(registry, int(number)), True), queries.keys_of_access(registry, number)]
+    return [keys for keys, _ in found], all(complete for _, complete in found)
+
+
+def _with_keys(keys: pl.DataFrame, registry: Registry) -> pl.DataFrame:
+    """The cards of these keys, in their order."""
+    return keys.select("code").join(queries.cards_with(registry, keys["code"]), on="code", maintain_order="left")
+
+
+def _counts(cards: pl.DataFrame) -> dict[str, int]:
+    """How many cards are in each state, in the order of a card's life."""
+    counted = cards.group_by("state").len().sort("state")
+    return {STATES[state]: number for state, number in counted.iter_rows()}
 
 
 def _current(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
@@ -167,7 +200,7 @@ def _state() -> pl.Expr:
 
 
 def _history(card: pl.DataFrame, registry: Registry) -> list[HistoryStep]:
-    rows = queries.history(registry, card["order_pk"].item(), card["n"].item())
+    rows = queries.history(registry, card["order_pk"].item(), card["serial"].item())
     outcome = pl.when(pl.col("outcome") == ActionOutcome.SHOWN).then(pl.lit("done")).otherwise(pl.lit("not done"))
     what = (
         pl.when(pl.col("state") >= 0).then(_state())
@@ -180,9 +213,17 @@ def _history(card: pl.DataFrame, registry: Registry) -> list[HistoryStep]:
 
 def order(order_id: str, registry: Registry) -> OrderReport:
     """The order with this Order ID. Raises CardsError when there is none."""
-    found = queries.order(registry, order_id.strip())
+    found = find_order(order_id.strip(), registry)
     if found is None:
         raise CardsError(f"There is no order with the Order ID {order_id}.")
+    return found
+
+
+def find_order(order_id: str, registry: Registry) -> OrderReport | None:
+    """The order with this Order ID, or None."""
+    found = queries.order(registry, order_id)
+    if found is None:
+        return None
     codes = queries.cards_of(registry, found["order_pk"])
     return OrderReport(
         order_id=found["order_id"],
@@ -201,7 +242,7 @@ def order(order_id: str, registry: Registry) -> OrderReport:
         placed_at=found["placed_at"],
         folder=found["folder"],
         state="awaited" if found["awaiting"] else "closed",
-        counts=dict(codes.select(_state()).group_by("state").len().sort("state").iter_rows()),
+        counts=_counts(codes),
         codes=_order_cards(codes),
     )
 

@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 from pipelines.common.masking import mask_codes
+from pipelines.common.printable import printable
 
 
 class CardsError(Exception):
@@ -36,6 +37,14 @@ def require_file(path: Path) -> None:
     """Raise UsageError when there is no such file."""
     if not path.is_file():
         raise UsageError(f"{path}: file not found.")
+
+
+def require_printable(text: str, what: str) -> str:
+    """An argument without spaces around it. Raises UsageError when it is empty or has characters that can't be seen."""
+    text = text.strip()
+    if not text or not text.isprintable():
+        raise UsageError(f"{what}: {printable(text)!r} can't be used." if text else f"Name {what}.")
+    return text
 
 
 def _system_message(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +21,8 @@ def write_csv(frame: pl.DataFrame, path: Path) -> None:
     if len(frame) <= _FEW and frame.width > 1 and all(kind in _PLAIN for kind in frame.dtypes):
         path.write_text(_few_rows(frame), "utf-8", newline="")
         return
-    text = pl.col(pl.String)
-    safe = pl.when(text.str.contains(_DANGEROUS)).then("'" + text).when(text != "").then(text)
     with path.open("wb") as file:
-        frame.with_columns(safe.name.keep()).write_csv(file, line_terminator="\r\n")
+        _safe(frame).write_csv(file, line_terminator="\r\n")
 
 
 def _few_rows(frame: pl.DataFrame) -> str:
@@ -37,3 +36,19 @@ def _few_rows(frame: pl.DataFrame) -> str:
     )
     lines.writerows(zip(*cells, strict=True))
     return written.getvalue()
+
+
+def write_csv_parts(frames: Iterable[pl.DataFrame], path: Path) -> int:
+    """The same of frames that are written one after the other; how many rows they have. The first one gives the header."""
+    rows = 0
+    with path.open("wb") as file:
+        for number, frame in enumerate(frames):
+            file.write(_safe(frame).write_csv(line_terminator="\r\n", include_header=number == 0).encode())
+            rows += len(frame)
+    return rows
+
+
+def _safe(frame: pl.DataFrame) -> pl.DataFrame:
+    text = pl.col(pl.String)
+    safe = pl.when(text.str.contains(_DANGEROUS)).then("'" + text).when(text != "").then(text)
+    return frame.with_columns(safe.name.keep())

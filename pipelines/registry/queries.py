@@ -50,45 +50,103 @@ def cards_with(registry: Registry, codes: pl.Series) -> pl.DataFrame:
     return registry.select_with(given, _CARD, found)
 
 
-def cards_of_btn(registry: Registry, btn: int) -> pl.DataFrame:
-    """The cards under a BTN."""
+_KEY: Final = {**columns_of("cards", "order_pk", "serial", "code"), "state": integer("cards.state")}
+MOST_CARDS: Final = 1_000_000
+"""Of the cards that an ID or an access number has, so many are counted; of those the newest orders count first."""
+_MOST_ORDERS: Final = 100_000
+
+
+def keys_with(registry: Registry, codes: pl.Series) -> pl.DataFrame:
+    """The cards with these codes: `order_pk`, `serial` (0 and 0: external), `code`, `state`."""
+    given = codes.unique().sort().to_frame("code")
+    return registry.select_with(given, _NUMBER_KEY, f"FROM given JOIN numbers ON numbers.code = given.code {_CARD_OF_NUMBER}")
+
+
+def keys_of_btn(registry: Registry, btn: int) -> pl.DataFrame:
+    """The cards under a BTN, as `keys_with` has them; no more than there are PINs."""
     under = f"numbers.code BETWEEN {btn * PINS} AND {btn * PINS + PINS - 1}"
-    return registry.select(_CARD, f"FROM numbers {_FROM_NUMBERS} WHERE {under} ORDER BY numbers.code")
+    return registry.select(_NUMBER_KEY, f"FROM numbers {_CARD_OF_NUMBER} WHERE {under}")
 
 
-def cards_of_order(registry: Registry, name: str) -> pl.DataFrame:
-    """The cards of orders with this Order ID or Customer Order ID, those that they issued and those that they take."""
-    return cards_with(
-        registry, pl.concat([_codes(registry, f"{orders} orders.{named} = $1", name)
-                             for orders in (_ISSUED, _TAKEN) for named in ("order_id", "customer_order_id")])
-    )  # fmt: skip
+_CARD_OF_NUMBER: Final = "LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial"
+_NUMBER_KEY: Final = {**columns_of("numbers", "order_pk", "serial", "code"), "state": _CARD["state"]}
 
 
-def cards_of_access(registry: Registry, number: str) -> pl.DataFrame:
-    """Cards that were placed with this access number, or ever changed to it."""
-    placed = _codes(registry, f"{_ISSUED} orders.access_number = $1", number)
-    done = f"orders.access_number = $1 AND card_actions.outcome = {ActionOutcome.SHOWN}"
-    return cards_with(registry, pl.concat([placed, _codes(registry, f"{_TAKEN} {done}", number)]))
+def keys_of_orders(registry: Registry, name: str) -> tuple[pl.DataFrame, bool]:
+    """The cards of orders with this Order ID or Customer Order ID, those that they issued and those that they take, as
+    `keys_with` has them; and whether these are all (see MOST_CARDS).
+    """
+    parts = [_orders(registry, f"orders.{column} = $1", name) for column in ("order_id", "customer_order_id")]
+    (by_id, all_by_id), (called, all_called) = parts
+    orders = pl.concat([by_id, called]).unique().sort("order_pk")
+    keys = [_issued(registry, orders), registry.select_with(orders, _KEY, _TAKEN)]
+    return pl.concat(keys), all_by_id and all_called
 
 
-_ISSUED: Final = "FROM orders JOIN cards ON cards.order_pk = orders.order_pk WHERE"
+def keys_of_access(registry: Registry, number: str) -> tuple[pl.DataFrame, bool]:
+    """The cards that have this access number, as they were placed or by a change that is done, as `keys_with` has them; and
+    whether these are all (see MOST_CARDS).
+    """
+    orders, complete = _orders(registry, "orders.access_number = $1", number)
+    changed = registry.select_with(
+        orders,
+        _KEY,
+        f"""
+        {_TAKEN} JOIN orders ON orders.order_pk = given.order_pk
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_changing()})
+        """,
+    )
+    keys = pl.concat([_issued(registry, orders), changed]).unique("code")
+    latest = _access_numbers(registry, keys["order_pk"]).unique(["order_pk", "serial"], keep="last", maintain_order=True)
+    known = keys.join(latest, on=["order_pk", "serial"], how="left")
+    return known.filter(pl.col("access_number").fill_null(number) == number).drop("access_number"), complete
+
+
+def _access_numbers(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
+    """The access numbers that changes gave to cards of these orders, earliest first: `order_pk`, `serial`, `access_number`."""
+    return registry.select_with(
+        order_pks.unique().sort().to_frame("order_pk"),
+        {
+            "order_pk": integer("card_actions.card_order_pk"),
+            "serial": integer("card_actions.card_serial"),
+            **columns_of("orders", "access_number"),
+        },
+        f"""
+        FROM given JOIN card_actions ON card_actions.card_order_pk = given.order_pk
+        JOIN orders ON orders.order_pk = card_actions.order_pk
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.access_number <> '' AND orders.action IN ({_changing()})
+        ORDER BY card_actions.settled_event, card_actions.order_pk
+        """,
+    )
+
+
+def _changing() -> str:
+    """The actions that change cards, as SQL lists them."""
+    return ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
+
+
 _TAKEN: Final = """
-    FROM orders
-    JOIN card_actions ON card_actions.order_pk = orders.order_pk
+    FROM given JOIN card_actions ON card_actions.order_pk = given.order_pk
     JOIN cards ON cards.order_pk = card_actions.card_order_pk AND cards.serial = card_actions.card_serial
-    WHERE
 """
 
 
-def _codes(registry: Registry, rest: str, parameter: str) -> pl.Series:
-    return registry.select(columns_of("cards", "code"), rest, parameter)["code"]
+def _issued(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
+    return registry.select_with(orders, _KEY, "FROM given JOIN cards ON cards.order_pk = given.order_pk")
+
+
+def _orders(registry: Registry, condition: str, value: str) -> tuple[pl.DataFrame, bool]:
+    """The newest orders, with no more than MOST_CARDS cards but for the first one: `order_pk`; and whether these are all."""
+    rest = f"FROM orders WHERE {condition} ORDER BY orders.order_pk DESC LIMIT {_MOST_ORDERS + 1}"
+    found = registry.select(columns_of("orders", "order_pk", "cards"), rest, value)
+    few = found.head(_MOST_ORDERS).filter((pl.col("cards").cum_sum() <= MOST_CARDS) | (pl.int_range(pl.len()) == 0))
+    return few.select("order_pk").sort("order_pk"), len(few) == len(found)
 
 
 def changes(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:
     """Changes of cards (`order_pk`, `n`, `code`) that the network has carried out, earliest first: `code` and the values that
     each set.
     """
-    changing = ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
     return registry.select_with(
         cards.select("order_pk", "n", "code").unique(),
         {"code": integer("given.code"), **columns_of("orders", *CHANGED)},
@@ -96,7 +154,7 @@ def changes(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:
         FROM given
         JOIN card_actions ON card_actions.card_order_pk = given.order_pk AND card_actions.card_serial = given.n
         JOIN orders ON orders.order_pk = card_actions.order_pk
-        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({changing})
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_changing()})
         ORDER BY card_actions.settled_event, card_actions.order_pk
         """,
     )

@@ -130,6 +130,8 @@ beside the rows of their order."""
 INDEXES: Final = [
     "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE readable = 1 AND original_event = event",
     "CREATE INDEX events_folder ON events (folder, source)",
+    "CREATE INDEX events_source ON events (source, event)",
+    "CREATE INDEX events_at ON events (at)",
     "CREATE INDEX events_undelivered ON events (event) WHERE delivered = 0",
     "CREATE INDEX events_open_reports ON events (event) WHERE kind = 'report' AND reconciliation_date = 0",
     "CREATE INDEX events_reconciliation_date ON events (reconciliation_date) WHERE reconciliation_date > 0",
@@ -139,7 +141,7 @@ INDEXES: Final = [
     "CREATE INDEX orders_customer_order_id ON orders (customer_order_id)",
     "CREATE INDEX orders_event ON orders (event)",
     "CREATE INDEX orders_awaiting ON orders (order_pk) WHERE awaiting > 0",
-    "CREATE INDEX orders_access_number ON orders (access_number)",
+    "CREATE INDEX orders_access_number ON orders (access_number, order_pk)",
     "CREATE UNIQUE INDEX card_actions_awaited ON card_actions (card_order_pk, card_serial) WHERE outcome = 0",
     "CREATE INDEX card_actions_card ON card_actions (card_order_pk, card_serial)",
     "CREATE INDEX card_actions_settled ON card_actions (settled_event) WHERE settled_event > 0",
@@ -152,6 +154,6 @@ INDEXES: Final = [
     "CREATE INDEX duplicate_orders_event ON duplicate_orders (event)",
     "CREATE INDEX findings_event ON findings (event)",
     "CREATE INDEX btns_changed ON btns (changed_event)",
-    f"CREATE INDEX btns_nearly_full ON btns (btn) WHERE valid - used < {NEARLY_FULL}",
+    f"CREATE INDEX btns_nearly_full ON btns ((valid - used), btn) WHERE valid - used < {NEARLY_FULL}",
 ]
 """SQLite uses a partial index only for a query that repeats its condition."""

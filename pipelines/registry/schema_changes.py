@@ -290,6 +290,22 @@ def _count_nights(database: Database) -> None:
     )
 
 
+# -- 2026-11-25: lists ---------------------------------------------------------------------------------------------------
+
+
+def add_lists(database: Database) -> None:
+    """Lists of orders, submissions and BTNs are read in pages, from an index that has their order."""
+    for index in ("orders_access_number", "btns_nearly_full"):
+        database.execute(f"DROP INDEX {index}")
+    for definition in (
+        "events_source ON events (source, event)",
+        "events_at ON events (at)",
+        "orders_access_number ON orders (access_number, order_pk)",
+        "btns_nearly_full ON btns ((valid - used), btn) WHERE valid - used < 1000",
+    ):
+        database.execute(f"CREATE INDEX {definition}")
+
+
 # -- 2026-11-25: workers share an inbox -----------------------------------------------------------------------------------
 
 
