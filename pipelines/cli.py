@@ -209,14 +209,18 @@ def verify(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: cards clear-hold acme")
 def clear_hold(
-    reseller: Annotated[str, typer.Argument(help="The reseller.", autocompletion=completion.resellers)],
+    reseller: Annotated[
+        str, typer.Argument(help="The reseller; network for its reports.", autocompletion=completion.resellers)
+    ],
 ) -> None:
-    """Lift the hold on a reseller whose files are held (FILE_HELD) because it asked for too many taken codes."""
+    """Lift the hold on a reseller (FILE_HELD), and let its files that were set aside (FILE_SET_ASIDE) be tried again."""
     from pipelines import console
 
     with open_cli_run() as opened:
-        lifted = opened.registry.clear_hold(reseller, opened.runtime.timestamp())
+        lifted, struck = opened.registry.clear_hold(reseller, opened.runtime.timestamp())
     console.print_line(f"{reseller} can order chosen codes again." if lifted else f"{reseller} was not on hold.")
+    if struck:
+        console.print_line(f"{count(struck, 'file')} that runs died of can be dropped again.")
 
 
 @app.command(epilog="Example: cards demo")

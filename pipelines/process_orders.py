@@ -5,12 +5,13 @@ deliver → remove from inbox.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pipelines.common.errors import CardsError, ConflictError, UsageError
+from pipelines.common.memory import give_back
 from pipelines.delivery import recovery
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.rejections import sorted_findings
@@ -22,7 +23,7 @@ from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
-from pipelines.orders.batch import OrderFile, build_batch, first_files
+from pipelines.orders.batch import Batch, OrderFile, build_batch, first_files
 from pipelines.orders.claiming import claim_portion
 from pipelines.orders.decision import Decision, decide
 from pipelines.orders.facts import load_facts
@@ -107,13 +108,7 @@ def _answer_files(
             idle = 0 if claimed.files else idle + 1
             if any(has_ended(run.settings.home, worker) for worker in claimed.holders):
                 yield recovery.finish_undelivered(run, sources)  # then the files of the dead are free
-            portion = load_portion(claimed.files, parser, spool, run)
-            done |= {file.path for file in portion.done}
-            yield Delivery([], portion.failures)
-            for group in _groups(portion.files):
-                spool.hold([file.copy for file in group])
-                yield from _decide_and_deliver(run, group)
-            spool.hold([])
+            done |= yield from _answer_portion(run, claimed.files, parser, spool)
             files = looks.files_but(done, at_once=bool(idle))
 
 
@@ -136,6 +131,22 @@ class _Looks:
         return [file for file in self._files if file.path not in done]
 
 
+def _answer_portion(
+    run: Run, files: list[InboxFile], parser: Parser, spool: Spool
+) -> Generator[Delivery[Result], None, set[Path]]:
+    """Answer as many of the files, in their turns, as are loaded at once; the paths that this run need not look at again."""
+    portion = load_portion(files, parser, spool, run)
+    yield Delivery([], portion.failures)
+    groups = _groups(portion.files)
+    portion.files.clear()  # so that the tables of a group are given back as soon as they are decided
+    while groups:
+        spool.hold([file.copy for file in groups[0]])
+        yield from _decide_and_deliver(run, groups.pop(0))
+    spool.hold([])
+    give_back()
+    return {file.path for file in portion.done}
+
+
 def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
     """All files together, but each by itself that was in hand when an earlier run died."""
     together = [file for file in files if not file.suspect]
@@ -143,22 +154,31 @@ def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
 
 
 def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
-    """Decide files together, commit them in one transaction, and deliver; what had to wait for it is decided again."""
-    settings = run.settings
-    batch = build_batch(files, settings.max_quantity, settings.max_findings)
+    """Decide files together, commit them in one transaction, and deliver; what had to wait for it is decided again.
+
+    The list of files is empty afterwards: what is decided is given back before its answers are written.
+    """
+    batch = build_batch(files, run.settings.max_quantity, run.settings.max_findings)
+    files.clear()
     tries = 0
     while batch.files:
-        now = batch.subset(with_original_events(first_files(batch, settings.max_quantity), run.registry))
-        decision = decide(now, load_facts(now, run.registry, settings, run.runtime), run.runtime.random_bytes)
-        run.runtime.checkpoint("decided")
-        events, waiting = _commit(run, now.files, decision)
+        events, left = _decide_and_commit(run, batch)
         tries = 0 if events else tries + 1
         if tries > _TRIES:
             raise CardsError("Other workers keep getting ahead of this one. The files stay in the inbox for the next run.")
         run.runtime.checkpoint("committed")
-        yield deliver(run, events)
-        left = {file.number for file in batch.files} - {file.number for file in now.files} | waiting
         batch = batch.subset([file for file in batch.files if file.number in left])
+        yield deliver(run, events)
+
+
+def _decide_and_commit(run: Run, batch: Batch) -> tuple[dict[int, PrivateCopy | None], set[int]]:
+    """Decide and commit the first files of a batch; the private copy of each event, and the files that are left."""
+    settings = run.settings
+    now = batch.subset(with_original_events(first_files(batch, settings.max_quantity), run.registry))
+    decision = decide(now, load_facts(now, run.registry, settings, run.runtime), run.runtime.random_bytes)
+    run.runtime.checkpoint("decided")
+    events, waiting = _commit(run, now.files, decision)
+    return events, {file.number for file in batch.files} - {file.number for file in now.files} | waiting
 
 
 def _commit(run: Run, files: list[OrderFile], decision: Decision) -> tuple[dict[int, PrivateCopy | None], set[int]]:

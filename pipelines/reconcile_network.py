@@ -6,7 +6,7 @@ the replacements, workbook.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -17,13 +17,15 @@ from pipelines.delivery.reconciliation_workbook import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
 from pipelines.intake import inbox
 from pipelines.intake.private_copy import PrivateCopy, Spool
-from pipelines.intake.reader import Parser, Table, read
+from pipelines.intake.reader import Parser, Table, read, rejected_file
 from pipelines.reconciliation.matching import as_order_rows, match_report, validate_report
 from pipelines.reconciliation.replacement import replacements
-from pipelines.registry import night_records, reconciliation
+from pipelines.registry import limits, night_records, reconciliation
 from pipelines.run import Run
 from schemas import network
 from schemas.sources import NETWORK
+
+_SET_ASIDE: Final = rejected_file(network.NAMES, "FILE_SET_ASIDE", "")
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,24 @@ def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:
     with Parser(settings) as parser, Spool(settings.home) as spool:
         for done, file in enumerate(files, 1):
             if copy := spool.take(file, settings.max_file_mb << 20):
-                event = _enter(run, copy, read(copy.content(), parser, settings, network.NAMES, network.BY_HEADER))
-                run.runtime.checkpoint("report entered")
-                delivered = deliver(run, {event: copy})
-                yield Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
+                spool.hold([copy])  # a report that two runs died of is set aside, like an order file
+                yield _ingest(run, copy, parser)
+                spool.hold([])
             run.runtime.progress("reports", done, len(files))
+
+
+def _ingest(run: Run, copy: PrivateCopy, parser: Parser) -> Delivery[ReportResult]:
+    """Enter one report and archive it."""
+    key = (NETWORK, copy.digest)
+    struck = limits.strikes_of(run.registry, [key]).get(key, 0) >= limits.MOST_STRIKES
+    event = _enter(run, copy, _SET_ASIDE if struck else _read(run, copy, parser))
+    run.runtime.checkpoint("report entered")
+    delivered = deliver(run, {event: copy}, plain=struck)
+    return Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
+
+
+def _read(run: Run, copy: PrivateCopy, parser: Parser) -> Table:
+    return read(copy.content(), parser, run.settings, network.NAMES, network.BY_HEADER)
 
 
 def _enter(run: Run, copy: PrivateCopy, table: Table) -> int:

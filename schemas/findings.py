@@ -15,10 +15,15 @@ FINDING: Final = pl.Schema(
 """One thing that is wrong: in which file of the batch, in which row of it (0: the file as a whole), in which column
 (empty: none), for which reason, and what stands there."""
 
-MOST: Final = 50_000
-"""So many findings of one rule are kept of a file: more than a file may have in all (CARDS_MAX_FINDINGS)."""
-_SLICE: Final = 1 << 18
-"""So many rows are validated at once: Pandera keeps a record of each failing cell."""
+ROW: Final = ["file", "source_row"]
+"""What a row is known by."""
+MAX_FINDINGS: Final = 50_000
+"""So many findings a file may have at the most, whatever CARDS_MAX_FINDINGS says."""
+_KEPT: Final = MAX_FINDINGS + 1
+"""So many findings of one rule are kept of a file. One more than a file may have: a file of which some were left out is
+always one that has too many (see `flooded_files`), and none of its rows may be taken for a good one."""
+_SLICE: Final = 1 << 16
+"""So many rows are validated at once."""
 
 NO_FINDINGS: Final = pl.DataFrame(schema=FINDING)
 
@@ -51,8 +56,8 @@ def all_violations(rows: pl.DataFrame, given: Iterable[Rule]) -> pl.DataFrame:
 
 
 def _first_ones(found: pl.DataFrame) -> pl.DataFrame:
-    """At most MOST findings of each file, so that a file in which everything is wrong takes no more memory than others."""
-    return found if len(found) <= MOST else found.filter(pl.int_range(pl.len()).over("file") < MOST)
+    """As many findings of each file as are kept, so that one in which everything is wrong takes no more memory than others."""
+    return found if len(found) < _KEPT else found.filter(pl.int_range(pl.len()).over("file") < _KEPT)
 
 
 def whole_files(found: pl.DataFrame) -> pl.DataFrame:
@@ -60,14 +65,24 @@ def whole_files(found: pl.DataFrame) -> pl.DataFrame:
     return found.filter(pl.col("source_row") == 0)
 
 
-def split(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows (with `file`, `source_row`) that keep every rule of the schema, and findings for the others."""
-    if rules.all_keep(rows, schema):  # of most tables, and Pandera takes longer to say so
-        return rows, NO_FINDINGS
-    found = pl.concat([NO_FINDINGS, *(_failures(part, schema) for part in rows.iter_slices(_SLICE))])
-    if found.is_empty():
-        return rows, found
-    return rows.join(found, on=["file", "source_row"], how="anti", maintain_order="left"), _first_ones(found)
+def flooded_files(found: pl.DataFrame, most: int) -> pl.Series:
+    """The files (`file`) with more findings than `most`."""
+    return found.group_by("file").len().filter(pl.col("len") > most)["file"].sort()
+
+
+def schema_findings(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> pl.DataFrame:
+    """Findings for the rows (with `file`, `source_row`) that break a rule of the schema.
+
+    Pandera keeps a record of each failing cell, so rows are validated in slices, and no more rows of a file once it has too
+    many findings.
+    """
+    if rules.all_keep(rows, schema):  # as most tables do, and Pandera takes longer to say so
+        return NO_FINDINGS
+    found = NO_FINDINGS
+    for part in rows.iter_slices(_SLICE):
+        rest = part.filter(~pl.col("file").is_in(flooded_files(found, MAX_FINDINGS).implode()))
+        found = pl.concat([found, _failures(rest, schema)])
+    return _first_ones(found)
 
 
 def _failures(rows: pl.DataFrame, schema: pa.DataFrameSchema) -> pl.DataFrame:

@@ -206,6 +206,7 @@ def test_names_that_are_no_text_and_inodes_past_what_a_column_holds_are_claimed(
         ([5 << 20] * 9, True, 1),
         ([4 << 20] * 9, True, 2),
         ([99 << 20, 1], True, 1),
+        ([1, 99 << 20, 1], False, 1),
         ([1] * 200, False, 100),
         ([1] * 90, False, 64),
         ([1] * 5000, False, 1000),

@@ -71,8 +71,8 @@ def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(guess
 def test_the_operator_releases_who_is_held(guessed: Shop) -> None:
     rows = taken_code_attempts(guessed, 12)
     assert guessed.send(*rows, name="a.csv").told["reasons"] == {"FILE_HELD": 1}
-    assert guessed.registry.clear_hold("acme", guessed.runtime.timestamp())
-    assert not guessed.registry.clear_hold("nobody", guessed.runtime.timestamp())
+    assert guessed.registry.clear_hold("acme", guessed.runtime.timestamp()) == (True, 0)
+    assert guessed.registry.clear_hold("nobody", guessed.runtime.timestamp()) == (False, 0)
     assert guessed.send(row("FREE", code=some_codes(1)[0]), name="b.csv").told["codes_placed"] == 1
 
 

@@ -95,6 +95,39 @@ def test_a_file_that_was_alone_in_hand_is_set_aside_after_its_second_death(shop:
     assert shop.waiting() == []
 
 
+def test_a_file_that_was_set_aside_is_tried_again_when_the_operator_says_so(shop: Shop, tmp_path: Path) -> None:
+    drop(shop, "A", comments="POISON")
+    with Worker(tmp_path / "worker") as worker:
+        for _ in range(2):
+            assert run(worker, shop, poison="decide").code == KILLED
+        assert answers(run(worker, shop))["A.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+        cleared = worker.run("clear-hold", "acme", environment=environment(shop))
+        assert cleared.out.splitlines() == ["acme was not on hold.", "1 file that runs died of can be dropped again."]
+        drop(shop, "A", comments="POISON")
+        assert answers(run(worker, shop))["A.csv"]["orders_placed"] == 1
+
+
+def test_a_report_that_kills_every_night_is_set_aside_and_the_others_are_used(shop: Shop, tmp_path: Path) -> None:
+    answer = shop.send(row("A", quantity="2"))
+    order_id, codes = "10023456-1", answer.codes
+    deadly = f"Order ID,Authorization Code,Remark\n{order_id},{codes[0]},POISON\n"
+    shop.report(name="deadly.csv", content=deadly)
+    shop.report(*((order_id, code) for code in codes), name="good.csv")
+    with Worker(tmp_path / "worker") as worker:
+        for _ in range(2):
+            assert worker.run("reconcile", environment=environment(shop), poison="report").code == KILLED
+        night = worker.run("reconcile", "--json", environment=environment(shop), poison="report")
+        told = {one["file"]: one for one in json.loads(night.out)["reports"]}
+        assert told["deadly.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+        assert (told["good.csv"]["reasons"], told["good.csv"]["rows"]) == ({}, 2)
+        assert json.loads(night.out)["codes_ready"] == 2
+        cleared = worker.run("clear-hold", "network", environment=environment(shop))
+        assert cleared.out.splitlines()[1:] == ["1 file that runs died of can be dropped again."]
+        shop.report(name="deadly.csv", content=deadly)
+        night = worker.run("reconcile", "--json", environment=environment(shop))
+        assert json.loads(night.out)["reports"][0]["reasons"] == {}
+
+
 def test_an_answer_that_kills_every_run_is_written_without_workbooks(shop: Shop, tmp_path: Path) -> None:
     files = [drop(shop, "A"), drop(shop, "G", comments="POISON"), drop(shop, "B")]
     with Worker(tmp_path / "worker") as worker:

@@ -269,7 +269,7 @@ def test_the_source_of_a_held_file_is_on_hold_from_then_on(registry: Registry) -
     assert not limits.is_on_hold(registry, "acme")
     registry.commit(held_file)
     assert limits.is_on_hold(registry, "acme")
-    assert registry.clear_hold("acme", "2026-10-05T10:00:00-06:00")
+    assert registry.clear_hold("acme", "2026-10-05T10:00:00-06:00") == (True, 0)
     assert not limits.is_on_hold(registry, "acme")
 
 

@@ -6,8 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.senders import Budget, in_turns, within_budget
+from pipelines.intake.private_copy import Spool
+from pipelines.intake.reader import Parser
+from pipelines.intake.senders import LARGE, Budget, in_turns, loaded_together, within_budget
+from pipelines.orders import loading
 from tests.conftest import Shop, csv_of, row
 from tests.test_orders import globex
 
@@ -45,6 +49,29 @@ def test_a_time_that_a_source_can_set_moves_nothing_forward() -> None:
 def test_of_files_of_one_moment_the_older_comes_first_then_the_name() -> None:
     files = [dropped("acme", "c", mtime=1), dropped("acme", "b", mtime=1), dropped("acme", "d")]
     assert names(in_turns(files)) == ["d", "b", "c"]
+
+
+def test_a_large_file_comes_last_in_its_turn_and_is_loaded_by_itself() -> None:
+    large = dropped("acme", "large", 1, size=LARGE + 1)
+    files = in_turns([large, dropped("acme", "next", 2), dropped("globex", "g", 3, size=LARGE), dropped("house", "h", 4)])
+    assert names(files) == ["g", "h", "large", "next"]
+    assert names(loaded_together(files, 100)) == ["g", "h"]
+    assert names(loaded_together(files, 1)) == ["g"]
+    assert names(loaded_together(files[2:], 100)) == ["large"]
+    assert loaded_together([], 100) == []
+
+
+def test_a_full_portion_begins_no_more_files(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were cancelled one by one, more slowly than they were begun, so that no portion ever ended."""
+    for number in range(40):
+        shop.drop(f"{number}.csv", csv_of(row(f"O{number}", quantity="1")))
+    files = inbox.stable_files(shop.settings.inbox, 0, lambda _: True)
+    monkeypatch.setattr(loading, "_PORTION_SECONDS", 0)
+    with Parser(shop.settings) as parser, Spool(shop.settings.home) as spool:
+        portion = loading.load_portion(files, parser, spool, shop.as_run)
+    assert 1 <= len(portion.files) <= 6
+    assert portion.done == {file.copy.file for file in portion.files}
+    assert len(shop.run()) == 40
 
 
 some_files = st.lists(

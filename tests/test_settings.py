@@ -7,6 +7,7 @@ import pytest
 from pipelines import cli
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import Settings, load_settings
+from schemas.findings import MAX_FINDINGS
 
 WRONG = [
     ("SETTLE_SECONDS", "soon", "number"),
@@ -173,3 +174,10 @@ def test_a_wrong_setting_of_the_file_is_reported_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("CARDS_MAX_ROWS=many\n")
     with pytest.raises(UsageError, match="CARDS_MAX_ROWS='many'"):
         load_settings()
+
+
+def test_no_file_may_have_more_findings_than_the_rules_keep() -> None:
+    """Past what is kept of a rule, rows that break it could not be told from good ones."""
+    assert load_settings(max_findings=MAX_FINDINGS).max_findings == MAX_FINDINGS
+    with pytest.raises(UsageError, match="less than or equal to 50000"):
+        load_settings(max_findings=MAX_FINDINGS + 1)

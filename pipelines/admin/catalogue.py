@@ -16,7 +16,7 @@ from pipelines.common.words import count
 from pipelines.registry.schema import ACCESS, ACCOUNT, BILLING_NUMBER
 from pipelines.registry.store import Registry
 from schemas import catalogue, telephone
-from schemas.findings import split
+from schemas.findings import schema_findings
 from schemas.headers import Column, by_header, header_key
 
 _LISTED: Final = 10
@@ -78,9 +78,9 @@ def read_catalogue(path: Path) -> Catalogue:
     btns = _sheet(path, "Billing Numbers", catalogue.BILLING_NUMBERS, optional=True)
     btns = btns.with_columns(telephone.normalized(pl.col("btn")))
     wrong = [
-        *_wrong("Accounts", split(accounts, catalogue.ACCOUNTS_SCHEMA)[1]),
-        *_wrong("Access Numbers", split(access, catalogue.ACCESS_NUMBERS_SCHEMA)[1]),
-        *_wrong("Billing Numbers", split(btns, catalogue.BILLING_NUMBERS_SCHEMA)[1]),
+        *_wrong("Accounts", schema_findings(accounts, catalogue.ACCOUNTS_SCHEMA)),
+        *_wrong("Access Numbers", schema_findings(access, catalogue.ACCESS_NUMBERS_SCHEMA)),
+        *_wrong("Billing Numbers", schema_findings(btns, catalogue.BILLING_NUMBERS_SCHEMA)),
         *_contradictions("Accounts", accounts, "account", "reseller", "belongs to two resellers"),
         *_contradictions("Accounts", accounts, "reseller", "acceptance", "has two kinds of acceptance"),
         *_contradictions("Billing Numbers", btns, "btn", "account", "belongs to two accounts"),

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     max_rows: int = Field(1_048_576, ge=2, description="most rows of a file")
     max_columns: int = Field(256, ge=2, description="most columns of a file")
     max_cell: int = Field(10_000, ge=255, description="most characters of a cell")
-    max_text_mb: int = Field(512, ge=1, description="most text in a file's cells, in MB")
+    max_text_mb: int = Field(256, ge=1, description="most text in a file's cells, in MB")
     parser_memory_mb: int = Field(
         2048, ge=512, le=1_048_576, description="memory ceiling of the process that parses files, in MB"
     )

@@ -7,7 +7,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.delivery.results import submission_result
-from pipelines.excel.book import Book, Sheet
+from pipelines.excel.book import MOST_CELLS, Book, Sheet
 from pipelines.excel.writers import WriteBook
 from pipelines.registry.records import SubmissionRecords
 from schemas import actions
@@ -68,10 +68,9 @@ def write_confirmation(
     ]
     advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, fix it and resubmit it."
                                              if counts.rows_rejected else "")  # fmt: skip
-    sheets = [Sheet("Orders", orders)]
-    if len(rows) <= most_codes:
-        sheets.append(Sheet("Codes", rows))
-    else:
-        facts.append(("Where the codes are", "in confirmation.csv; there are too many of them for a workbook"))
+    fit = {"Orders": orders.height * orders.width <= MOST_CELLS, "Codes": len(rows) <= most_codes}
+    sheets = [Sheet(title, frame) for title, frame in (("Orders", orders), ("Codes", rows)) if fit[title]]
+    facts += [(f"Where the {title.lower()} are", "in confirmation.csv; there are too many of them for a workbook")
+              for title, fits in fit.items() if not fits]  # fmt: skip
     advice = advice.strip() or "No action needed."
     write(path, Book("Order confirmation", advice, facts, sheets))

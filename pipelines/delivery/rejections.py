@@ -7,7 +7,7 @@ import polars as pl
 
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
-from pipelines.excel.book import NOTED, SMALL, Book, Sheet
+from pipelines.excel.book import MOST_CELLS, NOTED, SMALL, Book, Sheet
 from pipelines.registry.records import SubmissionRecords
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
@@ -23,9 +23,7 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix."""
     worded = _with_messages(records.findings)
     whole = worded.filter(pl.col("source_row") == 0)
-    each = worded.filter(pl.col("source_row") > 0).group_by("source_row").agg(
-        pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
-    )  # fmt: skip
+    each = _joined(worded.filter(pl.col("source_row") > 0).select("source_row", "reason", "words"))
     rows = records.rejected.join(each, on="source_row", how="left", maintain_order="left")
     placed = records.orders.select("account", "customer_order_id", placed=pl.lit(value=True))
     rows = rows.join(placed, on=["account", "customer_order_id"], how="left", maintain_order="left")
@@ -44,6 +42,14 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     return whole.select(
         *blank, pl.col("source_row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
     )
+
+
+def _joined(worded: pl.DataFrame) -> pl.DataFrame:
+    """A row for each `source_row` with all of its `reason` and `words`. Most have one, which a million groups would copy."""
+    several = worded.filter(pl.col("source_row").is_duplicated()).group_by("source_row").agg(
+        pl.col("reason").unique(maintain_order=True).str.join("; "), pl.col("words").unique(maintain_order=True).str.join(" ")
+    )  # fmt: skip
+    return pl.concat([worded.filter(~pl.col("source_row").is_duplicated()), several])
 
 
 def sorted_findings(findings: pl.DataFrame) -> pl.DataFrame:
@@ -74,12 +80,16 @@ def write_rejections(
     event = records.events.row(0, named=True)
     findings = sorted_findings(records.findings)
     whole = findings.filter(pl.col("source_row") == 0)
-    marks = _cell_marks(records)
     counts = findings.group_by("reason", maintain_order=True).len()
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     what = counts.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
     facts: list[tuple[str, Any]] = [("File", event["file_name"]), ("Rows rejected", len(records.rejected)), *found]
+    if rows.height * rows.width > MOST_CELLS:
+        advice = "There are too many rejected rows for a workbook. Correct them in rejections.csv and resubmit that file."
+        writers.write(path, Book("Rejected orders", advice, facts, [], what))
+        return
+    marks = _cell_marks(records)
     advice = "Fix the marked cells on the sheet Orders, save, and resubmit this workbook. The last three columns may stay."
     if len(marks) > NOTED or rows.height * rows.width > SMALL:
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."

@@ -10,6 +10,8 @@ from pipelines.excel.look import CELLS, COUNT, DECIMAL, ILLEGAL, MAX_TEXT, MAX_W
 
 SMALL: Final = 200_000
 """A workbook of up to this many cells is written with its print set-up, borders and notes."""
+MOST_CELLS: Final = 1_500_000
+"""Orders and rejected rows of more cells than this are listed in their CSV alone: a workbook takes 200 bytes for each."""
 NOTED: Final = 10_000
 """At most this many cells get a note."""
 SHEET_ROWS: Final = 1_000_000

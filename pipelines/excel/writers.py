@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from pipelines.common.memory import give_back
 from pipelines.excel.book import SMALL, Book, sheet_parts
 
 WriteBook = Callable[[Path, Book], None]
@@ -22,6 +23,7 @@ def write(path: Path | BinaryIO, book: Book, small: int = SMALL) -> None:
         from pipelines.excel.xlsxturbo_book import write_large
 
         write_large(path, book)
+        give_back()
     else:
         from pipelines.excel.xlsxwriter_book import write_small
 

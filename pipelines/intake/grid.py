@@ -12,9 +12,11 @@ import pyarrow as pa
 
 from pipelines.intake.cells import BLANK, letters
 from pipelines.intake.header import find_header
-from pipelines.intake.parsed import SHORT, Limits, Parsed, UnreadableError
+from pipelines.intake.parsed import LONGEST, SHORT, Limits, Parsed, UnreadableError
+from schemas.headers import header_key
 
 _BLOCK: Final = 4096  # rows that wait as Python text before they become Arrow columns
+_BLOCK_TEXT: Final = 16 << 20  # or so much text
 _HEAD: Final = 50  # filled rows among which the header is looked for
 _LISTED: Final = 20
 
@@ -31,7 +33,8 @@ class Grid:
         self._blocks: list[dict[int, pa.Array]] = []
         self._rows = array("I")
         self._columns: set[int] = set()
-        self.text = used
+        self._header: tuple[int, set[int]] | None = None
+        self.text = self._flushed = used
         self._head: list[tuple[int, dict[int, str]]] = []
         self.faults: list[tuple[int, int, str, str]] = []
         self.notes: list[str] = []
@@ -59,6 +62,8 @@ class Grid:
             self._waiting.append((number, filled))
             if len(self._waiting) == _BLOCK:
                 self._flush()
+        if self.text - self._flushed > _BLOCK_TEXT and len(self._head) == _HEAD:
+            self._flush()
 
     def fault(self, row: int, column: int, reason: str, text: str) -> None:
         """Note a cell that can't be read; too many of them end the reading."""
@@ -67,11 +72,25 @@ class Grid:
             raise TooManyError(self.faults, self._limits)
 
     def _flush(self) -> None:
-        rows = [cells for _, cells in self._waiting]
+        rows = [self._shortened(row, cells) for row, cells in self._waiting]
         columns = set().union(*rows)
         self._blocks.append({column: pa.array([cells.get(column) for cells in rows], pa.string()) for column in columns})
         self._rows.extend(number for number, _ in self._waiting)
         self._waiting = []
+        self._flushed = self.text
+
+    def _shortened(self, row: int, cells: dict[int, str]) -> dict[int, str]:
+        """The cells of a row; below the header those that hold no list are cut, as text that one long string makes a
+        thousand times.
+        """
+        if self._header is None:  # it is among the rows of the head, which are all there by now
+            header = find_header(self._head, self._known).row
+            titles = next((cells for number, cells in self._head if number == header), {})
+            self._header = header, {column for column, text in titles.items() if header_key(text) in self._limits.lists}
+        header, lists = self._header
+        if row <= header or all(len(text) <= LONGEST for text in cells.values()):
+            return cells
+        return {column: text if column in lists else text[:LONGEST] for column, text in cells.items()}
 
     @property
     def filled(self) -> bool:
@@ -219,7 +238,7 @@ def _column(blocks: Iterable[dict[int, pa.Array]], column: int) -> pa.ChunkedArr
     return pa.chunked_array(chunks, pa.string())
 
 
-def stream(columns: Mapping[int, pa.ChunkedArray], rows: "array[int]") -> bytes:
+def stream(columns: Mapping[int, pa.ChunkedArray], rows: "array[int]") -> memoryview:
     """The columns, named by their positions, and the row numbers, as an Arrow stream."""
     row = pa.Array.from_buffers(pa.uint32(), len(rows), [None, pa.py_buffer(rows)])  # pa.array takes ten times as long
     table = pa.table({**{f"c{position}": column for position, column in columns.items()}, "row": row})
@@ -227,7 +246,7 @@ def stream(columns: Mapping[int, pa.ChunkedArray], rows: "array[int]") -> bytes:
     _write(table, counted)
     buffer = pa.allocate_buffer(counted.size())  # one that grows takes twice as long
     _write(table, pa.FixedSizeBufferWriter(buffer))
-    return bytes(memoryview(buffer))
+    return memoryview(buffer)
 
 
 def _write(table: pa.Table, sink: pa.NativeFile) -> None:

@@ -93,7 +93,7 @@ class Package:
         """The parts' names, in lower case and with plain slashes."""
         return list(self._entries)
 
-    def inspect(self) -> None:
+    def inspect(self) -> int:
         """Count what the archive really inflates to, and scan the worksheets on the way, before any parser sees it."""
         entries = self._archive.infolist()
         if len(entries) > _ENTRIES:
@@ -112,6 +112,7 @@ class Package:
                 continue  # a broken picture does no harm; a broken part that is needed is reported when it is read
             if scan:
                 self.scans[_key(entry.filename)] = scan
+        return inflated
 
     def _check(self, inflated: int, packed: int) -> None:
         if inflated > self._limits.inflated:

@@ -4,12 +4,15 @@ from dataclasses import dataclass, field
 
 SHORT = 200
 """So many characters of a faulty cell are kept: enough to find it, too few to fill a registry."""
+LONGEST = 1_100
+"""So many characters are kept of a cell that holds no list: more than any cell may have that can be used."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """How much of a file is taken. Bytes, except for `rows`, `columns`, `characters` (of a cell), `findings` and `cells`:
-    filled rows times filled columns, as an empty cell within a table costs memory like another.
+    filled rows times filled columns, as an empty cell within a table costs memory like another. `lists`: the keys of the
+    headers below which a cell may hold a list, and is kept whole.
     """
 
     inflated: int
@@ -20,6 +23,7 @@ class Limits:
     text: int
     findings: int
     cells: int = 32_000_000
+    lists: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Parsed:
     are remarks for the sender.
     """
 
-    table: bytes = b""
+    table: bytes | memoryview = b""
     faults: list[tuple[int, int, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     header: int = 0

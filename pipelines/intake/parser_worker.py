@@ -12,16 +12,19 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Final
 
+from pipelines.intake.ceiling import addresses
 from pipelines.intake.encryption import decrypted
 from pipelines.intake.grid import TooManyError
 from pipelines.intake.kinds import Kind, recognise
 from pipelines.intake.parsed import Limits, Parsed, UnreadableError
 
 _NO_MEMORY: Final = "reading it takes too much memory"
+_KEPT: Final = 8
+"""This part of its memory may be left in use after a file, before a fresh process is started."""
 
 READERS: Final[dict[Kind, tuple[str, str]]] = {
     Kind.XLSX: ("pipelines.intake.xlsx", "read_xlsx"),
@@ -63,30 +66,27 @@ def parse(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
         return Parsed(faults=[(0, -1, "FILE_TOO_LARGE", _NO_MEMORY)])
 
 
-def _addresses() -> int:
-    """Bytes of address space in use, which is what the ceiling counts; 0 where the system doesn't tell."""
-    sizes = Path("/proc/self/statm")
-    return int(sizes.read_text().split()[0]) * resource.getpagesize() if sizes.exists() else 0
-
-
 def main() -> None:
     """Answer files until the parent hangs up."""
     connection = Connection(int(sys.argv[1]))
     limits = Limits(*json.loads(sys.argv[2]))
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory, limits.memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    at_start = _addresses()
+    at_start = addresses()
     while True:
         try:
-            content, known = connection.recv_bytes(), frozenset(json.loads(connection.recv_bytes()))
+            content, (known, lists) = connection.recv_bytes(), map(frozenset, json.loads(connection.recv_bytes()))
         except EOFError:
             return
-        parsed = parse(content, known, limits)
+        parsed = parse(content, known, replace(limits, lists=lists))
+        del content  # while the answer is sent
         # no pickle: what a stranger's bytes can take over must not be able to send us code
         connection.send_bytes(json.dumps([parsed.faults, parsed.notes, parsed.header]).encode())
         connection.send_bytes(parsed.table)
-        if _addresses() - at_start > limits.memory // 2 or any(fault[3] == _NO_MEMORY for fault in parsed.faults[:1]):
-            # addresses that a large file left in pieces would be missed by the next: a fresh process takes over the line
+        failed = any(fault[3] == _NO_MEMORY for fault in parsed.faults[:1])
+        del parsed
+        if failed or addresses() - at_start > limits.memory // _KEPT:
+            # memory that a large file left in pieces would be missed by the next: a fresh process takes over the line
             os.execv(sys.executable, [sys.executable, "-m", "pipelines.intake.parser_worker", *sys.argv[1:]])  # noqa: S606
 
 

@@ -3,7 +3,7 @@
 import difflib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from threading import Lock
 from typing import Any, Final, NamedTuple
@@ -19,6 +19,9 @@ from schemas.findings import NO_FINDINGS, findings
 from schemas.headers import header_key
 
 _LISTED: Final = 20
+_LARGE: Final = 32 << 20
+_LIST: Final = "code"
+"""The one column whose cells may hold a list, and be long."""
 _DIGITS: Final = r"[0-9(][0-9 ().+/-]*"
 _MARKS: Final = (b"'", b'="')
 _FEW_BYTES: Final = 1 << 20
@@ -54,21 +57,21 @@ class Parser(WorkerProcess):
             settings.max_cell, settings.max_text_mb << 20, settings.max_findings,
         ]  # fmt: skip
         super().__init__("pipelines.intake.parser_worker", limits, settings.parser_seconds)
-        self._turn = Lock()
+        self.turn = Lock()
 
-    def parse(self, content: bytes, known: Iterable[str]) -> tuple[Parsed, float]:
-        """What the child makes of a file of which it knows these header keys, and the seconds that it took. A dead or
-        late child is an unreadable file.
+    def parse(self, content: bytes, by_header: Mapping[str, str]) -> tuple[Parsed, float]:
+        """What the child makes of a file of which it knows these header keys (to the names of columns), and the seconds that
+        it took. A dead or late child is an unreadable file. Threads take turns: hold `turn`.
         """
-        with self._turn:
-            begun = time.monotonic()
-            parsed = self._parse(content, known)
-            return parsed, time.monotonic() - begun
+        begun = time.monotonic()
+        parsed = self._parse(content, by_header)
+        return parsed, time.monotonic() - begun
 
-    def _parse(self, content: bytes, known: Iterable[str]) -> Parsed:
+    def _parse(self, content: bytes, by_header: Mapping[str, str]) -> Parsed:
         seconds = self.seconds(len(content))
+        keys = [sorted(by_header), sorted(key for key, name in by_header.items() if name == _LIST)]
         try:
-            (faults, notes, header), table = self.ask(content, json.dumps(sorted(known)).encode(), seconds=seconds)
+            (faults, notes, header), table = self.ask(content, json.dumps(keys).encode(), seconds=seconds)
         except TimeoutError:
             found = f"not parsed within {seconds:.3g} seconds"
         except (EOFError, OSError):
@@ -88,7 +91,11 @@ def read(content: bytes, parser: Parser, settings: Settings, names: list[str], b
         return rejected_file(names, "FILE_TOO_LARGE", f"more than {settings.max_file_mb} MB")
     if not content:
         return rejected_file(names, "FILE_EMPTY", "0 bytes")
-    parsed, seconds = parser.parse(content, by_header)
+    with parser.turn:
+        parsed, seconds = parser.parse(content, by_header)
+        del content
+        if len(parsed.table) > _LARGE:  # the next is not parsed meanwhile: both together would take too much memory
+            return _as_table(parsed, names, by_header)._replace(parse_seconds=seconds)
     return _as_table(parsed, names, by_header)._replace(parse_seconds=seconds)
 
 
@@ -108,7 +115,7 @@ def _table(sent: pa.Table, header: dict[str, Any], parsed: Parsed, names: list[s
     titles = {column: text for column, text in texts.items() if text}
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     positions = {name: column for column, name in reversed(known.items())}
-    below = _below(parsed.table, header["row"], list(positions.values()))
+    below = _below(bytes(parsed.table), header["row"], list(positions.values()))
     is_marked = len(parsed.table) > _FEW_BYTES or _has_marks(sent)
     cells, unguarded = _cell_expressions(tuple(names), tuple(positions.items()), is_marked=is_marked)
     body = below.select(cells).select(unguarded).filter(pl.any_horizontal(pl.col(names).is_not_null()))

@@ -1,11 +1,14 @@
 """Fairness among the sources of files: they take turns, and each has a budget for a day."""
 
 from collections import defaultdict
-from itertools import zip_longest
-from typing import NamedTuple
+from itertools import takewhile, zip_longest
+from typing import Final, NamedTuple
 
 from pipelines.intake.inbox import InboxFile
 from schemas.sources import OPERATOR
+
+LARGE: Final = 4 << 20
+"""A file of more bytes than this may take minutes: it comes last in its turn, and is loaded by itself."""
 
 
 class Budget(NamedTuple):
@@ -17,15 +20,25 @@ class Budget(NamedTuple):
 
 
 def in_turns(files: list[InboxFile]) -> list[InboxFile]:
-    """The files round-robin over their sources, oldest first within a source.
+    """The files round-robin over their sources, oldest first within a source; large ones come last in their turn.
 
     Old is what the file system says (the inode's change time), not what a sender can set.
     """
     queues: dict[str, list[InboxFile]] = defaultdict(list)
     for file in sorted(files, key=lambda file: (file.ctime_ns, file.mtime_ns, file.path.name)):
         queues[file.source].append(file)
-    rounds = zip_longest(*queues.values())
-    return [file for turn in rounds for file in turn if file is not None]
+    rounds = ([file for file in turn if file is not None] for turn in zip_longest(*queues.values()))
+    return [file for turn in rounds for file in sorted(turn, key=is_large)]
+
+
+def loaded_together(files: list[InboxFile], most: int) -> list[InboxFile]:
+    """The first files, of which none has to wait for a large one."""
+    return list(takewhile(lambda file: not is_large(file), files[:most])) or files[:1]
+
+
+def is_large(file: InboxFile) -> bool:
+    """Whether a file may take minutes."""
+    return file.size > LARGE
 
 
 def within_budget(files: list[InboxFile], used: dict[str, Budget], limit: Budget) -> list[InboxFile]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipelines.intake.calamine import Calamine
+from pipelines.intake.ceiling import ceiling_for
 from pipelines.intake.grid import Grid
 from pipelines.intake.package import Package, Relationship, main_part, parse_xml
 from pipelines.intake.parsed import Limits, Parsed
@@ -22,20 +23,24 @@ class Workbook(NamedTuple):
 def read_xlsx(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
     """Read a workbook of XML parts."""
     package = Package(content, limits)
-    package.inspect()
-    return read_package(content, package, known, limits)
+    inflated = package.inspect()
+    return read_package(content, package, known, limits, inflated)
 
 
-def read_package(content: bytes, package: Package, known: frozenset[str], limits: Limits) -> Parsed:
-    """Read an inspected package whose workbook is XML."""
+def read_package(content: bytes, package: Package, known: frozenset[str], limits: Limits, inflated: int) -> Parsed:
+    """Read an inspected package whose workbook is XML, with so many bytes of it."""
     book = read_workbook(package, main_part(package))
     cells = _CellReader(package, book, known, limits)
     calamine = Calamine(content, book.sheets, known, limits)
 
     def load(sheet: Sheet) -> Loaded:
         scan = package.scans.get(sheet.place.lower())
-        dense = calamine.load(sheet) if scan and scan.plain and scan.fits(limits.cells) else None
-        return dense or cells.load(sheet)
+        if scan and scan.plain and scan.fits(limits.cells):
+            with ceiling_for(inflated):
+                dense = calamine.load(sheet)
+            if dense:
+                return dense
+        return cells.load(sheet)
 
     return read_best(book.sheets, load)
 

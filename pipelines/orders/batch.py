@@ -1,19 +1,23 @@
 """A batch: several order files in shared frames, with everything that can be said of them without the registry."""
 
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from pipelines.intake.private_copy import PrivateCopy
 from pipelines.intake.reader import Table, missing_columns, rejected_file
 from pipelines.orders import file_rules, normalize
-from schemas.findings import FINDING, NO_FINDINGS, findings
+from schemas.findings import FINDING, MAX_FINDINGS, NO_FINDINGS, ROW, findings, flooded_files
 from schemas.orders import HEADERS, NAMES
 from schemas.sources import OPERATOR
 
-_SHOWN = 100
+_SHOWN: Final = 100
 """So many rows are shown of a file that has too many findings."""
+_CODE_BYTES: Final = 32
+"""So many bytes of a cell are no more than a code takes, with whatever stands around it."""
+_CODES_BYTES: Final = 32 << 20
+"""So many bytes of codes are taken of any file."""
 
 
 class OrderFile(NamedTuple):
@@ -89,15 +93,20 @@ def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) ->
             file_rules.repeated_codes(codes.join(rows.select("row_id", "action"), on="row_id", maintain_order="left")),
         ]
     )
-    about_rows = _independent_findings(about_rows, of_cells, _missing_cells(files, missing, raw))
-    batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, pl.concat([of_cells, about_rows]))
-    return _without_floods(batch, max_findings)
+    about_rows = about_rows.join(_missing_by_file(files, missing), on=["file", "column"], how="anti", maintain_order="left")
+    flooded = flooded_files(about_rows, MAX_FINDINGS)  # of which some findings may not be known
+    told = pl.concat([of_cells, _independent_findings(about_rows, of_cells)])
+    batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, told)
+    return _without_floods(batch, pl.concat([flooded, flooded_files(told, max_findings)]).unique(), max_findings)
 
 
 def _within_codes(file: OrderFile, most: int) -> OrderFile:
-    """The file, refused as a whole if it names more than so many codes: they would be a row each."""
+    """The file, refused as a whole if it names more than so many codes, which would be a row each, or if its cells of codes
+    hold far more text than these would.
+    """
     rows = file.table.rows
-    if int(rows["code"].str.len_bytes().sum()) <= most or normalize.count_codes(rows) <= most:
+    size = int(rows["code"].str.len_bytes().sum())
+    if size <= most or (size <= max(_CODE_BYTES * most, _CODES_BYTES) and normalize.count_codes(rows) <= most):
         return file
     refused = rejected_file(NAMES, "FILE_TOO_LARGE", f"more than {most:,} codes in its cells", file.table.notes)
     return file._replace(table=refused._replace(parse_seconds=file.table.parse_seconds))
@@ -142,56 +151,51 @@ def _adds() -> pl.Expr:
     return pl.col("action").str.to_lowercase().is_in(["add", "a"]).fill_null(value=True)
 
 
-def _missing_cells(files: list[OrderFile], missing: list[pl.DataFrame], raw: pl.DataFrame) -> pl.DataFrame:
-    """`file`, `source_row` and `column` of the cells that a file lacks because it lacks the column."""
+def _missing_by_file(files: list[OrderFile], missing: list[pl.DataFrame]) -> pl.DataFrame:
+    """`file` and `column` of the columns that a file lacks, where it is told so."""
     pairs = [
         (file.number, name)
         for file, found in zip(files, missing, strict=True) if len(found)
         for name in NAMES if name not in file.table.found
     ]  # fmt: skip
-    columns = pl.DataFrame(pairs, {"file": pl.UInt32, "column": pl.String}, orient="row")
-    return raw.select("file", "source_row").join(columns, on="file").select("file", "source_row", "column")
+    return pl.DataFrame(pairs, {"file": pl.UInt32, "column": pl.String}, orient="row")
 
 
-def _independent_findings(about_rows: pl.DataFrame, of_cells: pl.DataFrame, missing: pl.DataFrame) -> pl.DataFrame:
-    """The findings without those that only follow from a cell that can't be read, or from a column that is missing."""
+def _independent_findings(about_rows: pl.DataFrame, of_cells: pl.DataFrame) -> pl.DataFrame:
+    """The findings without those that only follow from a cell that can't be read."""
     cell = ["file", "source_row", "column"]
     follows = of_cells.filter(pl.col("column").is_in(["code", "quantity", "btn"])).with_columns(column=pl.lit("code_type"))
-    unread = pl.concat([of_cells.select(cell), follows.select(cell), missing])
+    unread = pl.concat([of_cells.select(cell), follows.select(cell)])
     return about_rows.join(unread, on=cell, how="anti", maintain_order="left")
 
 
-def _without_floods(batch: Batch, most: int) -> Batch:
-    """The batch in which a file with more findings than may be is answered as a whole, with the first of its rows."""
-    counts = batch.findings.group_by("file").len().filter(pl.col("len") > most)
-    if counts.is_empty():
+def _without_floods(batch: Batch, flooded: pl.Series, most: int) -> Batch:
+    """The batch in which the flooded files are answered as a whole, with the first of their rows."""
+    if flooded.is_empty():
         return batch
-    whole = pl.concat(
-        findings([(0, "", "FILE_TOO_MANY_ERRORS", f"more than {most:,} errors; the first {_SHOWN} rows are shown")], file)
-        for file in counts["file"]
-    )
-    flooded = pl.col("file").is_in(counts["file"].implode())
-    shown = (
-        batch.findings.filter(flooded, pl.col("source_row") > 0)
-        .select("file", "source_row")
-        .unique()
-        .sort("file", "source_row")
-    )
-    shown = shown.filter(pl.int_range(pl.len()).over("file") < _SHOWN)
+    found = first_of_floods(batch.findings, flooded, most)
+    mine = pl.col("file").is_in(flooded.implode())
+    shown = found.filter(mine).select(ROW).unique()
 
     def kept(frame: pl.DataFrame) -> pl.DataFrame:
-        return pl.concat(
-            [
-                frame.filter(~flooded),
-                frame.filter(flooded).join(shown, on=["file", "source_row"], how="semi", maintain_order="left"),
-            ]
-        )
+        first = frame.filter(mine).join(shown, on=ROW, how="semi", maintain_order="left")
+        return pl.concat([frame.filter(~mine), first])
 
     rows = kept(batch.rows)
-    return batch._replace(
-        raw=kept(batch.raw),
-        rows=rows,
-        orders=batch.orders.join(rows, on="order", how="semi", maintain_order="left"),
-        codes=kept(batch.codes),
-        findings=pl.concat([kept(batch.findings), whole, batch.findings.filter(flooded, pl.col("source_row") == 0)]),
-    )
+    orders = batch.orders.join(rows, on="order", how="semi", maintain_order="left")
+    return batch._replace(raw=kept(batch.raw), rows=rows, orders=orders, codes=kept(batch.codes), findings=found)
+
+
+def first_of_floods(found: pl.DataFrame, flooded: pl.Series, most: int) -> pl.DataFrame:
+    """The findings, but of flooded files only those that concern the file as a whole, the first rows, and that there are more
+    than `most`.
+    """
+    if flooded.is_empty():
+        return found
+    mine = pl.col("file").is_in(flooded.implode())
+    of_rows = found.filter(mine, pl.col("source_row") > 0)
+    shown = of_rows.select(ROW).unique().sort(ROW).filter(pl.int_range(pl.len()).over("file") < _SHOWN)
+    words = f"more than {most:,} errors; the first {_SHOWN} rows are shown"
+    whole = pl.concat([findings([(0, "", "FILE_TOO_MANY_ERRORS", words)], file) for file in flooded])
+    first = of_rows.join(shown, on=ROW, how="semi", maintain_order="left")
+    return pl.concat([found.filter(~mine), first, whole, found.filter(mine, pl.col("source_row") == 0)])

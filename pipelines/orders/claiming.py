@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from pipelines.intake.inbox import InboxFile, display_name
+from pipelines.intake.senders import is_large
 from pipelines.registry.claims import Claims, FileKey
 
 FIRST_FILES, FIRST_BYTES = 64, 8 << 20
@@ -54,10 +55,12 @@ def _limit(files: list[InboxFile], share: float) -> Callable[[InboxFile], bool]:
     most_files = min(_MOST_FILES, max(FIRST_FILES, len(files) * share))
     most_bytes = min(_MOST_BYTES, max(FIRST_BYTES, sum(file.size for file in files) * share))
     taken = size = 0
+    is_alone = False  # a large file is loaded by itself; nobody else's or ours waits for it meanwhile
 
     def is_full(file: InboxFile) -> bool:
-        nonlocal taken, size
+        nonlocal taken, size, is_alone
         taken, size = taken + 1, size + file.size
-        return taken > 1 and (taken > most_files or size > most_bytes)
+        was_alone, is_alone = is_alone, is_large(file)
+        return taken > 1 and (was_alone or is_alone or taken > most_files or size > most_bytes)
 
     return is_full

@@ -7,18 +7,18 @@ import polars as pl
 
 from pipelines.codes.allocation import draw_pins
 from pipelines.common.context import RandomBytes
+from pipelines.common.frames import rows_in, rows_not_in
 from pipelines.intake.inbox import display_name
 from pipelines.orders import normalize, registry_rules
-from pipelines.orders.batch import Batch
+from pipelines.orders.batch import Batch, first_of_floods
 from pipelines.orders.facts import Facts
 from pipelines.orders.ownership import account_findings, btn_findings, contested_btns, owned_rows
 from pipelines.registry.records import IngestBatch
 from schemas import actions
-from schemas.findings import FINDING, violations, whole_files
+from schemas.findings import FINDING, ROW, flooded_files, violations, whole_files
 from schemas.orders import BTN4, NAMES, RANDOM
 
 _NEVER: Final = pl.lit(value=False)
-_ROW: Final = ["file", "source_row"]
 _SHORT: Final = 200
 """So many characters of a cell are kept where it can't be used."""
 _LONGEST_CELL: Final = 1_020
@@ -49,7 +49,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     """What becomes of each order of a batch, and the codes of those that are accepted."""
     rows = _with_acceptance_groups(batch, facts.accounts)
     duplicates, used = _duplicate_rows(batch, rows, facts)
-    rows = rows.join(duplicates, on="row_id", how="anti", maintain_order="left")
+    rows = rows_not_in(rows, duplicates, "row_id")
     owned = owned_rows(rows, facts.accounts)
     codes = batch.codes.join(owned.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     asked = codes.filter(pl.col("action").is_in(actions.issuing()))
@@ -59,20 +59,23 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     attempts, held = _attempts(asked, taken_codes, named, batch.sources, facts)
     found = pl.concat(
         [
-            batch.findings.join(duplicates, on=_ROW, how="anti", maintain_order="left"),
+            rows_not_in(batch.findings, duplicates, ROW),
             held,
             account_findings(rows, facts.accounts),
             registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
-            violations(owned.join(used, on="order", how="semi"), _NEVER, "ORDER_ID_USED", "customer_order_id"),
+            violations(rows_in(owned, used, "order"), _NEVER, "ORDER_ID_USED", "customer_order_id"),
             violations(_unheld(taken_codes, held), _NEVER, "CODE_TAKEN", "code"),
             _unheld(registry_rules.card_findings(named, facts.cards), held),
             registry_rules.order_card_findings(by_order, facts.order_cards, facts.cards),
             btn_findings(owned, facts.btn_owners),
         ]
     )
+    found, flooded = _without_floods(found, facts)
     found = _with_claims(rows, found, asked, pl.concat([named, by_order], how="diagonal"), facts)
+    found, flooded_by_claims = _without_floods(found, facts)
     bad = rows["acceptance_group"].is_in(_rejected_groups(rows, found).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
+    rejected = _shown_of_floods(rejected, found, pl.concat([flooded, flooded_by_claims]))
     found = pl.concat([found, _incomplete(rejected, found)])
     issued = _allocate(good, asked, facts, random_bytes)
     taken = pl.concat([frame.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "code")
@@ -113,16 +116,15 @@ def _duplicate_rows(batch: Batch, rows: pl.DataFrame, facts: Facts) -> tuple[pl.
     """Rows that an earlier file placed (`row_id`, `file`, `source_row`, `order`, `order_pk`), and orders whose ID an
     earlier one uses with other content (`order`).
     """
-    own = batch.orders.join(facts.accounts, on=["file", "account"], how="semi", maintain_order="left").drop_nulls(
-        "customer_order_id"
-    )
-    own = own.join(whole_files(batch.findings), on="file", how="anti", maintain_order="left")
+    own = rows_in(batch.orders, facts.accounts, ["file", "account"]).drop_nulls("customer_order_id")
+    own = rows_not_in(own, whole_files(batch.findings), "file")
     both = own.join(facts.orders, on=["account", "customer_order_id"], suffix="_earlier", maintain_order="left")
     of_used = both.select("order", "order_pk", same=pl.col("content") == pl.col("content_earlier"))
-    matched = rows.join(of_used, on="order", maintain_order="left").with_columns(row_key=normalize.row_key())
+    matched = rows.join(of_used, on="order", maintain_order="left")
     whole = matched.filter(~pl.col("partial") & pl.col("same"))
-    part = matched.filter("partial").join(facts.row_keys, on=["order_pk", "row_key"], how="semi", maintain_order="left")
-    duplicates = pl.concat([whole, part]).select("row_id", "file", "source_row", "order", "order_pk")
+    part = rows_in(matched.filter("partial").with_columns(row_key=normalize.row_key()), facts.row_keys, ["order_pk", "row_key"])
+    names = ("row_id", "file", "source_row", "order", "order_pk")
+    duplicates = pl.concat([whole.select(names), part.select(names)])
     return duplicates, both.select("order")
 
 
@@ -169,8 +171,21 @@ def _attempts(
     return counted.filter(pl.col("codes") > 0).select("file", "codes"), held
 
 
+def _without_floods(found: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, pl.Series]:
+    """The findings, cut to the first ones of files that have too many, and these files: they are refused as a whole."""
+    flooded = flooded_files(found, facts.limits.findings)
+    return first_of_floods(found, flooded, facts.limits.findings), flooded
+
+
+def _shown_of_floods(rejected: pl.DataFrame, found: pl.DataFrame, flooded: pl.Series) -> pl.DataFrame:
+    """The rejected rows; of flooded files only those with a finding."""
+    mine = pl.col("file").is_in(flooded.implode())
+    shown = rejected.filter(mine).join(found, on=ROW, how="semi", maintain_order="left")
+    return pl.concat([rejected.filter(~mine), shown]) if len(flooded) else rejected
+
+
 def _unheld(frame: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
-    return frame if held.is_empty() else frame.join(held, on="file", how="anti", maintain_order="left")
+    return rows_not_in(frame, held, "file")
 
 
 def _with_claims(
@@ -207,7 +222,7 @@ def _good(rows: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def _of(frame: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    return frame.join(rows, on="row_id", how="semi", maintain_order="left")
+    return rows_in(frame, rows, "row_id")
 
 
 def _under_btns(facts: Facts) -> pl.DataFrame:
@@ -221,22 +236,21 @@ def _rejected_groups(rows: pl.DataFrame, found: pl.DataFrame) -> pl.Series:
     """Acceptance groups that have a finding, or lie in a file that is refused as a whole."""
     if found.is_empty():
         return rows["acceptance_group"].clear()
-    whole = whole_files(found)
-    refused = pl.concat([rows.join(found, on=_ROW, how="semi"), rows.join(whole, on="file", how="semi")])
+    keys = rows.select(*ROW, "acceptance_group")
+    refused = pl.concat([rows_in(keys, found, ROW), rows_in(keys, whole_files(found), "file")])
     return refused["acceptance_group"].unique()
 
 
 def _incomplete(rejected: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     """ORDER_INCOMPLETE findings: rows that are valid, of orders that are not."""
-    valid = rejected.join(found, on=_ROW, how="anti", maintain_order="left")
-    valid = valid.join(whole_files(found), on="file", how="anti", maintain_order="left")
+    valid = rows_not_in(rows_not_in(rejected.select(ROW), found, ROW), whole_files(found), "file")
     return valid.select("file", "source_row", column=pl.lit(""), reason=pl.lit("ORDER_INCOMPLETE"), value=pl.lit(""))
 
 
 def _allocate(good: pl.DataFrame, asked: pl.DataFrame, facts: Facts, random_bytes: RandomBytes) -> pl.DataFrame:
     """The new codes of the accepted orders: `order`, `code`."""
     of_rows = good.select("row_id", "order")
-    chosen = asked.join(of_rows, on="row_id", how="semi", maintain_order="left").select("order", "code")
+    chosen = rows_in(asked, of_rows, "row_id").select("order", "code")
     gone = pl.concat([facts.btn_codes["code"], chosen["code"], facts.unused])
     pins = draw_pins(registry_rules.pin_demands(good), gone, random_bytes).join(of_rows, on="row_id", maintain_order="left")
     wanted = good.filter(pl.col("code_type") == RANDOM).select("order", quantity=pl.col("quantity").cast(pl.Int64))
@@ -262,8 +276,7 @@ def _order_decisions(
 
 def _as_dropped(raw: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
     """The rejected rows as they were dropped: `file`, `source_row` and the columns of an order file."""
-    rows = raw.join(rejected.select("row_id"), on="row_id", how="semi", maintain_order="left")
-    return rows.select("file", "source_row", *(_short_cell(name) for name in NAMES))
+    return rows_in(raw, rejected, "row_id").select("file", "source_row", *(_short_cell(name) for name in NAMES))
 
 
 def _short_cell(name: str) -> pl.Expr:
@@ -277,13 +290,13 @@ def _short_cell(name: str) -> pl.Expr:
 
 def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     """The findings with what stands in the source's own cell: no finding ever shows a value that its source did not write."""
-    cells = found.join(raw.select(*_ROW, *NAMES), on=_ROW, how="left", maintain_order="left")
+    cells = found.join(rows_in(raw, found, ROW).select(*ROW, *NAMES), on=ROW, how="left", maintain_order="left")
     own = pl.coalesce(*(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit(""))
     kept = (pl.col("source_row") == 0) | pl.col("reason").is_in(["CELL_CHARACTER", "CELL_FORMULA"])
     by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target_order_id").is_not_null()
     value = pl.when(kept).then("value").when(by_order).then("target_order_id").otherwise(own).str.slice(0, _SHORT)
     column = pl.when(by_order).then(pl.lit("target_order_id")).otherwise("column")
-    return cells.select(*_ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
+    return cells.select(*ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
 
 
 def _btn_claims(good: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.codes.allocation import draw_codes
 from pipelines.common.context import Runtime
+from pipelines.common.frames import rows_not_in
 from pipelines.common.settings import Settings
 from pipelines.orders.batch import Batch
 from pipelines.orders.ownership import accounts_by_file, owned_rows
@@ -17,16 +18,19 @@ from pipelines.orders.registry_rules import pin_demands
 from pipelines.registry import limits
 from pipelines.registry.store import Registry
 from schemas import actions
-from schemas.findings import whole_files
+from schemas.findings import MAX_FINDINGS, whole_files
 from schemas.orders import RANDOM
 
 
 class Limits(NamedTuple):
-    """What a source may do in a day, and how full a BTN may become; see the settings of these names."""
+    """What a source may do in a day, how full a BTN may become, and how many findings a file may have; see the settings of
+    these names.
+    """
 
     taken_code_attempts: int
     daily_codes: int
     btn_fill: float
+    findings: int = MAX_FINDINGS
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
     day = at[:10]
     accounts, access_numbers = registry.catalogue()
     mine = accounts_by_file(accounts, batch.sources)
-    readable = batch.rows.join(whole_files(batch.findings), on="file", how="anti", maintain_order="left")
+    readable = rows_not_in(batch.rows, whole_files(batch.findings), "file")
     rows = owned_rows(readable, mine)
     codes = batch.codes.join(rows.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     issues = pl.col("action").is_in(actions.issuing())
@@ -94,7 +98,7 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
         unused=draw_codes(
             _random_demand(rows, orders, batch.findings), registry.existing_codes, batch.codes["code"], runtime.random_bytes
         ),
-        limits=Limits(settings.max_taken_code_attempts, settings.max_daily_codes, settings.max_btn_fill),
+        limits=Limits(settings.max_taken_code_attempts, settings.max_daily_codes, settings.max_btn_fill, settings.max_findings),
     )
 
 

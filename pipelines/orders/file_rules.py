@@ -6,7 +6,7 @@ import polars as pl
 
 from pipelines.orders.normalize import TELEPHONES, is_filled
 from schemas import actions, orders, telephone
-from schemas.findings import NO_FINDINGS, Rule, all_violations, split, violations
+from schemas.findings import NO_FINDINGS, Rule, all_violations, schema_findings, violations
 from schemas.orders import BTN4, NAMES, ORDER_FIELDS, RANDOM, SPECIFIED
 
 _FORBIDDEN_CHARACTERS: Final = r"[\p{Cf}\p{Co}\p{Zl}\p{Zp}[\p{Zs}--[ ]][\p{Cc}--[\t\n\r]][\p{Nd}--[0-9]]\x{fffd}]"
@@ -58,7 +58,7 @@ def row_findings(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
         (~issues | is_filled("access_number"), "ACCESS_FORMAT", "access_number"),
         (~changes | new_value, "NOTHING_TO_CHANGE", "action"),
     ]
-    return pl.concat([split(rows, orders.rows_schema(max_quantity))[1], all_violations(rows, together)])
+    return pl.concat([schema_findings(rows, orders.rows_schema(max_quantity)), all_violations(rows, together)])
 
 
 def _cells_agree(takes: pl.Expr) -> pl.Expr:

@@ -14,6 +14,7 @@ from pipelines.common.settings import Settings
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.private_copy import PrivateCopy, Spool
 from pipelines.intake.reader import Parser, Table, read, rejected_file
+from pipelines.intake.senders import loaded_together
 from pipelines.orders.batch import OrderFile
 from pipelines.registry import limits
 from pipelines.registry.store import Registry
@@ -22,7 +23,7 @@ from schemas import orders
 from schemas.orders import NAMES
 
 _PORTION_FILES: Final = 1_000
-_PORTION_BYTES: Final = 256 << 20
+_PORTION_BYTES: Final = 32 << 20
 """So many bytes of parsed tables are decided together."""
 _COPIED_FILES, _COPIED_BYTES = 128, 128 << 20
 """So much is copied ahead of being parsed."""
@@ -57,7 +58,7 @@ def load_portion(files: list[InboxFile], parser: Parser, spool: Spool, run: Run)
     def is_full() -> bool:
         return size > _PORTION_BYTES or time.monotonic() - begun > _PORTION_SECONDS
 
-    copied = _copied(files[:_PORTION_FILES], spool, run.settings.max_file_mb << 20, portion)
+    copied = _copied(loaded_together(files, _PORTION_FILES), spool, run.settings.max_file_mb << 20, portion)
     for copies, strikes in _suspects_alone(copied, run.registry):
         spool.hold(copies)
         for file in _parsed(copies, strikes, parser, run, is_full, portion):
@@ -122,8 +123,11 @@ def _parsed(
                 tables.append((file, pool.submit(lambda: SET_ASIDE)))
             else:
                 tables.append((file, pool.submit(_read, copy, parser, run.settings)))
-        for file, future in tables:
-            if not (is_full() and future.cancel()):
+        for place, (file, future) in enumerate(tables):
+            if is_full():  # all at once: of the others one is begun whenever one ends
+                for _, later in tables[place:]:
+                    later.cancel()
+            if not future.cancelled():
                 portion.done.add(file.copy.file)
                 yield file._replace(table=future.result())
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from schemas import actions, orders, telephone
 from schemas.codes import CODES, is_code
-from schemas.findings import split
+from schemas.findings import schema_findings
 from schemas.orders import BTN4, ORDER_FIELDS, RANDOM, SPECIFIED
 
 TELEPHONES: Final = ("access_number", "btn")
@@ -61,13 +61,17 @@ def group_orders(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """
     keys = ["file", "account", "customer_order_id", "loose"]
     rows = rows.with_columns(pl.when(pl.any_horizontal(pl.col(keys[1:3]).is_null())).then("row_id").alias("loose"))
-    found = rows.group_by(keys, maintain_order=True).agg(
-        pl.col(*(name for name in ORDER_FIELDS if name != "comments")).first(),
+    alone = ~pl.struct(keys).is_duplicated()
+    several = rows.filter(~alone).group_by(keys, maintain_order=True).agg(
+        pl.col("row_id", *(name for name in ORDER_FIELDS if name != "comments")).first(),
         pl.col("comments").drop_nulls().first(),
         pl.len().cast(pl.Int64).alias("rows"),
         _order_content().alias("order_content"),
-    )
-    found = found.with_row_index("order")
+    )  # fmt: skip
+    single = rows.filter(alone).select(
+        *keys, "row_id", *ORDER_FIELDS, rows=pl.lit(1, pl.Int64), order_content=_row_content()
+    )  # a group each would take a KB
+    found = pl.concat([several.select(single.columns), single]).sort("row_id").drop("row_id").with_row_index("order")
     rows = rows.join(found.select("order", *keys), on=keys, nulls_equal=True, how="left", maintain_order="left")
     content = pl.concat_str(pl.col(*ORDER_FIELDS, "order_content").fill_null(""), separator="\x1f")
     found = found.with_columns(content=content.map_elements(_digest, pl.String))
@@ -80,6 +84,14 @@ def _order_content() -> pl.Expr:
     others = pl.col("btn", "quantity", "target_order_id")
     others = others.filter(pl.any_horizontal(others.is_not_null())).fill_null("")
     return pl.concat_str(codes.str.join(" "), pl.concat_str(others, separator=":").sort().str.join(" "), separator="|")
+
+
+def _row_content() -> pl.Expr:
+    """The content of an order of one row."""
+    codes = pl.col("code").str.extract_all(CODES_IN_CELL).list.sort().list.join(" ").fill_null("")
+    others = pl.col("btn", "quantity", "target_order_id")
+    text = pl.when(pl.any_horizontal(others.is_not_null())).then(pl.concat_str(others.fill_null(""), separator=":"))
+    return pl.concat_str(codes, text.fill_null(""), separator="|")
 
 
 def row_key() -> pl.Expr:
@@ -119,4 +131,4 @@ def list_codes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     # a valid code beside an invalid one stays, so that everything that is wrong with the row is found at once
     valid = named.filter(is_code(pl.col("code"))).with_columns(pl.col("code").cast(pl.Int64))
-    return valid, split(named.with_columns(pl.col("code").fill_null("")), CODES)[1]
+    return valid, schema_findings(named.with_columns(pl.col("code").fill_null("")), CODES)

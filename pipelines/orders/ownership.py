@@ -6,6 +6,7 @@ no card, code, order or BTN of it is looked up, and the answer is the one that a
 
 import polars as pl
 
+from pipelines.common.frames import rows_in, rows_not_in
 from schemas.findings import violations
 from schemas.orders import ACCOUNT, BTN4, TELEPHONE
 
@@ -22,14 +23,14 @@ def accounts_by_file(accounts: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFr
 
 def owned_rows(rows: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:
     """The rows whose account their file may order on. `accounts` as from `accounts_by_file`."""
-    return rows.join(accounts, on=["file", "account"], how="semi", maintain_order="left")
+    return rows_in(rows, accounts, ["file", "account"])
 
 
 def account_findings(rows: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:
     """ACCOUNT_UNKNOWN findings: rows with a well-formed account that is not one of the source's."""
     named = rows.filter(pl.col("account").str.contains(ACCOUNT).fill_null(value=False))
     return violations(
-        named.join(accounts, on=["file", "account"], how="anti", maintain_order="left"),
+        rows_not_in(named, accounts, ["file", "account"]),
         pl.lit(value=False),
         "ACCOUNT_UNKNOWN",
         "account",

@@ -9,7 +9,7 @@ from pipelines.registry.records import ReportMatch
 from pipelines.registry.store import Registry
 from schemas import actions, network
 from schemas.actions import ActionOutcome
-from schemas.findings import NO_FINDINGS, split
+from schemas.findings import NO_FINDINGS, schema_findings
 from schemas.orders import NAMES
 
 
@@ -18,7 +18,7 @@ def validate_report(table: Table) -> tuple[pl.DataFrame, pl.DataFrame]:
     required = {column.name: column.header for column in network.COLUMNS}
     missing = missing_columns(table, required) if table.titles else NO_FINDINGS
     rows = table.rows.with_columns(file=pl.lit(0, pl.UInt32))
-    found = pl.concat([table.findings, missing, split(rows, network.REPORT)[1]])
+    found = pl.concat([table.findings, missing, schema_findings(rows, network.REPORT)])
     found = found.with_columns(pl.col("column").replace({"order_id": "target_order_id"}), pl.col("value").fill_null(""))
     return rows.select("order_id", "code"), found
 

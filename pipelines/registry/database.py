@@ -20,6 +20,8 @@ from pipelines.registry.schema import INT, KEYS, SMALL, TABLES, TEXT
 FEW_CELLS: Final = 100
 """Frames of up to so many cells are given to a query as parameters."""
 _BUSY_MS: Final = 60_000
+_APPENDED: Final = 200_000
+"""So many rows are appended at once: Arrow's copy of a million orders would take half a GB."""
 _SOON_GONE: Final = ("idle_in_transaction_session_timeout = 600000", "tcp_keepalives_idle = 60",
                      "tcp_keepalives_interval = 10", "tcp_keepalives_count = 3")  # fmt: skip
 """A machine that lost its power or its network loses its locks after these times."""
@@ -200,11 +202,13 @@ class Database:
         """Append a frame to a table. A database error is raised as it is: the row may exist already."""
         if frame.is_empty():
             return
-        rows = frame.lazy().select(*TABLES[table]).cast(TABLES[table]).cast({SMALL: pl.Int16})
-        if key := KEYS.get(table):
-            rows = rows.sort(key.split(", "))
+        rows = frame.select(*TABLES[table]).cast(TABLES[table]).cast({SMALL: pl.Int16})
+        keys = KEYS.get(table, "").split(", ")
+        if keys != [""] and not (len(keys) == 1 and rows[keys[0]].is_sorted()):
+            rows = rows.sort(keys)
         with self._connection.cursor() as cursor:
-            cursor.adbc_ingest(table, rows.collect().to_arrow(), mode="append")
+            for part in rows.iter_slices(_APPENDED):
+                cursor.adbc_ingest(table, part.to_arrow(), mode="append")
 
     @contextmanager
     def temp_table(self, frame: pl.DataFrame, key: str = "") -> Iterator[None]:

@@ -108,6 +108,15 @@ def strikes_of(registry: Database, files: list[tuple[str, str]]) -> dict[tuple[s
     return {(reseller, digest): times for reseller, digest, times in found.iter_rows()}
 
 
+def clear_strikes(registry: Database, reseller: str) -> int:
+    """Forget which files of a reseller were in hand when runs died; how many they were. Inside a transaction."""
+    columns = {"files": integer("count(*)")}
+    files = registry.select_with(pl.DataFrame({"reseller": [reseller]}), columns,
+                                 "FROM given JOIN strikes ON strikes.reseller = given.reseller")  # fmt: skip
+    registry.execute("DELETE FROM strikes WHERE reseller = $1", reseller)
+    return int(files.item())
+
+
 # -- owners of BTNs ----------------------------------------------------------------------------------------------------
 
 

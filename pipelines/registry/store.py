@@ -177,16 +177,18 @@ class Registry(Database):
             """,
         )
 
-    def clear_hold(self, source: str, at: str) -> bool:
-        """Lift the hold on a source; whether it was on hold. Its attempts of today are forgotten."""
+    def clear_hold(self, source: str, at: str) -> tuple[bool, int]:
+        """Lift the hold on a source, and forget its files that runs died of; whether it was on hold, and how many files they
+        were. Its attempts of today are forgotten.
+        """
         with translate_db_errors(), self.transaction():
-            was_held = limits.clear_hold(self, source)
+            was_held, struck = limits.clear_hold(self, source), limits.clear_strikes(self, source)
             event = {"kind": "release", "source": source, "digest": "", "file_name": "", "at": at, "rows": 0, "notes": "",
                      "readable": 0}  # fmt: skip
             number = self.enter_event(event)
             self.execute(f"UPDATE events SET delivered = 1 WHERE event = {number}")
             self.append("taken_code_attempts", pl.DataFrame({"event": number, "source": source, "day": at[:10], "codes": -1}))
-        return was_held
+        return was_held, struck
 
     def original_events(self, files: pl.DataFrame) -> pl.DataFrame:
         """The events that first answered the bytes of the given files (`source`, `digest`)."""

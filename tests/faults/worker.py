@@ -52,7 +52,8 @@ class Worker:
 
     def start(self, *arguments: str, environment: dict[str, str], **how: Any) -> None:
         """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often; `poison`: where
-        an order with the comment POISON kills the process (read, decide or write); `kill`: at which step of a sweep.
+        an order with the comment POISON kills the process (read, decide or write; report: a report with that word); `kill`: at
+        which step of a sweep.
         """
         assert self._process.stdin
         print(json.dumps({"arguments": arguments, "environment": environment, **how}), file=self._process.stdin, flush=True)
@@ -126,12 +127,13 @@ def _cards() -> int:
 
 def _poison(where: str) -> None:
     """Have the process die of an order with the comment POISON, as of a fault of ours or of too little memory."""
-    from pipelines import process_orders
+    from pipelines import process_orders, reconcile_network
     from pipelines.delivery import submission
     from pipelines.orders import loading
 
     places: dict[str, tuple[Any, str, Callable[..., bool]]] = {
         "read": (loading, "read", lambda content, *_: b"POISON" in content),
+        "report": (reconcile_network, "read", lambda content, *_: b"POISON" in content),
         "decide": (process_orders, "decide", lambda batch, *_: "POISON" in batch.rows["comments"]),
         "write": (submission, "write_confirmation", lambda _, records, *__: "POISON" in records.orders["comments"]),
     }

@@ -1,4 +1,4 @@
-"""`python -m tests.security`: the heavy and long attacks; prints their figures and writes them into docs/security.md."""
+"""`python -m tests.security`: the heavy attacks and the storm; prints their figures and writes them into docs/security.md."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,8 @@ from tests.security import figures
 
 
 def main() -> int:
-    options = ["-m", "heavy or long", "-q", "-s", "-o", "faulthandler_timeout=1800", str(Path(__file__).parent), *sys.argv[1:]]
+    here = [str(Path(__file__).with_name(f"test_{name}.py")) for name in ("limits", "quota", "storm")]
+    options = ["-m", "heavy or long", "-q", "-s", "-o", "faulthandler_timeout=1800", *here, *sys.argv[1:]]
     code = pytest.main(options)
     table = "\n".join([*figures.HEADER, *figures.LINES, ""])
     print(table)

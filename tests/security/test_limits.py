@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.findings import MAX_FINDINGS
 from tests.conftest import NewRegistry, Shop, csv_of, read_csv, row, some_codes
 from tests.security import worst
 from tests.security.attack import ROOT, House, globex
@@ -43,6 +44,38 @@ def test_a_file_of_too_many_errors_is_answered_as_a_whole_with_the_first_ones(ho
     lines = read_csv(house.home / told["folder"] / "rejections.csv")
     assert 1 <= len(lines) < 200
     assert "QUANTITY_FORMAT" in " ".join(lines["Reason"])
+
+
+@pytest.mark.parametrize("wrong", [{"quantity": "0"}, {"account": "20098765", "product": "8001", "quantity": "1"}])
+def test_no_row_is_taken_for_a_good_one_because_there_are_too_many_bad_ones(wrong: dict[str, str], house: House) -> None:
+    """What a rule finds is cut to a number; the rows beyond it were placed, on accounts of others too."""
+    house.drop("bad.csv", csv_of(*(row(f"B{n}", **wrong) for n in range(MAX_FINDINGS + 1_000))))
+    (told,) = house.run()
+    assert (told["orders_placed"], told["codes_placed"]) == (0, 0)
+    assert told["reasons"].pop("FILE_TOO_MANY_ERRORS") == 1
+    assert list(told["reasons"].values()) == [100]
+
+
+def test_what_the_registry_finds_counts_as_findings(house: House) -> None:
+    house.environment["CARDS_MAX_FINDINGS"] = "50"
+    house.drop("bad.csv", csv_of(row("GOOD", quantity="1"), *(row(f"B{n}", product="8001", quantity="1") for n in range(51))))
+    (told,) = house.run()
+    assert (told["orders_placed"], told["reasons"]) == (0, {"FILE_TOO_MANY_ERRORS": 1, "PRODUCT_UNKNOWN": 51})
+    house.drop("few.csv", csv_of(row("GOOD", quantity="1"), *(row(f"B{n}", product="8001", quantity="1") for n in range(50))))
+    (told,) = house.run()
+    assert (told["orders_placed"], told["reasons"]) == (1, {"PRODUCT_UNKNOWN": 50})
+
+
+def test_a_file_of_too_many_bytes_is_answered_and_not_kept(house: House) -> None:
+    """Its copy would count against nobody's disk but ours."""
+    house.environment["CARDS_MAX_FILE_MB"] = "1"
+    dropped = house.drop("large.csv", csv_of(row("A", quantity="1")) + b"," * (3 << 20))
+    (told,) = house.run()
+    assert told["reasons"] == {"FILE_TOO_LARGE": 1}
+    assert "the file was not kept" in read_csv(house.home / told["folder"] / "rejections.csv")["What to fix"].item()
+    assert {path.name for path in (house.home / told["folder"]).iterdir()} == {"rejections.csv", "rejections.xlsx"}
+    assert not dropped.exists()
+    assert house.cards("verify").code == 0
 
 
 def test_faults_of_cells_count_as_findings(house: House) -> None:
@@ -166,7 +199,7 @@ def test_the_worst_files_cost_little(name: str, house: House) -> None:
     content = make()
     house.drop(file, content)
     house.drop("good.csv", GOOD, "globex")
-    figures = run_watched(house, "good.csv").tell(name, len(content))
+    figures = run_watched(house, "good.csv", 300).tell(name, len(content))
     assert figures.ended
     assert figures.peak < MEMORY_MB
     assert 0 <= figures.waited < WAITING_SECONDS

@@ -50,6 +50,20 @@ def megabytes(pid: int) -> float:
     return 0
 
 
+def measured(pids: list[int]) -> float:
+    """The memory of a process and its children. One that has just been forked is the same memory once more until it runs a
+    program of its own.
+    """
+    program = _command(pids[0])
+    return sum(megabytes(pid) for pid in pids if pid == pids[0] or _command(pid) != program)
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def kill(pids: list[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -63,7 +77,7 @@ def watched(process: "subprocess.Popen[bytes]", done: Callable[[], bool], second
     reading.start()
     while process.poll() is None:
         pids = tree(process.pid)
-        peak = max(peak, sum(map(megabytes, pids)))
+        peak = max(peak, measured(pids))
         if waited < 0 and done():
             waited = time.monotonic() - begin
         if peak > most or time.monotonic() - begin > seconds:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests import corpus
-from tests.conftest import csv_of, row
+from tests.conftest import csv_of, row, some_codes
 
 HEADER: Final = ("Action,Service Type,Customer Account Number,Product Account Number,Access Number,International Origin,"
                  "International Termination,Customer Order ID,Comments,Code Type,Code,Quantity,BTN\n")  # fmt: skip
@@ -145,6 +145,20 @@ def large(number: int, rows: int = 400_000) -> bytes:
     return text.getvalue().encode()
 
 
+@functools.cache
+def many_orders(rows: int = 1_000_000) -> bytes:
+    """As many orders as a file can hold, all good."""
+    lines = "".join(f"Add,Card,10023456,7001,8008604444,No,No,M{n},,Random,,1,\n" for n in range(rows))
+    return (HEADER + lines).encode()
+
+
+@functools.cache
+def one_wrong(rows: int = 1_000_000) -> bytes:
+    """One order of a million rows, of which the last one has no code: every row of it comes back."""
+    lines = "".join(f"Add,Card,10023456,7001,8008604444,No,No,ONE,,Specified,{code},,\n" for code in some_codes(rows))
+    return (HEADER + lines + "Add,Card,10023456,7001,8008604444,No,No,ONE,,Specified,,,\n").encode()
+
+
 WORST: Final[dict[str, tuple[str, Callable[[], bytes]]]] = {
     "600,000 rows of zero-width cells": ("zero-width.csv", zero_width),
     "one shared string, 48,000 cells": ("shared.xlsx", shared_strings),
@@ -156,5 +170,7 @@ WORST: Final[dict[str, tuple[str, Callable[[], bytes]]]] = {
     "15 million codes of one digit": ("tokens.csv", tokens),
     "300,000 BTNs of another's account": ("btns.csv", billing_numbers),
     "400,000 rows with a wrong quantity": ("large.csv", lambda: large(0)),
+    "a million orders of one code": ("orders.csv", many_orders),
+    "a million rows, the last one wrong": ("one-wrong.csv", one_wrong),
 }
 """Each by what it is: its name in the inbox, and its content."""
