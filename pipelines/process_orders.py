@@ -1,6 +1,7 @@
 """Job 1: an order file from the inbox to its submission folder.
 
-ready files, in turns → private copies → load → file rules → registry facts → decide → commit → deliver → remove from inbox.
+ready files, in turns → claim a portion → private copies → load → file rules → registry facts → decide → commit →
+deliver → remove from inbox.
 """
 
 import time
@@ -18,16 +19,17 @@ from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.private_copy import PrivateCopy, Spool
+from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
 from pipelines.orders.batch import Batch, OrderFile, build_batch, first_files
+from pipelines.orders.claiming import claim_portion
 from pipelines.orders.decision import Decision, decide
 from pipelines.orders.facts import load_facts
 from pipelines.orders.loading import load_file, load_portion, with_original_events
 from pipelines.registry import limits
-from pipelines.run import Run
+from pipelines.run import Run, open_claims
 from schemas.orders import HEADERS
 from schemas.reasons import REASONS
 from schemas.sources import NETWORK, OPERATOR
@@ -35,13 +37,18 @@ from schemas.sources import NETWORK, OPERATOR
 _TRIES: Final = 20
 _RUN_SECONDS: Final = 600
 """A run takes no new files after this; the next one goes on with what has come meanwhile."""
+_LOOK_SECONDS: Final = 1
+_LOOK_SHARE: Final = 10
+"""The inbox is looked through again after this, but not before so many times have passed what the last look took."""
+_IDLE_LOOKS: Final = 2
+"""A run ends when so many looks found nothing but files that other workers have."""
 
 
 def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[SubmissionResult]:
     """Answer every ready order file of the sources asked for, who take turns.
 
-    What an earlier run committed and did not deliver is delivered first. A file that another worker answers meanwhile
-    is left to it. Raises CardsError while there is no catalogue.
+    What an earlier run committed and did not deliver is delivered first. A file that another worker has claimed is left
+    to it; one whose worker has died is not. Raises CardsError while there is no catalogue.
     """
     with Parser(run.settings) as parser:
         if _stable_files(run, sources)[0]:
@@ -87,16 +94,41 @@ def _stable_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxF
 def _answer_files(
     run: Run, sources: Callable[[str], bool], files: list[InboxFile], parser: Parser
 ) -> Iterator[Delivery[Result]]:
-    """Answer files portion by portion; what comes meanwhile takes its turn too."""
+    """Answer files portion by portion, each claimed before it is read; what comes meanwhile takes its turn too."""
     begun = time.monotonic()
+    looks = _Looks(run, sources, files)
     done: set[Path] = set()  # a file that takes the place of another waits for the next run
-    with Spool(run.settings.home) as spool:
+    idle = 0
+    with Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
         writers.load()  # while the parser starts, which takes as long
         file_rules.load()
-        while files:
-            done |= yield from _answer_portion(run, files, parser, spool)
-            late = time.monotonic() - begun > _RUN_SECONDS
-            files = [] if late else [file for file in _ready_files(run, sources)[0] if file.path not in done]
+        while files and idle < _IDLE_LOOKS and time.monotonic() - begun < _RUN_SECONDS:
+            claimed = claim_portion(claims, files, is_first=not done)
+            run.runtime.checkpoint("claimed")
+            idle = 0 if claimed.files else idle + 1
+            if any(has_ended(run.settings.home, worker) for worker in claimed.holders):
+                yield recovery.finish_undelivered(run, sources)  # then the files of the dead are free
+            done |= yield from _answer_portion(run, claimed.files, parser, spool)
+            files = looks.files_but(done, at_once=bool(idle))
+
+
+class _Looks:
+    """The files that are ready, in turns, as they were when the inbox was last looked through: not for every portion."""
+
+    def __init__(self, run: Run, sources: Callable[[str], bool], files: list[InboxFile]) -> None:
+        self._run, self._sources, self._files = run, sources, files
+        self._next = time.monotonic() + _LOOK_SECONDS
+
+    def files_but(self, done: set[Path], *, at_once: bool) -> list[InboxFile]:
+        """Those not done; looked for again if none is left, if the last look is old, or `at_once`."""
+        left = [file for file in self._files if file.path not in done]
+        if left and not at_once and time.monotonic() < self._next:
+            return left
+        begun = time.monotonic()
+        self._files = _ready_files(self._run, self._sources)[0]
+        ended = time.monotonic()
+        self._next = ended + max(_LOOK_SECONDS, _LOOK_SHARE * (ended - begun))
+        return [file for file in self._files if file.path not in done]
 
 
 def _answer_portion(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pipelines.common.context import Runtime
 from pipelines.common.settings import Settings
+from pipelines.registry.claims import Claims
 from pipelines.registry.store import Registry, open_registry
 
 
@@ -26,3 +27,8 @@ def open_run(settings: Settings, runtime: Runtime = Runtime(), *, create: bool =
     """
     with open_registry(settings.registry_url, create=create) as registry:
         yield Run(settings, registry, runtime)
+
+
+def open_claims(run: Run, worker: str) -> Claims:
+    """The claims of a worker, of which it has none yet."""
+    return Claims(run.registry, run.settings.registry_url, worker, run.settings.claim_seconds)

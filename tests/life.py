@@ -27,7 +27,7 @@ HOME = Path(sys.argv[1])
 os.environ |= {"CARDS_HOME": str(HOME), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": os.environ.get("CARDS_REGISTRY", "")}
 
 
-ORDERS = ["read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
+ORDERS = ["claimed", "read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
 NIGHT = ["report entered", "orders closed", "folder written", "delivered"]
 
 

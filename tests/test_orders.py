@@ -17,7 +17,7 @@ from pipelines.process_orders import check, process_inbox
 from pipelines.run import Run
 from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
 
-STEPS = ["read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
+STEPS = ["claimed", "read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
 ONE, TWO, THREE, FOUR = some_codes(4)
 STRANGE = {
     "noise.xlsx": Random(9).randbytes(3_000),

@@ -14,11 +14,11 @@ from pipelines.delivery.recovery import rewrite_submission
 from pipelines.registry import database, limits
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
-from tests.conftest import NewRegistry, Shop, row, some_codes
+from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
 
 CHOSEN, TARGET = some_codes(2)
-SMALL = {"accounts", "access_numbers", "billing_numbers", "holds"}
-"""What the operator enters by hand."""
+SMALL = {"accounts", "access_numbers", "billing_numbers", "holds", "claims"}
+"""What the operator enters by hand, and the files that workers have in hand, which `test_claims` shows not to grow."""
 LIMITED = r"FROM btns|SELECT btn FROM"
 """Reads no more than its LIMIT of the BTNs in use, or is asked only for more codes than those."""
 PARTIAL = {match[1] for index in INDEXES if (match := re.match(r"CREATE (?:UNIQUE )?INDEX (\w+) .* WHERE ", index))}
@@ -122,6 +122,7 @@ def live(shop: Shop) -> None:
     shop.send(change, row("E", btn="3035550142", quantity="1"), name="again.csv")
     shop.report((pairs[3][0], pairs[3][1]), ("10023456-4", pairs[3][1]), name="second.csv")
     shop.night()
+    left_in_hand(shop)
     for asked in (CHOSEN, pairs[0][0], "A", "3035550142", "8008604444"):
         queries.status(asked, shop.registry)
     queries.order(pairs[3][0], shop.registry)
@@ -141,6 +142,19 @@ def keep_for_a_while(shop: Shop) -> None:
     assert not settled.folder.exists()
     rewrite_submission(shop.as_run, queries.submission(settled.folder.name, shop.registry).event)
     assert settled.folder.exists()
+
+
+def left_in_hand(shop: Shop) -> None:
+    """A worker dies with a file that it has committed; another finishes it."""
+    shop.drop("left.csv", csv_of(row("H", quantity="1")))
+
+    def die(step: str) -> None:
+        if step == "committed":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        shop.run(die)
+    assert len(shop.run()) == 1
 
 
 def look_at_lists(shop: Shop) -> None:

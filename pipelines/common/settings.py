@@ -35,6 +35,9 @@ class Settings(BaseSettings):
         description="who may read answers: the service's user (`private`), or also the group of a reseller's folder (`group`)",
     )
     settle_seconds: float = Field(2.0, ge=0, le=86_400, description="how long a file must stand still before it is taken")
+    claim_seconds: int = Field(
+        120, ge=1, le=86_400, description="seconds after which the files of a worker that no longer works are free for others"
+    )
     max_quantity: int = Field(1_000_000, ge=1, le=10_000_000, description="codes that one file may ask to be drawn, or name")
     overdue_hours: float = Field(48.0, gt=0, le=87_600, description="hours after which an awaited order is overdue")
     replace_refused: bool = Field(True, description="draw replacements for refused Random and BTN+4 codes")

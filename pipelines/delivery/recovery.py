@@ -16,21 +16,28 @@ from pipelines.delivery.submission import MONTHS
 from pipelines.excel.annotator import Annotator
 from pipelines.intake import inbox
 from pipelines.intake.inbox import display_name
-from pipelines.intake.private_copy import Leftovers, PrivateCopy, Spool, leftovers
-from pipelines.registry import limits
-from pipelines.run import Run
+from pipelines.intake.private_copy import Leftovers, PrivateCopy, Spool, leftovers, spool_of
+from pipelines.registry import claims, limits
+from pipelines.run import Run, open_claims
 from schemas.sources import NETWORK
 
 
 def finish_undelivered(run: Run, sources: Callable[[str], bool] = lambda _: True) -> Delivery[Result]:
     """Deliver what an earlier run committed and did not live to deliver; of order files those of the sources asked for.
 
-    Files that were in hand when a run died are remembered: from now on each is handled by itself.
+    Files that were in hand when a run died are remembered: from now on each is handled by itself. What the dead had claimed
+    is free. What another worker has in hand, or is finishing like this, is left to it.
     """
-    with leftovers(run.settings.home) as left:
+    home = run.settings.home
+    with leftovers(home) as left:
         _remember(run, left)
-        events = run.registry.undelivered()
-        return _finish(run, sources, left, run.registry.submission_records(events).events) if events else Delivery([], [])
+        dead = {*left.workers, *(worker for worker in claims.workers(run.registry) if not spool_of(home, worker).is_dir())}
+        if not dead and not run.registry.undelivered():
+            return Delivery([], [])
+        with Spool(home) as spool, open_claims(run, spool.name) as mine:
+            events = mine.claim_events(dead)
+            run.runtime.checkpoint("events claimed")
+            return _finish(run, sources, left, spool, events) if events else Delivery([], [])
 
 
 def _remember(run: Run, left: Leftovers) -> None:
@@ -43,21 +50,21 @@ def _remember(run: Run, left: Leftovers) -> None:
     left.forget_in_hand()
 
 
-def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, events: pl.DataFrame) -> Delivery[Result]:
+def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, spool: Spool, orphaned: list[int]) -> Delivery[Result]:
+    events = run.registry.submission_records(orphaned).events
     wanted = [source for source in events["source"].unique() if sources(source)]
     events = events.filter((pl.col("kind") != "orders") | pl.col("source").is_in(wanted))
     _remove_stale(run.settings, events)
-    with Spool(run.settings.home) as spool:
-        originals = {event["event"]: _original(run, spool, left, event) for event in events.iter_rows(named=True)}
-        strikes = limits.strikes_of(run.registry, list(events.select("source", "digest").iter_rows()))
-        keys = dict(events.select("event", pl.struct("source", "digest").alias("key")).iter_rows())
-        struck = {event: strikes.get((key["source"], key["digest"])) for event, key in keys.items()}
-        deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None})]
-        for event, copy in originals.items():
-            if (times := struck[event]) is not None:
-                spool.hold([copy] if copy else [])
-                deliveries.append(deliver(run, {event: copy}, plain=times >= limits.MOST_STRIKES))
-                spool.hold([])
+    originals = {event["event"]: _original(run, spool, left, event) for event in events.iter_rows(named=True)}
+    strikes = limits.strikes_of(run.registry, list(events.select("source", "digest").iter_rows()))
+    keys = dict(events.select("event", pl.struct("source", "digest").alias("key")).iter_rows())
+    struck = {event: strikes.get((key["source"], key["digest"])) for event, key in keys.items()}
+    deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None})]
+    for event, copy in originals.items():
+        if (times := struck[event]) is not None:
+            spool.hold([copy] if copy else [])
+            deliveries.append(deliver(run, {event: copy}, plain=times >= limits.MOST_STRIKES))
+            spool.hold([])
     return merge(deliveries)
 
 

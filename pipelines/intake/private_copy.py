@@ -22,6 +22,7 @@ from pipelines.intake.inbox import InboxFile
 
 _CHUNK: Final = 1 << 20
 _IN_HAND: Final = "in-hand.json"
+_SPOOL: Final = ".spool"
 
 
 class PrivateCopy(NamedTuple):
@@ -40,13 +41,19 @@ class PrivateCopy(NamedTuple):
         return self.path.read_bytes()
 
 
+def spool_of(home: Path, worker: str) -> Path:
+    """The folder of a worker's private copies."""
+    return home / _SPOOL / worker
+
+
 class Spool:
     """The folder of this process's private copies, below `home/.spool`; locked as long as the process lives, and removed
-    when the block ends.
+    when the block ends. Its `name` is that of the worker, too: whether the folder is locked says whether it lives.
     """
 
     def __init__(self, home: Path) -> None:
-        self.folder = home / ".spool" / f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.folder = spool_of(home, self.name)
         self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -141,12 +148,13 @@ def remove_dropped(file: InboxFile) -> bool:
 
 class Leftovers(NamedTuple):
     """What dead runs left: private copies by digest, the files that were in hand when each died (source, digest), and the
-    notes that say so.
+    notes that say so; and the names of their spools.
     """
 
     copies: dict[str, Path]
     in_hand: list[list[tuple[str, str]]]
     notes: list[Path]
+    workers: list[str]
 
     def forget_in_hand(self) -> None:
         """Remove the notes, so that no later run counts these deaths again, whatever becomes of this one."""
@@ -157,12 +165,13 @@ class Leftovers(NamedTuple):
 @contextmanager
 def leftovers(home: Path) -> Iterator[Leftovers]:
     """Adopt what dead runs left in the spool; it is removed when the block ends."""
-    spool = home / ".spool"
-    found = Leftovers({}, [], [])
+    spool = home / _SPOOL
+    found = Leftovers({}, [], [], [])
     locks: list[tuple[Path, int]] = []
     for folder in sorted(spool.iterdir()) if spool.is_dir() else []:
         if (descriptor := lock_stale_dir(folder)) is not None:
             locks.append((folder, descriptor))
+            found.workers.append(folder.name)
             found.copies.update({path.name.partition("-")[0]: path for path in folder.iterdir() if path.name != _IN_HAND})
             found.notes.append(folder / _IN_HAND)
             with suppress(OSError, ValueError):
@@ -176,3 +185,14 @@ def leftovers(home: Path) -> Iterator[Leftovers]:
         raise
     for folder, descriptor in locks:
         remove_locked_dir(folder, descriptor)
+
+
+def has_ended(home: Path, worker: str) -> bool:
+    """Whether a worker is gone: its spool is not there, or nobody holds it. Where a mount has no locks, nobody ever does,
+    and a worker that died is not known to be gone.
+    """
+    folder = spool_of(home, worker)
+    descriptor = lock_stale_dir(folder)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is not None or not folder.is_dir()

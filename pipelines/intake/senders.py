@@ -28,15 +28,16 @@ def in_turns(files: list[InboxFile]) -> list[InboxFile]:
     for file in sorted(files, key=lambda file: (file.ctime_ns, file.mtime_ns, file.path.name)):
         queues[file.source].append(file)
     rounds = ([file for file in turn if file is not None] for turn in zip_longest(*queues.values()))
-    return [file for turn in rounds for file in sorted(turn, key=_is_large)]
+    return [file for turn in rounds for file in sorted(turn, key=is_large)]
 
 
 def loaded_together(files: list[InboxFile], most: int) -> list[InboxFile]:
     """The first files, of which none has to wait for a large one."""
-    return list(takewhile(lambda file: not _is_large(file), files[:most])) or files[:1]
+    return list(takewhile(lambda file: not is_large(file), files[:most])) or files[:1]
 
 
-def _is_large(file: InboxFile) -> bool:
+def is_large(file: InboxFile) -> bool:
+    """Whether a file may take minutes."""
     return file.size > LARGE
 
 

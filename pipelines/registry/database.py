@@ -33,7 +33,8 @@ class Dialect(NamedTuple):
     """Where the two databases differ.
 
     `number_key` is the type of a primary key of one number; `other_key` ends the definition of a table with another
-    primary key; `begin` starts a transaction of the one writer; `tables` = 'name' finds a table.
+    primary key; `begin` starts a transaction of the one writer, `begin_claims` one that changes claims alone; `clock` is the
+    time in seconds; `tables` = 'name' finds a table.
     """
 
     connect: Callable[[str, bool], adbc.Connection]
@@ -41,6 +42,8 @@ class Dialect(NamedTuple):
     number_key: str
     other_key: str
     begin: tuple[str, ...]
+    begin_claims: tuple[str, ...]
+    clock: str
     tables: str
     check: str
 
@@ -124,6 +127,8 @@ SQLITE: Final = Dialect(
     number_key="INTEGER",
     other_key=" WITHOUT ROWID",
     begin=("BEGIN IMMEDIATE",),
+    begin_claims=("BEGIN IMMEDIATE",),
+    clock="CAST(strftime('%s', 'now') AS INTEGER)",
     tables="sqlite_schema WHERE name",
     check="PRAGMA integrity_check(20)",
 )
@@ -133,6 +138,8 @@ POSTGRESQL: Final = Dialect(
     number_key="BIGINT",
     other_key="",
     begin=("BEGIN", f"SELECT pg_advisory_xact_lock({_LOCK})"),
+    begin_claims=("BEGIN", "SET LOCAL synchronous_commit = off", f"SELECT pg_advisory_xact_lock({_LOCK + 2})"),
+    clock="CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)",
     tables="pg_tables WHERE schemaname = current_schema() AND tablename",
     check="SELECT 'ok' AS integrity_check",
 )
@@ -246,10 +253,17 @@ class Database:
             with self.temp_table(frame, key):
                 self.execute(sql, *parameters)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """A transaction of the one writer; rolled back when the block raises."""
-        for statement in self._dialect.begin:
+        return self._transaction(self._dialect.begin)
+
+    def claim_transaction(self) -> AbstractContextManager[None]:
+        """A transaction that changes claims and nothing else. These take turns among themselves, never with the writers."""
+        return self._transaction(self._dialect.begin_claims)
+
+    @contextmanager
+    def _transaction(self, begin: tuple[str, ...]) -> Iterator[None]:
+        for statement in begin:
             self.execute(statement)
         try:
             yield
@@ -263,6 +277,11 @@ class Database:
     def is_sqlite(self) -> bool:
         """Whether this is SQLite, for the rare statement that only it needs."""
         return self._dialect is SQLITE
+
+    @property
+    def clock(self) -> str:
+        """The expression for the database's time, in seconds."""
+        return self._dialect.clock
 
     def has_table(self, name: str) -> bool:
         """Whether the database has this table."""

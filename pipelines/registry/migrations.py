@@ -12,7 +12,14 @@ from pipelines.common.errors import CardsError, NotSetUpError
 from pipelines.registry.columns import integer, text
 from pipelines.registry.database import SET_UP, Database
 from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATION, TABLES
-from pipelines.registry.schema_changes import add_archived, add_limits, add_lists, cluster_cards_by_order, cluster_tables
+from pipelines.registry.schema_changes import (
+    add_archived,
+    add_claims,
+    add_limits,
+    add_lists,
+    cluster_cards_by_order,
+    cluster_tables,
+)
 
 Migration = Callable[[Database], None]
 
@@ -23,6 +30,7 @@ MIGRATIONS: Final[dict[str, Migration]] = {
     "2026-11-25 registry by order": cluster_cards_by_order,
     "2026-11-25 registry lists": add_lists,
     "2026-11-25 retention": add_archived,
+    "2026-11-25 share the inbox": add_claims,
 }
 """Each migration by its date and name, in the order in which they are applied; each raises the version by one, from 1."""
 VERSION: Final = 1 + len(MIGRATIONS)

@@ -74,6 +74,11 @@ NIGHT_FIGURE: Final = pl.Schema({"reconciliation_date": INT, "from_state": SMALL
 """How many cards went from one state to another in a night (a running figure)."""
 NIGHT_BTN: Final = pl.Schema({"event": INT, "btn": INT, "free": INT})
 """A BTN that a night reports, with the PINs that it had left then."""
+CLAIM: Final = pl.Schema({"source": TEXT, "name": TEXT, "inode": INT, "size": INT, "ctime_ns": INT, "worker": TEXT,
+                          "renewed_at": INT, "lease_seconds": INT})  # fmt: skip
+"""A dropped file that a worker has in hand, until so many seconds after it was last renewed (by the database's clock).
+There are no more rows than files in hand.
+"""
 MIGRATION: Final = pl.Schema({"name": TEXT, "applied_at": TEXT})
 
 TABLES: Final = {
@@ -100,6 +105,7 @@ TABLES: Final = {
     "strikes": STRIKE,
     "night_figures": NIGHT_FIGURE,
     "night_btns": NIGHT_BTN,
+    "claims": CLAIM,
 }
 KEYS: Final = {
     "events": "event",
@@ -118,6 +124,7 @@ KEYS: Final = {
     "strikes": "reseller, digest",
     "night_figures": "reconciliation_date, from_state, to_state",
     "night_btns": "event, btn",
+    "claims": "source, name, inode, size, ctime_ns",
     "migrations": "name",
 }
 """The primary keys. Only `numbers` and `btns` have one that new rows hit at random; all other tables grow at their end or

@@ -331,3 +331,13 @@ def add_archived(database: Database) -> None:
         database.execute("ALTER TABLE events ADD COLUMN archived BIGINT NOT NULL DEFAULT 0")
         database.execute("ALTER TABLE events ALTER COLUMN archived DROP DEFAULT")
     database.execute("CREATE INDEX events_in_outbox ON events (archived, at, event) WHERE archived = 0")
+
+
+# -- 2026-11-25: workers share an inbox -----------------------------------------------------------------------------------
+
+
+def add_claims(database: Database) -> None:
+    """The files that workers have in hand."""
+    columns = {"source": TEXT, "name": TEXT, "inode": INT, "size": INT, "ctime_ns": INT, "worker": TEXT, "renewed_at": INT,
+               "lease_seconds": INT}  # fmt: skip
+    database.create_table("claims", columns, "source, name, inode, size, ctime_ns")

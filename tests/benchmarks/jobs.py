@@ -69,6 +69,21 @@ def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
     return done
 
 
+def shared_sweep(home: Path, url: str, count: int) -> dict[str, Any]:
+    """The part of one of several workers, who all begin when they are told to; `files`: how many it answers."""
+    from pipelines.common.settings import load_settings
+    from pipelines.process_orders import process_inbox
+    from pipelines.run import Run
+
+    with _registry(url) as registry:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        clock = Clock()
+        done = process_inbox(Run(load_settings(), registry))
+        assert not done.failures, done.failures[0]
+        return {**clock.told(), "files": len(done.results)}
+
+
 def night(home: Path, url: str, count: int) -> dict[str, Any]:
     """A night after which so many more codes are ready."""
     return _night(url, count)
@@ -357,8 +372,8 @@ def fill(home: Path, url: str, count: int) -> dict[str, Any]:
 
 JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
     job.__name__: job
-    for job in (sweep, night, next_night, prefect, import_codes, floor_random, floor_csv, floor_night, read_xlsx,
-                write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops, pandas_loops, fill,
+    for job in (sweep, shared_sweep, night, next_night, prefect, import_codes, floor_random, floor_csv, floor_night,
+                read_xlsx, write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops, pandas_loops, fill,
                 history.cards, history.files, history.migrate, history.year)
 }  # fmt: skip
 

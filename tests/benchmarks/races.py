@@ -194,6 +194,24 @@ def files(stage: Stage, database: str) -> list[Line]:
     ]  # fmt: skip
 
 
+def workers(stage: Stage, database: str) -> list[Line]:
+    """15: several processes on one inbox, which divide it by themselves."""
+    count = stage.scaled(600, 8)
+
+    def at_once(processes: int) -> Measured:
+        with stage.home(database) as home:
+            _small_files(home, count)
+            return stage.run_at_once(processes, home, count)
+
+    done = stage.race({str(processes): partial(at_once, processes) for processes in (1, 2, 4)})
+    one, two, four = (done[name].seconds for name in ("1", "2", "4"))
+    return [
+        Line(f"{count:,} files, {words} processes on one inbox", database, ours, done[name].peak,
+             f"{against}: {count / other:.0f} files/s", other / ours, goal, "× as many a second", faster=True)
+        for name, words, ours, against, other, goal in (("2", "two", two, "one", one, 1.6), ("4", "four", four, "two", two, 1))
+    ]  # fmt: skip
+
+
 def pins(stage: Stage, database: str) -> list[Line]:
     """5: a million PINs under 10,000 BTNs, against a million random codes."""
     count = stage.scaled(10_000)
@@ -414,6 +432,6 @@ RACES: Final[dict[str, tuple[Callable[[Stage, str], list[Line]], tuple[str, ...]
     "pins": (pins, _BOTH), "growth": (growth, _BOTH), "night": (night, _BOTH), "import": (imported, (SQLITE,)),
     "start": (start, (SQLITE,)), "prefect": (under_prefect, _BOTH), "past": (past, _BOTH), "blocks": (blocks, _BOTH),
     "year": (year, (SQLITE,)),
-    "migration": (migration, _BOTH),
+    "migration": (migration, _BOTH), "workers": (workers, _BOTH),
 }  # fmt: skip
 """Each race and the databases on which it is run."""

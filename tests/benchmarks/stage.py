@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count as numbers
 from pathlib import Path
 from types import MappingProxyType
@@ -175,6 +175,23 @@ class Stage:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
         return time.perf_counter() - start, done.stdout
+
+    def run_at_once(self, workers: int, home: Home, count: int) -> Measured:
+        """So many processes that sweep one inbox from the same moment: the seconds until the last has ended."""
+        command = [sys.executable, "-m", "tests.benchmarks.jobs", "shared_sweep", str(home.path), home.url, str(count)]
+        environment = {**os.environ, **_environment(home)}
+        with ExitStack() as stack:
+            begun = [stack.enter_context(subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True))
+                     for _ in range(workers)]  # fmt: skip
+            assert [one.stdout.readline() for one in begun if one.stdout] == ["ready\n"] * workers
+            start = time.perf_counter()
+            for one in begun:
+                print(file=one.stdin, flush=True)
+            outputs = [one.communicate()[0] for one in begun]
+            seconds = time.perf_counter() - start
+        told = [json.loads(output.splitlines()[-1]) for output in outputs]
+        assert sum(one["files"] for one in told) == count, told
+        return Measured(seconds, max(one["peak"] for one in told), {})
 
     def race(self, contenders: dict[str, Callable[[], Measured]], times: int = 0) -> dict[str, Measured]:
         """Each contender in turn, several times; of each the run with the median time, and the highest peak."""

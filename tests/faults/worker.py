@@ -52,7 +52,8 @@ class Worker:
 
     def start(self, *arguments: str, environment: dict[str, str], **how: Any) -> None:
         """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often; `poison`: where
-        an order with the comment POISON kills the process (read, decide or write; report: a report with that word).
+        an order with the comment POISON kills the process (read, decide or write; report: a report with that word); `kill`: at
+        which step of a sweep.
         """
         assert self._process.stdin
         print(json.dumps({"arguments": arguments, "environment": environment, **how}), file=self._process.stdin, flush=True)
@@ -105,7 +106,7 @@ def _work(job: dict[str, Any]) -> None:
         sys.argv = ["cards", *job["arguments"]]
         if "poison" in job:
             _poison(job["poison"])
-        code = _crowded(job) if "space" in job else _cards()
+        code = _crowded(job) if "space" in job else _killed_at(job["kill"]) if "kill" in job else _cards()
     except BaseException:
         traceback.print_exc()
     finally:
@@ -147,14 +148,32 @@ def _poison(where: str) -> None:
     setattr(module, name, deadly)
 
 
+def _killed_at(kill: str) -> int:
+    """Sweep until a step is reached, and die of it."""
+    from pipelines.common.context import Runtime
+    from pipelines.common.settings import load_settings
+    from pipelines.process_orders import process_inbox
+    from pipelines.run import open_run
+
+    def checkpoint(step: str) -> None:
+        if step == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with open_run(load_settings(_env_file=None), Runtime(checkpoint=checkpoint)) as run:
+        process_inbox(run)
+    return 0
+
+
 def _crowded(job: dict[str, Any]) -> int:
     """Sweep as often as it is told to, with few random numbers for all."""
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
+    from pipelines.orders import claiming
     from pipelines.process_orders import process_inbox
     from pipelines.registry.store import open_registry
     from pipelines.run import Run
 
+    claiming.FIRST_FILES = 8  # so that few files are many portions
     settings = load_settings(_env_file=None)
     words = [random.Random(number).randbytes(8) for number in range(job["space"])]
     chance = random.Random(job["seed"])
