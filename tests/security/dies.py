@@ -1,5 +1,5 @@
-"""A run that dies at its n-th checkpoint, as by a kill or for want of memory: `python -m tests.security.dies N`, with the
-settings of the environment."""
+"""A run that dies at a checkpoint, as by a kill or for want of memory: `python -m tests.security.dies NAME`, with the settings
+of the environment."""
 
 import os
 import sys
@@ -11,11 +11,8 @@ from pipelines.run import open_run
 
 
 def main() -> None:
-    left = [int(sys.argv[1])]
-
-    def checkpoint(_: str) -> None:
-        left[0] -= 1
-        if left[0] < 0:
+    def checkpoint(name: str) -> None:
+        if name == sys.argv[1]:
             os._exit(9)
 
     settings = load_settings(_env_file=None)

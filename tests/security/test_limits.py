@@ -163,12 +163,12 @@ def test_a_time_that_lies_ahead_holds_up_nobody(shop: Shop) -> None:
     assert {answer.told["file"] for answer in shop.run()} == {"ahead.csv", "good.csv"}
 
 
-@pytest.mark.parametrize("checkpoint", [1, 2])  # the file is claimed at the first, and in hand from then on
-def test_a_file_that_two_runs_died_of_is_set_aside(checkpoint: int, house: House) -> None:
+@pytest.mark.parametrize("checkpoint", ["read", "decided"])
+def test_a_file_that_two_runs_died_of_is_set_aside(checkpoint: str, house: House) -> None:
     house.drop("poison.csv", csv_of(row("POISON", quantity="1")))
     for _ in range(2):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.security.dies", str(checkpoint)], cwd=ROOT, env=house.environment, check=False
+            [sys.executable, "-m", "tests.security.dies", checkpoint], cwd=ROOT, env=house.environment, check=False
         )
         assert done.returncode == 9
     house.drop("good.csv", GOOD, "globex")
