@@ -183,7 +183,7 @@ def test_a_file_that_two_runs_died_of_is_set_aside(checkpoint: str, house: House
 
 def test_a_file_that_one_run_died_of_is_answered_by_the_next(house: House) -> None:
     house.drop("orders.csv", csv_of(row("ONE", quantity="1")))
-    done = subprocess.run([sys.executable, "-m", "tests.security.dies", "0"], cwd=ROOT, env=house.environment, check=False)
+    done = subprocess.run([sys.executable, "-m", "tests.security.dies", "read"], cwd=ROOT, env=house.environment, check=False)
     assert done.returncode == 9
     (told,) = house.run()
     assert told["codes_placed"] == 1

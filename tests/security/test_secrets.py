@@ -138,11 +138,10 @@ def test_the_next_run_clears_away_what_a_kill_has_left(house: House, tmp_path: P
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     house.environment["TMPDIR"] = str(scratch)
-    for checkpoint in (1, 4):
+    for checkpoint in ("decided", "folder written"):
         house.drop(f"{checkpoint}.xlsx", corpus.book(corpus.line(f"A{checkpoint}", quantity=3), corpus.line("BAD", code="12")))
-        subprocess.run(
-            [sys.executable, "-m", "tests.security.dies", str(checkpoint)], cwd=ROOT, env=house.environment, check=False
-        )
+        died = [sys.executable, "-m", "tests.security.dies", checkpoint]
+        assert subprocess.run(died, cwd=ROOT, env=house.environment, check=False).returncode == 9
         house.run()
         assert outside(house) == []
         assert found_in(scratch, codes_of(house)) == []
