@@ -60,6 +60,8 @@ def _of_sqlite(registry: Registry, sql: str) -> list[str]:
     for step in steps:
         if match := re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?$", step):
             read.append((names.get(match[1], match[1]), match[2] or ""))
+        elif "given" in sql and re.search(r"\((source|account)=\?\)", step) and "max(" not in sql:
+            read.append(("events", step))  # all that a source or an account ever did
         elif match := re.search(r"SEARCH (\w+) USING AUTOMATIC", step):
             read.append((names.get(match[1], match[1]), "automatic"))
     return [f"{table} by {index}" for table, index in read if table in LARGE and index not in PARTIAL]

@@ -225,14 +225,8 @@ class Registry(Database):
 
     def _undelivered_files(self, files: pl.DataFrame) -> set[int]:
         """The files whose bytes were entered for their source, by an event whose folder may not be complete."""
-        found = self.select_with(
-            files.select(pl.col("file").cast(INT), "source", "digest"),
-            {"file": integer("given.file")},
-            """
-            FROM given JOIN events ON events.source = given.source AND events.digest = given.digest
-            WHERE events.delivered = 0
-            """,
-        )
+        undelivered = self.select(columns_of("events", "source", "digest"), "FROM events WHERE delivered = 0")
+        found = files.join(undelivered, on=["source", "digest"], how="semi")
         return set(found["file"])
 
     def _enter(self, batch: IngestBatch) -> dict[int, int]:
