@@ -70,9 +70,23 @@ def write_order_files(run: Run, orders: pl.Series) -> None:
         return None
 
     with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
-        failed = [error for error in pool.map(write, found.orders.iter_rows(named=True)) if error]
+        changed = _with_files(run.settings, found.orders, list(lost))
+        failed = [error for error in pool.map(write, changed.iter_rows(named=True)) if error]
     if failed:
         raise CardsError(f"What became of {len(failed)} orders could not be written. {failed[0]}")
+
+
+def _with_files(settings: Settings, orders: pl.DataFrame, lost: list[int]) -> pl.DataFrame:
+    """The orders whose files are to be written or removed. A hundred thousand that all succeeded, such as Blocks, have none."""
+    there = [
+        {"reseller": reseller, "folder": folder, "order_id": path.stem.removeprefix("refused-")}
+        for reseller, folder in orders.select("reseller", "folder").unique().iter_rows()
+        for path in (settings.outbox / reseller / folder).glob("refused-*")
+    ]
+    refused = pl.DataFrame(there, orders.select("reseller", "folder", "order_id").schema)
+    concerned = orders.join(refused, on=refused.columns, how="semi")["order_pk"]
+    order = pl.col("order_pk")
+    return orders.filter((pl.col("released") == 1) | order.is_in(lost) | order.is_in(concerned.implode()))
 
 
 def _write_outcome(settings: Settings, order: dict[str, Any], ready: pl.DataFrame, lost: pl.DataFrame | None) -> None:
