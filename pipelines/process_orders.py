@@ -35,6 +35,8 @@ from schemas.reasons import REASONS
 from schemas.sources import NETWORK, OPERATOR
 
 _TRIES: Final = 20
+_CODES_TOGETHER: Final = 400_000
+"""Files are decided together up to so many codes; one that asks for more is decided alone."""
 _RUN_SECONDS: Final = 600
 """A run takes no new files after this; the next one goes on with what has come meanwhile."""
 _LOOK_SECONDS: Final = 1
@@ -174,7 +176,7 @@ def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[R
 def _decide_and_commit(run: Run, batch: Batch) -> tuple[dict[int, PrivateCopy | None], set[int]]:
     """Decide and commit the first files of a batch; the private copy of each event, and the files that are left."""
     settings = run.settings
-    now = batch.subset(with_original_events(first_files(batch, settings.max_quantity), run.registry))
+    now = batch.subset(with_original_events(first_files(batch, min(settings.max_quantity, _CODES_TOGETHER)), run.registry))
     decision = decide(now, load_facts(now, run.registry, settings, run.runtime), run.runtime.random_bytes)
     run.runtime.checkpoint("decided")
     events, waiting = _commit(run, now.files, decision)

@@ -23,7 +23,7 @@ from schemas import orders
 from schemas.orders import NAMES
 
 _PORTION_FILES: Final = 1_000
-_PORTION_BYTES: Final = 32 << 20
+_PORTION_BYTES: Final = 12 << 20
 """So many bytes of parsed tables are decided together."""
 _COPIED_FILES, _COPIED_BYTES = 128, 128 << 20
 """So much is copied ahead of being parsed."""

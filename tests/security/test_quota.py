@@ -102,7 +102,7 @@ def test_past_the_days_files_or_bytes_the_rest_waits(
 
 @pytest.mark.heavy
 def test_past_the_days_parse_seconds_files_wait(tmp_path: Path) -> None:
-    house = House(tmp_path / "home", CARDS_MAX_DAILY_PARSE_SECONDS="1").lay()
+    house = House(tmp_path / "home", CARDS_MAX_DAILY_PARSE_SECONDS="0.2").lay()
     for number in range(6):
         house.drop(f"{number}.csv", worst.large(number, 100_000) + b"," * 3_000_000)
     house.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
