@@ -44,9 +44,10 @@ def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
 
 
 # the next minute tries again anyway, and `cards serve` waits for this before it stops
-@task(name="sweep", task_run_name="sweep", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_delay_seconds=[1, 5],
+@task(name="process_files", task_run_name="process_files", cache_policy=NO_CACHE, persist_result=False,
+      retries=2, retry_delay_seconds=[1, 5],
       retry_condition_fn=_transient)  # fmt: skip
-def sweep(resellers: list[str] | None) -> Delivery[SubmissionResult]:
+def process_files(resellers: list[str] | None) -> Delivery[SubmissionResult]:
     """Answer every ready order file of the resellers (of all when None)."""
     with _run() as run:
         return process_orders.process_inbox(run, _sources(resellers))
@@ -110,7 +111,7 @@ def _orders_run() -> str:
 def process_inbox(resellers: list[str] | None = None) -> State[int]:
     """Answer every ready order file; how many were answered. The run's state says in one line what it did, or why not."""
     try:
-        done = sweep(resellers)
+        done = process_files(resellers)
     except CardsError as error:
         return Failed(message=mask_codes(str(error)), data=error)
     results = done.results

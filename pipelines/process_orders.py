@@ -53,25 +53,26 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
     to it; one whose worker has died is not. Raises CardsError while there is no catalogue.
     """
     with Parser(run.settings) as parser:
-        if _stable_files(run, sources)[0]:
+        stable, failures = _stable_files(run, sources)
+        if stable:
             parser.start()  # it comes up while the registry is asked
         deliveries = [recovery.finish_undelivered(run, sources)]
-        files, failures = _ready_files(run, sources)
-        if files:
+        if deliveries[0].results or deliveries[0].failures:  # it took files away
+            stable, failures = _stable_files(run, sources)
+        if files := _ready_files(run, stable):
             deliveries += _answer_files(run, sources, files, parser)
     found = merge([*deliveries, Delivery([], failures)])
     return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
 
 
-def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFile], list[CardsError]]:
-    """The complete files of known sources within their budgets, in turns; and errors of folders that can't be read.
+def _ready_files(run: Run, stable: list[InboxFile]) -> list[InboxFile]:
+    """Those of the complete files that are of known sources and within their budgets, in turns.
 
     Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
     """
     settings = run.settings
-    stable, failures = _stable_files(run, sources)
     if not stable:
-        return [], failures
+        return []
     resellers = run.registry.catalogue()[0]["reseller"]
     if resellers.is_empty():
         raise CardsError("The catalogue is empty, so no order can be placed. Load it first: cards catalogue load FILE. "
@@ -83,7 +84,7 @@ def _ready_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFi
         for source, files, size, parse_ms in used.select("reseller", "files", "bytes", "parse_ms").iter_rows()
     }
     most = Budget(settings.max_daily_files, settings.max_daily_mb << 20, settings.max_daily_parse_seconds)
-    return within_budget(in_turns([file for file in stable if file.source in known]), budgets, most), failures
+    return within_budget(in_turns([file for file in stable if file.source in known]), budgets, most)
 
 
 def _stable_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxFile], list[CardsError]]:
@@ -127,7 +128,7 @@ class _Looks:
         if left and not at_once and time.monotonic() < self._next:
             return left
         begun = time.monotonic()
-        self._files = _ready_files(self._run, self._sources)[0]
+        self._files = _ready_files(self._run, _stable_files(self._run, self._sources)[0])
         ended = time.monotonic()
         self._next = ended + max(_LOOK_SECONDS, _LOOK_SHARE * (ended - begun))
         return [file for file in self._files if file.path not in done]

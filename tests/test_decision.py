@@ -518,7 +518,7 @@ def test_codes_that_are_not_free_and_cards_that_are_not_ones_own_are_counted_ali
     known = {"existing_codes": codes(int(ONE)), "cards": cards((ACME, CODES[3], "ready", False))}
     decision = decided(batch, **known)
     assert decision.ingest.taken_code_attempts.rows() == [(0, 2)]
-    assert decision.ingest.held.rows() == []
+    assert decision.ingest.on_hold.rows() == []
 
 
 @pytest.mark.parametrize(("earlier", "held"), [(8, False), (9, True)])
@@ -529,10 +529,10 @@ def test_a_source_that_has_guessed_too_often_gets_no_further_answer(earlier: int
     decision = decided(batch, **known)
     if held:
         assert reasons(decision) == {0: ["FILE_HELD"]}
-        assert decision.ingest.held["file"].to_list() == [0]
+        assert decision.ingest.on_hold["file"].to_list() == [0]
     else:
         assert reasons(decision) == {2: ["CODE_TAKEN"], 3: ["CODE_TAKEN"]}
-        assert decision.ingest.held.rows() == []
+        assert decision.ingest.on_hold.rows() == []
     assert decisions(decision)["R"] == "accepted"
     assert decision.ingest.taken_code_attempts.rows() == [(0, 2)]
 
@@ -541,7 +541,7 @@ def test_guesses_of_several_files_of_a_batch_add_up() -> None:
     batch = batch_of([add("A", code=ONE)], [add("B", code=TWO)], [add("C", code=THREE)], sources=("acme", "globex", "acme"))
     known = {"existing_codes": codes(*CODES), "limits": LIMITS._replace(taken_code_attempts=1)}
     decision = decided(batch, **known)
-    assert decision.ingest.held["file"].to_list() == [2]
+    assert decision.ingest.on_hold["file"].to_list() == [2]
     assert reasons(decision) == {2: ["CODE_TAKEN"]}
     assert reasons(decision, 2) == {0: ["FILE_HELD"]}
     assert 2 in decision.dependent

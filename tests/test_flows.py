@@ -115,7 +115,7 @@ def test_a_run_answers_what_was_dropped_and_says_so(prefect: Prefect, house: Hou
     run = prefect.runs()[0]
     assert run.name == "orders: 3 files from acme, globex"
     assert run.parameters == {"resellers": None}
-    assert [task.name.partition("-")[0] for task in prefect.tasks(run)] == ["sweep"]
+    assert [task.name.partition("-")[0] for task in prefect.tasks(run)] == ["process_files"]
 
     table = {line["file"]: line for line in prefect.artifacts(run)["submissions"]}
     assert set(table) == {"good.csv", "bad.csv", "cards.csv"}
@@ -245,7 +245,7 @@ def test_a_registry_that_is_away_is_tried_again(
 def test_no_task_is_cached_nor_its_result_kept(prefect: Prefect) -> None:
     from prefect.cache_policies import NO_CACHE
 
-    for task in (prefect.flows.sweep, prefect.flows.night):
+    for task in (prefect.flows.process_files, prefect.flows.night):
         assert task.cache_policy == NO_CACHE
         assert task.persist_result is False
     for flow in prefect.loop.FLOWS.values():

@@ -73,7 +73,7 @@ def placed(
         findings=NO_FINDINGS,
         btns=pl.DataFrame(btns, {**number, "btn": pl.Int64, "account": pl.String}, orient="row"),
         usage=pl.DataFrame({"file": [0], "bytes": [1_000], "parse_ms": [20]}),
-        held=frame([], {}),
+        on_hold=frame([], {}),
     )
 
 
@@ -264,7 +264,7 @@ def test_files_bytes_codes_and_seconds_are_counted_of_what_is_entered_alone(regi
 
 def test_the_source_of_a_held_file_is_on_hold_from_then_on(registry: Registry) -> None:
     batch = placed("A1")
-    held_file = batch._replace(held=pl.DataFrame({"file": [0]}, batch.held.schema))
+    held_file = batch._replace(on_hold=pl.DataFrame({"file": [0]}, batch.on_hold.schema))
     registry.commit(held_file, lambda _: False)
     assert not limits.is_on_hold(registry, "acme")
     registry.commit(held_file)

@@ -117,11 +117,11 @@ def _archived(settings: Settings, submissions: pl.DataFrame) -> Iterator[Finding
             yield Finding(f"the archive of {count(len(part), 'submission')} is missing", str(path), fix)
             continue
         try:
-            held = _by_folder(archive_files.read_manifest(path))
+            archived = _by_folder(archive_files.read_manifest(path))
         except CardsError:  # which has been named
             continue
         for one in part.iter_rows(named=True):
-            names, digests = held.get(one["folder"], (set(), set()))
+            names, digests = archived.get(one["folder"], (set(), set()))
             if missing := [name for name in _reports(one) if name not in names]:
                 yield Finding(f"an archived submission has no {', '.join(missing)}", f"{path}: {one['folder']}", _rewrite(one))
             if not one["too_large"] and one["digest"] not in digests:

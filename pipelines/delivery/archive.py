@@ -126,16 +126,16 @@ def _archive_submissions(run: Run, before: date, reseller: str, most: int | None
 def _archive_part(run: Run, source: str, month: str, submissions: pl.DataFrame, result: ArchiveResult) -> None:
     """Archive submissions of a source and month, and remove their folders."""
     outbox = run.settings.outbox / source
-    held = _held(outbox, month)
+    archived = _archived_folders(outbox, month)
     target = _number(outbox, month)
     numbers: dict[int, int] = {}
     entries: dict[int, list[Entry]] = {}
     for event, folder in submissions.select("event", "folder").iter_rows():
         if (outbox / folder).is_dir():
-            numbers[event] = held.get(folder, target)
+            numbers[event] = archived.get(folder, target)
             entries.setdefault(numbers[event], []).extend(_entries(outbox / folder))
-        elif folder in held:  # as after a registry was restored from a backup
-            numbers[event] = held[folder]
+        elif folder in archived:  # as after a registry was restored from a backup
+            numbers[event] = archived[folder]
     for number, files in entries.items():
         _add(
             run, source, archive_files.archive_path(outbox, month, number), files, result, list(numbers.values()).count(number)
@@ -143,11 +143,11 @@ def _archive_part(run: Run, source: str, month: str, submissions: pl.DataFrame, 
     run.runtime.checkpoint("archive written")
     registry_archive.note_archived(run.registry, numbers)
     run.runtime.checkpoint("archive noted")
-    archived = submissions.with_columns(archived=pl.col("event").replace_strict(numbers, default=0, return_dtype=pl.Int64))
-    _remove_folders(run, archived.filter(pl.col("archived") > 0))
+    noted = submissions.with_columns(archived=pl.col("event").replace_strict(numbers, default=0, return_dtype=pl.Int64))
+    _remove_folders(run, noted.filter(pl.col("archived") > 0))
 
 
-def _held(outbox: Path, month: str) -> dict[str, int]:
+def _archived_folders(outbox: Path, month: str) -> dict[str, int]:
     """The folders that the archives of a month hold, each with the number of its archive."""
     manifests = {
         number: archive_files.read_manifest(path) for number, path in archive_files.month_archives(outbox, month).items()
@@ -265,7 +265,7 @@ def _extract(run: Run, submission: dict[str, Any]) -> None:
 def _number_of(settings: Settings, submission: dict[str, Any]) -> int:
     """The number of the archive that holds a submission; 0 when none does."""
     month = str(submission["at"])[:7]
-    return _held(settings.outbox / str(submission["source"]), month).get(str(submission["folder"]), 0)
+    return _archived_folders(settings.outbox / str(submission["source"]), month).get(str(submission["folder"]), 0)
 
 
 def bring_back_submission(run: Run, event: int) -> None:
@@ -331,23 +331,23 @@ def _move_files(run: Run, source: str, month: str, entries: list[Entry], result:
     if not entries:
         return
     outbox = run.settings.outbox / source
-    held = {
+    archived = {
         name: number for number, path in archive_files.month_archives(outbox, month).items()
         for name in archive_files.read_manifest(path)["name"]
     }  # fmt: skip
     target = _number(outbox, month)
-    for number in {held.get(entry.name, target) for entry in entries}:
+    for number in {archived.get(entry.name, target) for entry in entries}:
         path = archive_files.archive_path(outbox, month, number)
-        files = [entry for entry in entries if held.get(entry.name, target) == number]
+        files = [entry for entry in entries if archived.get(entry.name, target) == number]
         _add(run, source, path, files, result, 0)
         run.runtime.checkpoint("archive written")
         _unlink(run, files, archive_files.digests(archive_files.read_manifest(path)))
 
 
-def _unlink(run: Run, entries: list[Entry], held: dict[str, str]) -> None:
+def _unlink(run: Run, entries: list[Entry], archived: dict[str, str]) -> None:
     """Remove files that an archive holds as they are."""
     for entry in entries:
-        if held.get(entry.name) == archive_files.file_digest(entry.path):
+        if archived.get(entry.name) == archive_files.file_digest(entry.path):
             entry.path.unlink()
             run.runtime.checkpoint("file removed")
 

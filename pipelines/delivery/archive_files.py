@@ -123,8 +123,8 @@ def _new(path: Path, entries: list[Entry]) -> list[Entry]:
     """Those of the files that an archive does not hold as they are."""
     if not path.exists():
         return entries
-    held = digests(read_manifest(path))
-    return [one for one in entries if one.name not in held or file_digest(one.path) != held[one.name]]
+    archived = digests(read_manifest(path))
+    return [one for one in entries if one.name not in archived or file_digest(one.path) != archived[one.name]]
 
 
 def digests(manifest: pl.DataFrame) -> dict[str, str]:
@@ -191,13 +191,13 @@ def problems(path: Path, only: set[str] | None = None) -> Iterator[tuple[str, st
     """
     with opened(path) as archive:
         manifest = _manifest(archive)
-        held = archive.NameToInfo.keys() - {MANIFEST}
-        for name in sorted(held - set(manifest["name"])):
+        archived = archive.NameToInfo.keys() - {MANIFEST}
+        for name in sorted(archived - set(manifest["name"])):
             yield name, "the manifest does not list it"
         for name, size, digest in manifest.iter_rows():
             if only is not None and name not in only:
                 continue
-            if name not in held:
+            if name not in archived:
                 yield name, "it is missing"
             elif _content(archive, name) != (size, digest):
                 yield name, "its content is not what was archived"
@@ -224,12 +224,12 @@ def _pieces(file: IO[bytes]) -> Iterator[bytes]:
 def extract(path: Path, folder: str, target: Path) -> None:
     """Write the files of a folder into another. Raises CardsError when one of them is not as it was archived."""
     with opened(path) as archive:
-        held = digests(_manifest(archive))
-        for name in (name for name in held if name.rpartition("/")[0] == folder):
+        archived = digests(_manifest(archive))
+        for name in (name for name in archived if name.rpartition("/")[0] == folder):
             made = target / file_name(name)
             with archive.open(name) as member, made.open("xb") as file:
                 shutil.copyfileobj(member, file, _CHUNK)
-            if file_digest(made) != held[name]:
+            if file_digest(made) != archived[name]:
                 raise CardsError(f"{path}: {name} is not as it was archived. Restore the archive from a backup of the outbox.")
 
 

@@ -61,11 +61,11 @@ def _stream(frame: pl.DataFrame) -> bytes:
 
 def unpacked(about: bytes, streams: bytes) -> Book:
     """The book that was packed."""
-    told: dict[str, Any] = json.loads(about)
+    fields: dict[str, Any] = json.loads(about)
     sheets, start = [], 0
-    for title, size in told.pop("sheets"):
+    for title, size in fields.pop("sheets"):
         sheets.append(Sheet(title, pl.read_ipc_stream(streams[start : start + size])))
         start += size
     facts = [(name, datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value)
-             for name, value in told.pop("facts")]  # fmt: skip
-    return Book(**told, facts=facts, sheets=sheets)
+             for name, value in fields.pop("facts")]  # fmt: skip
+    return Book(**fields, facts=facts, sheets=sheets)

@@ -146,7 +146,7 @@ def long_cell(row: int, limits: Limits) -> str:
 
 
 def from_arrow(columns: Mapping[int, pa.ChunkedArray], rows: "array[int]", known: frozenset[str], limits: Limits) -> Parsed:
-    """The answer for a table that a library has read whole: empty columns go, long cells are cut, limits are held."""
+    """The answer for a table that a library has read whole: empty columns go, long cells are cut, limits are kept."""
     columns = _filled_columns(columns, limits)
     if len(rows) > limits.rows:  # a height counts filled rows only
         columns, rows = _filled_rows(columns, rows)

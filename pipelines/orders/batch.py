@@ -95,9 +95,9 @@ def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) ->
     )
     about_rows = about_rows.join(_missing_by_file(files, missing), on=["file", "column"], how="anti", maintain_order="left")
     flooded = flooded_files(about_rows, MAX_FINDINGS)  # of which some findings may not be known
-    told = pl.concat([of_cells, _independent_findings(about_rows, of_cells)])
-    batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, told)
-    return _without_floods(batch, pl.concat([flooded, flooded_files(told, max_findings)]).unique(), max_findings)
+    every = pl.concat([of_cells, _independent_findings(about_rows, of_cells)])
+    batch = Batch(files, _sources(files), _digests(files), raw, rows, orders, codes, every)
+    return _without_floods(batch, pl.concat([flooded, flooded_files(every, max_findings)]).unique(), max_findings)
 
 
 def _within_codes(file: OrderFile, most: int) -> OrderFile:
@@ -152,7 +152,7 @@ def _adds() -> pl.Expr:
 
 
 def _missing_by_file(files: list[OrderFile], missing: list[pl.DataFrame]) -> pl.DataFrame:
-    """`file` and `column` of the columns that a file lacks, where it is told so."""
+    """`file` and `column` of the columns that a file lacks, where it says so."""
     pairs = [
         (file.number, name)
         for file, found in zip(files, missing, strict=True) if len(found)

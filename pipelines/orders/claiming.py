@@ -29,13 +29,13 @@ def claim_portion(claims: Claims, files: list[InboxFile], *, is_first: bool) -> 
     mine: dict[FileKey, InboxFile] = {}
     holders: set[str] = set()
 
-    def choose(held: Mapping[FileKey, str]) -> list[FileKey]:
-        parts = 2 * (1 + len(set(held.values())))
+    def choose(claimed: Mapping[FileKey, str]) -> list[FileKey]:
+        parts = 2 * (1 + len(set(claimed.values())))
         is_full = _limit(files, 0 if is_first else 1 / parts)
         for file in files:  # of a flood only the first are looked at
             key = file_key(file)
-            if key in held:
-                holders.add(held[key])
+            if key in claimed:
+                holders.add(claimed[key])
             elif is_full(file):
                 break
             else:

@@ -56,16 +56,16 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     named = codes.filter(~pl.col("action").is_in(actions.issuing()))
     by_order = _cards_by_order(owned)
     taken_codes = registry_rules.unavailable_codes(asked, facts.existing_codes, facts.btn_owners)
-    attempts, held = _attempts(asked, taken_codes, named, batch.sources, facts)
+    attempts, on_hold = _attempts(asked, taken_codes, named, batch.sources, facts)
     found = pl.concat(
         [
             rows_not_in(batch.findings, duplicates, ROW),
-            held,
+            on_hold,
             account_findings(rows, facts.accounts),
             registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
             violations(rows_in(owned, used, "order"), _NEVER, "ORDER_ID_USED", "customer_order_id"),
-            violations(_unheld(taken_codes, held), _NEVER, "CODE_TAKEN", "code"),
-            _unheld(registry_rules.card_findings(named, facts.cards), held),
+            violations(_not_on_hold(taken_codes, on_hold), _NEVER, "CODE_TAKEN", "code"),
+            _not_on_hold(registry_rules.card_findings(named, facts.cards), on_hold),
             registry_rules.order_card_findings(by_order, facts.order_cards, facts.cards),
             btn_findings(owned, facts.btn_owners),
         ]
@@ -94,7 +94,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         findings=_with_source_text(found, batch.raw),
         btns=_btn_claims(good),
         usage=_usage(batch),
-        held=held.select("file"),
+        on_hold=on_hold.select("file"),
     )
     dependent = set(found.filter(pl.col("reason").is_in(_DEPENDENT))["file"])
     return Decision(orders, ingest, _deferred(batch, accepted, ingest), dependent)
@@ -165,10 +165,10 @@ def _attempts(
     counted = counted.join(facts.attempts.rename({"codes": "earlier"}), on="source", how="left", maintain_order="left")
     total = pl.col("earlier").fill_null(0) + pl.col("codes").cum_sum().over("source")
     past = (total > facts.limits.taken_code_attempts) | pl.col("source").is_in(facts.on_hold.implode())
-    held = counted.filter(past).select(
+    on_hold = counted.filter(past).select(
         "file", source_row=pl.lit(0, pl.UInt32), column=pl.lit(""), reason=pl.lit("FILE_HELD"), value=pl.lit("")
     )
-    return counted.filter(pl.col("codes") > 0).select("file", "codes"), held
+    return counted.filter(pl.col("codes") > 0).select("file", "codes"), on_hold
 
 
 def _without_floods(found: pl.DataFrame, facts: Facts) -> tuple[pl.DataFrame, pl.Series]:
@@ -184,8 +184,8 @@ def _shown_of_floods(rejected: pl.DataFrame, found: pl.DataFrame, flooded: pl.Se
     return pl.concat([rejected.filter(~mine), shown]) if len(flooded) else rejected
 
 
-def _unheld(frame: pl.DataFrame, held: pl.DataFrame) -> pl.DataFrame:
-    return rows_not_in(frame, held, "file")
+def _not_on_hold(frame: pl.DataFrame, on_hold: pl.DataFrame) -> pl.DataFrame:
+    return rows_not_in(frame, on_hold, "file")
 
 
 def _with_claims(

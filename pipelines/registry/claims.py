@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Self
 import polars as pl
 
 from pipelines.common.errors import CardsError
-from pipelines.registry.columns import columns_of, integer
+from pipelines.registry.columns import columns_of
 from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.schema import INT, TEXT
 from pipelines.registry.store import Registry, open_registry
@@ -69,8 +69,8 @@ class Claims:
         """Release what was claimed before and claim what is chosen, in one transaction."""
         with translate_db_errors(), self._registry.claim_transaction():
             self._remove([self.worker])
-            held = self._registry.select(columns_of("claims", *_KEY, "worker"), "FROM claims")
-            chosen = choose({FileKey(*key): worker for *key, worker in held.iter_rows()})
+            claimed = self._registry.select(columns_of("claims", *_KEY, "worker"), "FROM claims")
+            chosen = choose({FileKey(*key): worker for *key, worker in claimed.iter_rows()})
             self._enter(chosen)
         self._begin()
         return chosen
@@ -136,11 +136,6 @@ def renew(registry: Registry, worker: str) -> None:
 def workers(registry: Registry) -> set[str]:
     """The workers that have claims, ended ones too."""
     return set(registry.select(columns_of("claims", "worker"), "FROM claims GROUP BY claims.worker")["worker"])
-
-
-def count_claims(registry: Registry) -> int:
-    """How many files are in hand."""
-    return int(registry.select({"claims": integer("count(*)")}, f"FROM claims WHERE {_is_live(registry)}").item())
 
 
 def _is_live(registry: Registry) -> str:

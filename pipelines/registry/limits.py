@@ -46,6 +46,18 @@ def clear_hold(registry: Database, reseller: str) -> bool:
     return was_on_hold
 
 
+def since_lifted(source: str) -> str:
+    """The condition that an attempt came after the latest time at which the hold on its source (in SQL) was lifted."""
+    return f"""
+        taken_code_attempts.event > coalesce(
+            (
+                SELECT max(lifted.event) FROM taken_code_attempts AS lifted
+                WHERE lifted.source = {source} AND lifted.codes < 0
+            ), 0
+        )
+    """
+
+
 # -- budgets -----------------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from pipelines.common.errors import UsageError
+from pipelines.registry import limits
 from pipelines.registry.columns import Columns, columns_of, integer, schema_of, text
 from pipelines.registry.database import Database
 from pipelines.registry.schema import NEARLY_FULL
@@ -269,16 +270,11 @@ def holds(registry: Database, after: str, limit: int) -> Page:
     asked = registry.select_with(
         rows.select("reseller", day=pl.col("at").str.head(10)),
         {"reseller": text("given.reseller"), "attempts": integer("CAST(sum(taken_code_attempts.codes) AS BIGINT)")},
-        """
+        f"""
         FROM given JOIN taken_code_attempts
             ON taken_code_attempts.source = given.reseller AND taken_code_attempts.day >= given.day
         WHERE taken_code_attempts.codes > 0
-        AND taken_code_attempts.event > coalesce(
-            (
-                SELECT max(lifted.event) FROM taken_code_attempts AS lifted
-                WHERE lifted.source = given.reseller AND lifted.codes < 0
-            ), 0
-        )
+        AND {limits.since_lifted("given.reseller")}
         GROUP BY given.reseller
         """,
     )

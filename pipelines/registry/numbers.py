@@ -36,11 +36,20 @@ def enter_external(registry: Database, codes: pl.Series, event: int) -> None:
     _add_used(registry, used_pins(pins).with_columns(changed_event=pl.lit(event, INT)))
 
 
+NUMBERS_UNDER: Final = "given JOIN numbers ON numbers.code BETWEEN given.low AND given.high"
+"""The numbers under the BTNs of `given`, see `btn_ranges`."""
+
+
+def btn_ranges(btns: pl.Series) -> pl.DataFrame:
+    """BTNs (integers of ten digits), each once, with the `low`est and `high`est number under them: `btn`, `low`, `high`."""
+    frame = btns.unique().sort().to_frame("btn")
+    return frame.with_columns(low=pl.col("btn") * PINS, high=pl.col("btn") * PINS + PINS - 1)
+
+
 def codes_under(registry: Database, btns: pl.Series) -> pl.DataFrame:
     """`btn` and every code used under it. `btns` are integers of ten digits."""
-    given = btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * PINS, high=pl.col("btn") * PINS + PINS - 1)
     columns = {"btn": integer("given.btn"), **columns_of("numbers", "code")}
-    return registry.select_with(given, columns, "FROM given JOIN numbers ON numbers.code BETWEEN given.low AND given.high")
+    return registry.select_with(btn_ranges(btns), columns, f"FROM {NUMBERS_UNDER}")
 
 
 def used_pins(codes: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.registry.columns import columns_of, integer, schema_of, text
+from pipelines.registry.numbers import NUMBERS_UNDER, btn_ranges
 from pipelines.registry.store import Registry
 from schemas.actions import ACTIONS, ActionOutcome
 from schemas.codes import NO_STATE, CardState
@@ -255,13 +256,11 @@ def serial_of() -> pl.Expr:
 
 def states_under(registry: Registry, btns: pl.Series) -> pl.DataFrame:
     """Every code used under these BTNs, with its state: `btn`, `code`, `state`."""
-    given = btns.unique().sort().to_frame("btn").with_columns(low=pl.col("btn") * PINS, high=pl.col("btn") * PINS + PINS - 1)
     return registry.select_with(
-        given,
+        btn_ranges(btns),
         {"btn": integer("given.btn"), **columns_of("numbers", "code"), "state": _CARD["state"]},
-        """
-        FROM given
-        JOIN numbers ON numbers.code BETWEEN given.low AND given.high
+        f"""
+        FROM {NUMBERS_UNDER}
         LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
         """,
     )

@@ -20,6 +20,8 @@ NO_CODE: Final = -1
 MOST_NIGHT_BTNS: Final = 1_000
 """A night reports no more BTNs than this, those with the fewest PINs left."""
 
+_CARD: Final = {"serial": integer("cards.serial"), "state": integer("cards.state")}
+
 
 # -- reports -----------------------------------------------------------------------------------------------------------
 
@@ -65,7 +67,7 @@ def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -
 def _own_cards(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
     """The cards that the named orders issued, which lie side by side."""
     columns = {**columns_of("cards", "order_pk", "code"), "owner": integer("cards.order_pk"),
-               **_card_columns(), "outcome": integer(f"{ActionOutcome.NONE}")}  # fmt: skip
+               **_CARD, "outcome": integer(f"{ActionOutcome.NONE}")}  # fmt: skip
     issued = orders.filter(pl.col("action").is_in(issuing())).select("order_pk").sort("order_pk")
     return registry.select_with(issued, columns, "FROM given JOIN cards ON cards.order_pk = given.order_pk")
 
@@ -73,7 +75,7 @@ def _own_cards(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
 def _target_cards(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
     """The cards that the named orders take."""
     columns = {**columns_of("card_actions", "order_pk"), **columns_of("cards", "code"), "owner": integer("cards.order_pk"),
-               **_card_columns(), **columns_of("card_actions", "outcome")}  # fmt: skip
+               **_CARD, **columns_of("card_actions", "outcome")}  # fmt: skip
     return registry.select_with(
         orders.filter(~pl.col("action").is_in(issuing())).select("order_pk").sort("order_pk"),
         columns,
@@ -101,10 +103,6 @@ def _cards_with(registry: Registry, codes: pl.Series) -> pl.DataFrame:
         LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
         """,
     )
-
-
-def _card_columns() -> dict[str, Any]:
-    return {"serial": integer("cards.serial"), "state": integer("cards.state")}
 
 
 def enter_report(registry: Registry, event: dict[str, Any], match: ReportMatch) -> int:

@@ -60,7 +60,7 @@ class IngestBatch(NamedTuple):
     `code` (new codes, and existing cards that orders take); `row_keys`: `order`, `row_key`; `duplicate_orders`: `file`,
     `order_pk`, `rows`; `taken_code_attempts`: `file`, `codes`; `rejected`: `file`, `source_row` and the columns of an
     order file; `findings`: see `schemas.findings`; `btns`: `order`, `btn`, `account`; `usage`: `file`, `bytes`,
-    `parse_ms`; `held`: `file` of those whose source is put on hold.
+    `parse_ms`; `on_hold`: `file` of those whose source is put on hold.
 
     Frames without `file` go by `order`: what belongs to no order among `orders` is not entered.
     """
@@ -76,7 +76,7 @@ class IngestBatch(NamedTuple):
     findings: pl.DataFrame
     btns: pl.DataFrame
     usage: pl.DataFrame
-    held: pl.DataFrame
+    on_hold: pl.DataFrame
 
     def of(self, files: set[int]) -> "IngestBatch":
         """The part of some files."""

@@ -164,15 +164,10 @@ class Registry(Database):
         return self.select_with(
             sources.unique().to_frame("source").with_columns(day=pl.lit(day)),
             {"source": text("taken_code_attempts.source"), "codes": integer("CAST(sum(taken_code_attempts.codes) AS BIGINT)")},
-            """
+            f"""
             FROM given JOIN taken_code_attempts ON taken_code_attempts.source = given.source
             WHERE taken_code_attempts.day = given.day AND taken_code_attempts.codes > 0
-            AND taken_code_attempts.event > coalesce(
-                (
-                    SELECT max(lifted.event) FROM taken_code_attempts AS lifted
-                    WHERE lifted.source = given.source AND lifted.codes < 0
-                ), 0
-            )
+            AND {limits.since_lifted("given.source")}
             GROUP BY taken_code_attempts.source
             """,
         )
@@ -247,7 +242,7 @@ class Registry(Database):
         findings = batch.findings.join(events, on="file", maintain_order="left")
         self.append("findings", findings.rename({"column": "column_name"}))
         limits.add_usage(self, _usage_by_day(batch, events.with_columns(day=day), orders))
-        for source, at in batch.held.join(events, on="file").select("source", "at").unique("source").iter_rows():
+        for source, at in batch.on_hold.join(events, on="file").select("source", "at").unique("source").iter_rows():
             limits.hold(self, source, at)
         return dict(events.select("file", "event").iter_rows())
 
