@@ -111,6 +111,7 @@ def _enter(run: Run, copy: PrivateCopy, table: Table) -> int:
     rows, found = validate_report(table)
     event = _event(run, "report", copy.digest, inbox.display_name(copy.file.path.name)) | {
         "rows": len(table.rows), "notes": "\n".join(table.notes), "readable": int(found.is_empty()),
+        "final": int(found.is_empty()),
     }  # fmt: skip
     with registry.transaction():
         earlier = registry.original_events(pl.DataFrame({"source": [NETWORK], "digest": [copy.digest]}))

@@ -62,3 +62,11 @@ class ActionOutcome(IntEnum):
     """A report shows the card: it is done."""
     NOT_SHOWN = 2
     """Reports name the order and do not show the card: it is not done."""
+
+
+class ApprovalDecision(IntEnum):
+    """What was decided about something on hold, by the numbers under which the registry keeps it."""
+
+    WAITING = 0
+    APPROVED = 1
+    REJECTED = 2

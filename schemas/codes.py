@@ -30,7 +30,7 @@ FORBIDDEN_SEQUENCES: Final = (
 )
 """The 24 forbidden sequences of four digits."""
 
-STATES: Final = ("placed", "ready", "refused", "blocked", "disconnected", "external")
+STATES: Final = ("placed", "ready", "refused", "blocked", "disconnected", "external", "surplus")
 
 _ROUNDED = r"^[0-9][.,]?[0-9]*[eE]\+?[0-9]+$"
 
@@ -75,6 +75,7 @@ class CardState(IntEnum):
     BLOCKED = 3
     DISCONNECTED = 4
     EXTERNAL = 5
+    SURPLUS = 6
 
     @property
     def word(self) -> str:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -42,7 +43,7 @@ def migrations_of(url: str) -> dict[str, str]:
     return dict(rows.iter_rows())
 
 
-@pytest.mark.parametrize("version", [1, 3])
+@pytest.mark.parametrize("version", [1, 3, 7])
 def test_a_migrated_registry_is_as_a_new_one(version: int, registry_url: str, new_registry: NewRegistry) -> None:
     put_version(version, registry_url)
     before = content(registry_url)
@@ -54,9 +55,9 @@ def test_a_migrated_registry_is_as_a_new_one(version: int, registry_url: str, ne
     after = content(registry_url)
     kept = ("accounts", "access_numbers", "findings")
     assert {table: after[table] for table in kept} == {table: before[table] for table in kept}
-    assert _cards_of_version_1(before) == _cards(after)
+    assert (_cards_of_version_1(before) if version < 4 else _cards(before)) == _cards(after)
     for old, new in _RENAMED.items():
-        assert len(after[new]) == len(before[old]), new
+        assert len(after[new]) == len(before[old if version < 4 else new]), new
     with open_registry(registry_url) as registry:
         assert audit.integrity(registry) == []
         assert audit.disagreements(registry) == {}
@@ -98,9 +99,7 @@ def _cards(tables: Content) -> dict[Any, Any]:
             states[order, serial][1] if order else None,
             serial,
             sorted((event, was, state) for *card, event, was, state in tables["state_transitions"] if card == [order, serial]),
-            sorted(
-                (taking, done, settled) for taking, *card, done, settled in tables["card_actions"] if card == [order, serial]
-            ),
+            sorted((row[0], *row[3:5]) for row in tables["card_actions"] if row[1:3] == (order, serial)),
             new.get((order, serial)),
         )
         for code, order, serial in tables["numbers"]
@@ -231,3 +230,23 @@ def test_the_program_of_version_1_refuses_a_migrated_registry(version_1: str) ->
     migrations_of(version_1)
     assert content(version_1)["version"] == [(VERSION,)]  # it compares this with its own 1
     assert VERSION > 1
+
+
+def test_what_was_released_before_is_one_release_of_its_order(registry_url: str) -> None:
+    """And stays in the file that is there; what a report brought that no night has acted on is still to be released."""
+    put_version(7, registry_url)
+    before = content(registry_url)
+    with open_registry(registry_url) as registry:
+        released = registry.query(
+            """
+            SELECT release_ranges.order_pk, CAST(sum(last_serial - first_serial + 1) AS BIGINT) AS cards, part
+            FROM release_ranges JOIN order_files ON order_files.order_pk = release_ranges.order_pk
+            GROUP BY release_ranges.order_pk, part
+            """,
+            {"order_pk": pl.Int64, "cards": pl.Int64, "part": pl.Int64},
+        )
+    ever_ready = Counter(order for order, _, _, state in before["cards"] if state in (1, 3, 4))
+    unwritten = {event for event, kind, *rest in before["events"] if kind == "report" and rest[-2] == 0}
+    assert {row[2] for row in before["state_transitions"]}.isdisjoint(unwritten)
+    assert sum(ever_ready.values()) > 3
+    assert released.sort("order_pk").rows() == [(order, cards, 0) for order, cards in sorted(ever_ready.items())]

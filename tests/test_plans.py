@@ -75,6 +75,8 @@ def _of_postgresql(registry: Registry, sql: str) -> list[str]:
     """What PostgreSQL would read from end to end even where it had rather not."""
     registry.execute("SET enable_seqscan = off")
     registry.execute("SET enable_bitmapscan = off")
+    for join in ("mergejoin", "hashjoin"):  # of small tables these read both from end to end
+        registry.execute(f"SET enable_{join} = off")
     with registry._connection.cursor() as cursor:
         cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})  # COPY takes no EXPLAIN
         cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")

@@ -55,7 +55,7 @@ def placed(
         "cards": len(codes or []),
     }
     event = {"kind": "orders", "source": "acme", "digest": digest or ref, "file_name": f"{ref}.csv", "rows": 1, "notes": "",
-             "at": "2026-10-05T09:30:00-06:00", "readable": 1, "original_event": 0}  # fmt: skip
+             "at": "2026-10-05T09:30:00-06:00", "readable": 1, "final": 1, "original_event": 0}  # fmt: skip
     number = pl.Schema({"order": pl.UInt32})
 
     def frame(rows: list[dict[str, Any]], schema: Mapping[str, Any]) -> pl.DataFrame:

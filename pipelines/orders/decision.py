@@ -337,7 +337,8 @@ def _events(batch: Batch, found: pl.DataFrame, at: str) -> pl.DataFrame:
         {"file": file.number, "original_event": file.original_event, "kind": "orders", "source": file.copy.file.source,
          "digest": file.copy.digest, "file_name": display_name(file.copy.file.path.name), "at": at,
          "rows": len(file.table.rows), "notes": "\n".join(file.table.notes),
-         "readable": int(file.original_event > 0 or file.number not in refused)}
+         "readable": int(file.original_event > 0 or file.number not in refused),
+         "final": int(file.original_event > 0 or file.number not in refused)}
         for file in batch.files
     ]  # fmt: skip
     return pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32))

@@ -19,6 +19,7 @@ from pipelines.registry.schema_changes import (
     add_lists,
     cluster_cards_by_order,
     cluster_tables,
+    write_releases_once,
 )
 
 Migration = Callable[[Database], None]
@@ -31,6 +32,7 @@ MIGRATIONS: Final[dict[str, Migration]] = {
     "2026-11-25 registry lists": add_lists,
     "2026-11-25 retention": add_archived,
     "2026-11-25 share the inbox": add_claims,
+    "2026-11-25 write releases once": write_releases_once,
 }
 """Each migration by its date and name, in the order in which they are applied; each raises the version by one, from 1."""
 VERSION: Final = 1 + len(MIGRATIONS)

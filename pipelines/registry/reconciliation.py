@@ -174,7 +174,7 @@ def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome, even
 
 def has_open_reports(registry: Registry) -> bool:
     """Whether a report was entered that no night has acted on."""
-    rest = "FROM events WHERE kind = 'report' AND reconciliation_date = 0"
+    rest = "FROM events WHERE reconciliation_date = 0 AND kind IN ('report', 'grant')"
     return bool(registry.select({"reports": integer("count(*)")}, rest).item())
 
 
@@ -207,7 +207,9 @@ def enter_night(registry: Registry, event: dict[str, Any], refused: pl.DataFrame
     )
     _apply_transitions(registry, transitions, number)
     _add_night_figures(registry, date, number)
-    registry.execute(f"UPDATE events SET reconciliation_date = {date} WHERE kind = 'report' AND reconciliation_date = 0")
+    registry.execute(
+        f"UPDATE events SET reconciliation_date = {date} WHERE reconciliation_date = 0 AND kind IN ('report', 'grant')"
+    )
     _close_reported_orders(registry, number)
     serials = refused.select("order_pk", replaced="code", replaced_serial="serial")
     _replace(registry, replaced.join(serials, on=["order_pk", "replaced"]), number, event["at"])
@@ -223,7 +225,7 @@ def _add_night_figures(registry: Registry, date: int, event: int) -> None:
         SELECT {date}, from_state, to_state, CAST(sum(cards) AS BIGINT) AS cards
         FROM order_transitions
         WHERE event IN (
-            SELECT event FROM events WHERE kind = 'report' AND reconciliation_date = 0 UNION ALL SELECT {event}
+            SELECT event FROM events WHERE reconciliation_date = 0 AND kind IN ('report', 'grant') UNION ALL SELECT {event}
         )
         GROUP BY from_state, to_state
         ON CONFLICT (reconciliation_date, from_state, to_state) DO UPDATE SET cards = night_figures.cards + excluded.cards

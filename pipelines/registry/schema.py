@@ -10,6 +10,7 @@ from typing import Final
 
 import polars as pl
 
+from schemas.codes import CardState
 from schemas.orders import NAMES
 
 NEARLY_FULL: Final = 1_000
@@ -18,30 +19,38 @@ TEXT, INT, SMALL = pl.String, pl.Int64, pl.UInt8
 EVENT: Final = pl.Schema(
     {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
      "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT, "reconciliation_date": INT,
-     "archived": INT}
+     "archived": INT, "file_at": TEXT, "final": INT, "replays": INT}
 )  # fmt: skip
-"""An order file, a network report, a night, or what the operator did about a reseller.
+"""An order file, a network report, a night, or what the operator did: about a reseller, or about surplus cards (a grant).
 
 `original_event` is the event whose answer this one gets: itself, unless the same bytes came before. `delivered` is 1 once
 its folder is complete. `reconciliation_date` (20261124) is that of a night and of the reports that it acted on, else 0.
-`archived` is 0 while the folder lies in the outbox, n once it lies in the n-th archive of its source and month.
+`archived` is 0 while the folder lies in the outbox, n once it lies in the n-th archive of its source and month. `file_at`
+is when a report was written, by its file. `final` is 1 when the same bytes of the same source get this answer again.
+`replays` is the event that this one answers anew, else 0.
 """
 ORDER: Final = pl.Schema(
     {"order_pk": INT, "event": INT, "order_id": TEXT, "account": TEXT, "order_sequence": INT, "customer_order_id": TEXT,
      "action": TEXT, "service_type": TEXT, "product": TEXT, "access_number": TEXT, "origin": TEXT,
      "termination": TEXT, "comments": TEXT, "code_type": TEXT, "content": TEXT, "rows": INT, "cards": INT,
-     "awaiting": INT, "since": TEXT}
+     "awaiting": INT, "since": TEXT, "confirmed": INT, "granted": INT, "judged_event": INT}
 )  # fmt: skip
-"""A placed order. `cards`: how many it issued or takes; `awaiting`: what it waits for (see Awaiting), since when."""
+"""A placed order. `cards`: how many it issued or takes; `awaiting`: what it waits for (see Awaiting), since when.
+
+`confirmed`: how many of its cards ever became ready (a running figure), never more than `cards` and `granted`, the surplus
+cards that the operator let it have. `judged_event`: reports that name the order were written after what was placed by this
+event and before, and say nothing of what was placed later.
+"""
 CARD: Final = pl.Schema({"order_pk": INT, "serial": INT, "code": INT, "state": SMALL})
 """A card that was issued here, beside the other cards of its order: its place in the order (from 1, replacements after the
 cards that were placed with it), its code, its CardState."""
 NUMBER: Final = pl.Schema({"code": INT, "order_pk": INT, "serial": INT})
 """A number that is unavailable from now on, and the card that has it (0 and 0: external, not issued here)."""
 CARD_ACTION: Final = pl.Schema(
-    {"order_pk": INT, "card_order_pk": INT, "card_serial": INT, "outcome": INT, "settled_event": INT}
+    {"order_pk": INT, "card_order_pk": INT, "card_serial": INT, "outcome": INT, "settled_event": INT, "missed_event": INT}
 )
-"""A card that an order other than Add takes; what came of it (see ActionOutcome), by which event (0: not yet)."""
+"""A card that an order other than Add takes; what came of it (see ActionOutcome), by which event (0: not yet), and the night
+that reported it as not done (0: none did), whatever came of it later."""
 STATE_TRANSITION: Final = pl.Schema({"order_pk": INT, "serial": INT, "event": INT, "from_state": SMALL, "to_state": SMALL})
 """A change of a card's state by an event: a network report or a night."""
 ORDER_TRANSITION: Final = pl.Schema({"event": INT, "order_pk": INT, "from_state": SMALL, "to_state": SMALL, "cards": INT})
@@ -55,6 +64,14 @@ REJECTED_ROW: Final = pl.Schema({"event": INT, "source_row": INT, **dict.fromkey
 FINDING: Final = pl.Schema({"event": INT, "source_row": INT, "column_name": TEXT, "reason": TEXT, "value": TEXT})
 REPLACEMENT: Final = pl.Schema({"order_pk": INT, "replaced_serial": INT, "serial": INT, "event": INT})
 """A card that a night issued to replace a refused one of the same order."""
+ORDER_FILE: Final = pl.Schema({"order_pk": INT, "kind": TEXT, "event": INT, "part": INT, "cards": INT})
+"""A file that a night wrote for an order, once, with so many cards: its kind is release, refused or outcome. `part` counts
+those of one order, kind and date from 1; it is 0 for release files without a date, of earlier versions of this program."""
+RELEASE_RANGE: Final = pl.Schema({"order_pk": INT, "first_serial": INT, "last_serial": INT, "event": INT})
+"""Cards of an order that lie side by side and stand in the release file of a night. No card is in two of them."""
+APPROVAL: Final = pl.Schema({"event": INT, "about": TEXT, "decision": INT, "decided_by": TEXT, "why": TEXT, "decided_at": TEXT,
+                             "used_event": INT})  # fmt: skip
+"""A report on hold: why, what was decided (see ApprovalDecision), by whom, why and when, and the event that acted on it."""
 UNEXPECTED_CODE: Final = pl.Schema({"event": INT, "order_id": TEXT, "code": INT, "explanation": TEXT})
 """What a report shows and nobody placed. `code` 0: only an Order ID."""
 ACCOUNT: Final = pl.Schema(dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT))
@@ -95,6 +112,9 @@ TABLES: Final = {
     "rejected_rows": REJECTED_ROW,
     "findings": FINDING,
     "replacements": REPLACEMENT,
+    "order_files": ORDER_FILE,
+    "release_ranges": RELEASE_RANGE,
+    "approvals": APPROVAL,
     "unexpected_codes": UNEXPECTED_CODE,
     "accounts": ACCOUNT,
     "access_numbers": ACCESS,
@@ -117,6 +137,9 @@ KEYS: Final = {
     "order_transitions": "event, order_pk, from_state, to_state",
     "rejected_rows": "event, source_row",
     "replacements": "order_pk, replaced_serial",
+    "order_files": "order_pk, kind, event",
+    "release_ranges": "order_pk, first_serial",
+    "approvals": "event",
     "billing_numbers": "btn",
     "btns": "btn",
     "holds": "reseller",
@@ -130,14 +153,17 @@ KEYS: Final = {
 """The primary keys. Only `numbers` and `btns` have one that new rows hit at random; all other tables grow at their end or
 beside the rows of their order."""
 INDEXES: Final = [
-    "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE readable = 1 AND original_event = event",
+    "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE final = 1 AND original_event = event",
+    "CREATE INDEX events_report_digest ON events (digest, event) WHERE kind = 'report'",
+    "CREATE UNIQUE INDEX events_replays ON events (replays) WHERE replays > 0",
     "CREATE INDEX events_folder ON events (folder, source)",
     "CREATE INDEX events_source ON events (source, event)",
     "CREATE INDEX events_at ON events (at)",
     "CREATE INDEX events_undelivered ON events (event) WHERE delivered = 0",
-    "CREATE INDEX events_open_reports ON events (event) WHERE kind = 'report' AND reconciliation_date = 0",
+    "CREATE INDEX events_open ON events (event) WHERE reconciliation_date = 0 AND kind IN ('report', 'grant')",
     "CREATE INDEX events_in_outbox ON events (archived, at, event) WHERE archived = 0",
     "CREATE INDEX events_reconciliation_date ON events (reconciliation_date) WHERE reconciliation_date > 0",
+    f"CREATE INDEX cards_surplus ON cards (order_pk, serial) WHERE state = {CardState.SURPLUS}",
     "CREATE UNIQUE INDEX orders_order_id ON orders (order_id)",
     "CREATE UNIQUE INDEX orders_account ON orders (account, customer_order_id)",
     "CREATE UNIQUE INDEX orders_sequence ON orders (account, order_sequence)",
@@ -148,6 +174,10 @@ INDEXES: Final = [
     "CREATE UNIQUE INDEX card_actions_awaited ON card_actions (card_order_pk, card_serial) WHERE outcome = 0",
     "CREATE INDEX card_actions_card ON card_actions (card_order_pk, card_serial)",
     "CREATE INDEX card_actions_settled ON card_actions (settled_event) WHERE settled_event > 0",
+    "CREATE INDEX card_actions_missed ON card_actions (missed_event) WHERE missed_event > 0",
+    "CREATE INDEX order_files_event ON order_files (event)",
+    "CREATE INDEX release_ranges_event ON release_ranges (event)",
+    "CREATE INDEX approvals_waiting ON approvals (event) WHERE decision = 0",
     "CREATE UNIQUE INDEX replacements_serial ON replacements (order_pk, serial)",
     "CREATE INDEX replacements_event ON replacements (event)",
     "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",

@@ -310,27 +310,35 @@ def add_lists(database: Database) -> None:
 
 
 def add_archived(database: Database) -> None:
-    """Whether the folder of an event lies in an archive: of none yet.
+    """Whether the folder of an event lies in an archive: of none yet."""
+    columns = {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
+               "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT,
+               "reconciliation_date": INT}  # fmt: skip
+    _add_columns(database, "events", columns, "event", {"archived": INT})
+    database.execute("CREATE INDEX events_in_outbox ON events (archived, at, event) WHERE archived = 0")
+
+
+def _add_columns(database: Database, table: str, columns: dict[str, Any], key: str, more: dict[str, Any]) -> None:
+    """More columns at the end of a table, empty or 0 in every row.
 
     SQLite keeps the default that it needs for a new column in the table's definition, so there the table is made again.
     """
+    empty = {name: "''" if kind == TEXT else "0" for name, kind in more.items()}
     if database.is_sqlite:
-        columns = {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
-                   "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT,
-                   "reconciliation_date": INT, "archived": INT}  # fmt: skip
-        of_events = "FROM sqlite_schema WHERE tbl_name = 'events' AND sql LIKE 'CREATE%INDEX%'"
-        indexes = database.select({"sql": text("sql")}, of_events)
-        database.execute("CREATE TABLE copied AS SELECT * FROM events")
-        database.execute("DROP TABLE events")
-        database.create_table("events", columns, "event")
-        database.execute("INSERT INTO events SELECT copied.*, 0 FROM copied ORDER BY event")
+        of_table = f"FROM sqlite_schema WHERE tbl_name = '{table}' AND sql LIKE 'CREATE%INDEX%'"
+        indexes = database.select({"sql": text("sql")}, of_table)
+        database.execute(f"CREATE TABLE copied AS SELECT * FROM {table}")
+        database.execute(f"DROP TABLE {table}")
+        database.create_table(table, columns | more, key)
+        database.execute(f"INSERT INTO {table} SELECT copied.*, {', '.join(empty.values())} FROM copied ORDER BY {key}")
         database.execute("DROP TABLE copied")
         for index in indexes["sql"]:
             database.execute(index)
     else:
-        database.execute("ALTER TABLE events ADD COLUMN archived BIGINT NOT NULL DEFAULT 0")
-        database.execute("ALTER TABLE events ALTER COLUMN archived DROP DEFAULT")
-    database.execute("CREATE INDEX events_in_outbox ON events (archived, at, event) WHERE archived = 0")
+        for name, kind in more.items():
+            type_of = "TEXT" if kind == TEXT else "BIGINT"
+            database.execute(f"ALTER TABLE {table} ADD COLUMN {name} {type_of} NOT NULL DEFAULT {empty[name]}")
+            database.execute(f"ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT")
 
 
 # -- 2026-11-25: workers share an inbox -----------------------------------------------------------------------------------
@@ -341,3 +349,112 @@ def add_claims(database: Database) -> None:
     columns = {"source": TEXT, "name": TEXT, "inode": INT, "size": INT, "ctime_ns": INT, "worker": TEXT, "renewed_at": INT,
                "lease_seconds": INT}  # fmt: skip
     database.create_table("claims", columns, "source, name, inode, size, ctime_ns")
+
+
+# -- 2026-11-25: releases written once, surplus cards, reports on hold ---------------------------------------------------
+
+
+def write_releases_once(database: Database) -> None:
+    """What was released in which file, how many cards of an order are confirmed, what reports have judged.
+
+    All that was released before is one release of its order, in the file without a date that is there. Until now any report
+    judged all that was placed.
+    """
+    _add_event_columns(database)
+    _add_order_columns(database)
+    columns = {"order_pk": INT, "card_order_pk": INT, "card_serial": INT, "outcome": INT, "settled_event": INT}
+    _add_columns(database, "card_actions", columns, "order_pk, card_order_pk, card_serial", {"missed_event": INT})
+    database.execute("UPDATE card_actions SET missed_event = settled_event WHERE outcome = 2")
+    database.create_table(
+        "order_files", {"order_pk": INT, "kind": TEXT, "event": INT, "part": INT, "cards": INT}, "order_pk, kind, event"
+    )
+    ranges = {"order_pk": INT, "first_serial": INT, "last_serial": INT, "event": INT}
+    database.create_table("release_ranges", ranges, "order_pk, first_serial")
+    approvals = {"event": INT, "about": TEXT, "decision": INT, "decided_by": TEXT, "why": TEXT, "decided_at": TEXT,
+                 "used_event": INT}  # fmt: skip
+    database.create_table("approvals", approvals, "event")
+    _enter_releases(database)
+    for definition in (
+        "INDEX cards_surplus ON cards (order_pk, serial) WHERE state = 6",
+        "INDEX card_actions_missed ON card_actions (missed_event) WHERE missed_event > 0",
+        "INDEX order_files_event ON order_files (event)",
+        "INDEX release_ranges_event ON release_ranges (event)",
+        "INDEX approvals_waiting ON approvals (event) WHERE decision = 0",
+    ):
+        database.execute(f"CREATE {definition}")
+
+
+def _add_event_columns(database: Database) -> None:
+    """The same bytes of a file in which everything was right get its answer again, and no other ones."""
+    columns = {"event": INT, "kind": TEXT, "source": TEXT, "digest": TEXT, "file_name": TEXT, "folder": TEXT, "at": TEXT,
+               "rows": INT, "notes": TEXT, "readable": INT, "original_event": INT, "delivered": INT,
+               "reconciliation_date": INT, "archived": INT}  # fmt: skip
+    for index in ("events_digest", "events_open_reports"):
+        database.execute(f"DROP INDEX {index}")
+    _add_columns(database, "events", columns, "event", {"file_at": TEXT, "final": INT, "replays": INT})
+    database.execute("UPDATE events SET file_at = at WHERE kind = 'report'")
+    database.execute(
+        """
+        UPDATE events SET final = 1
+        WHERE kind = 'orders' AND readable = 1 AND NOT EXISTS (SELECT 1 FROM findings WHERE findings.event = events.event)
+        """
+    )
+    for definition in (
+        "UNIQUE INDEX events_digest ON events (source, digest) WHERE final = 1 AND original_event = event",
+        "INDEX events_report_digest ON events (digest, event) WHERE kind = 'report'",
+        "UNIQUE INDEX events_replays ON events (replays) WHERE replays > 0",
+        "INDEX events_open ON events (event) WHERE reconciliation_date = 0 AND kind IN ('report', 'grant')",
+    ):
+        database.execute(f"CREATE {definition}")
+
+
+def _add_order_columns(database: Database) -> None:
+    columns = {"order_pk": INT, "event": INT, "order_id": TEXT, "account": TEXT, "order_sequence": INT,
+               "customer_order_id": TEXT, "action": TEXT, "service_type": TEXT, "product": TEXT, "access_number": TEXT,
+               "origin": TEXT, "termination": TEXT, "comments": TEXT, "code_type": TEXT, "content": TEXT, "rows": INT,
+               "cards": INT, "awaiting": INT, "since": TEXT}  # fmt: skip
+    _add_columns(database, "orders", columns, "order_pk", {"confirmed": INT, "granted": INT, "judged_event": INT})
+    database.execute(
+        """
+        UPDATE orders SET
+            confirmed = (
+                SELECT count(*) FROM state_transitions
+                WHERE state_transitions.order_pk = orders.order_pk AND from_state IN (0, 2) AND to_state = 1
+            ),
+            judged_event = CASE WHEN awaiting = 2 THEN (SELECT max(events.event) FROM events) ELSE event END
+        """
+    )
+
+
+def _enter_releases(database: Database) -> None:
+    """One release an order of all cards that were ever ready, but for those of which no night has written yet."""
+    unwritten = """
+        SELECT state_transitions.order_pk, state_transitions.serial
+        FROM events
+        JOIN order_transitions ON order_transitions.event = events.event
+        JOIN state_transitions
+            ON state_transitions.order_pk = order_transitions.order_pk AND state_transitions.event = events.event
+        WHERE events.kind = 'report' AND events.reconciliation_date = 0 AND state_transitions.to_state = 1
+    """
+    database.execute(
+        f"""
+        INSERT INTO release_ranges
+        SELECT order_pk, min(serial), max(serial), event FROM (
+            SELECT cards.order_pk, cards.serial, orders.event,
+                cards.serial - row_number() OVER (PARTITION BY cards.order_pk ORDER BY cards.serial) AS run
+            FROM cards
+            JOIN orders ON orders.order_pk = cards.order_pk
+            LEFT JOIN ({unwritten}) AS unwritten
+                ON unwritten.order_pk = cards.order_pk AND unwritten.serial = cards.serial
+            WHERE cards.state IN (1, 3, 4) AND unwritten.serial IS NULL
+        ) AS released
+        GROUP BY order_pk, event, run ORDER BY order_pk, min(serial)
+        """
+    )
+    database.execute(
+        """
+        INSERT INTO order_files
+        SELECT order_pk, 'release', event, 0, CAST(sum(last_serial - first_serial + 1) AS BIGINT)
+        FROM release_ranges GROUP BY order_pk, event ORDER BY order_pk
+        """
+    )

@@ -25,6 +25,9 @@ from pipelines.registry.schema import INT, ORDER, TEXT
 from schemas.actions import ActionOutcome, Awaiting
 from schemas.codes import CardState
 
+_NOT_IN_REPORTS = ("event", "content", "awaiting", "since", "confirmed", "granted", "judged_event")
+"""The columns of an order that no report of its submission shows."""
+
 
 def open_registry(url: str, *, create: bool = True) -> "Registry":
     """Open a registry. Where there is none its tables are made, or with `create=False` NotSetUpError is raised.
@@ -192,7 +195,7 @@ class Registry(Database):
             columns_of("events"),
             """
             FROM given JOIN events ON events.source = given.source AND events.digest = given.digest
-            WHERE events.readable = 1 AND events.original_event = events.event
+            WHERE events.final = 1 AND events.original_event = events.event
             """,
         )
 
@@ -254,7 +257,10 @@ class Registry(Database):
              "card_serial": integer("numbers.serial")},
             "FROM given JOIN numbers ON numbers.code = given.code",
         )  # fmt: skip
-        self.append("card_actions", taken.join(cards, on="code").with_columns(outcome=ActionOutcome.AWAITED, settled_event=0))
+        self.append(
+            "card_actions",
+            taken.join(cards, on="code").with_columns(outcome=ActionOutcome.AWAITED, settled_event=0, missed_event=0),
+        )
 
     def _numbered(self, orders: pl.DataFrame) -> pl.DataFrame:
         """Orders with their key, their place in the account, and their Order ID."""
@@ -267,7 +273,13 @@ class Registry(Database):
         )
         sequence = pl.col("last") + pl.col("order").cum_count().over("account")
         orders = orders.join(numbers, on="account", how="left", maintain_order="left").with_columns(
-            order_pk=pl.int_range(pl.len(), dtype=INT) + first, order_sequence=sequence, awaiting=Awaiting.REPORT, since="at"
+            order_pk=pl.int_range(pl.len(), dtype=INT) + first,
+            order_sequence=sequence,
+            awaiting=Awaiting.REPORT,
+            since="at",
+            confirmed=0,
+            granted=0,
+            judged_event="event",
         )
         return orders.with_columns(order_id=pl.format("{}-{}", "account", "order_sequence"))
 
@@ -303,9 +315,10 @@ class Registry(Database):
     def _enter_events(self, events: pl.DataFrame) -> pl.DataFrame:
         """Enter events, and give them back with their numbers."""
         first = self.next("events", "event")
-        date = {} if "reconciliation_date" in events.columns else {"reconciliation_date": 0}
+        usual = {"reconciliation_date": 0, "file_at": pl.lit(""), "final": 0, "replays": 0}
+        absent = {name: value for name, value in usual.items() if name not in events.columns}
         events = events.with_columns(
-            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), delivered=0, archived=0, **date
+            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), delivered=0, archived=0, **absent
         ).with_columns(original_event=pl.when(pl.col("original_event") > 0).then("original_event").otherwise("event"))
         self.append("events", events)
         return events
@@ -365,7 +378,7 @@ class Registry(Database):
         """All that the reports of these events' files say."""
         given = pl.DataFrame({"asked": events}, {"asked": INT})
         event = {"event": integer("delivery.event")}
-        order_fields = [name for name in ORDER if name not in ("event", "content", "awaiting", "since")]
+        order_fields = [name for name in ORDER if name not in _NOT_IN_REPORTS]
         order = {**event, **columns_of("orders", *order_fields), "at": text("placed.at")}
         joined_orders = "JOIN orders ON orders.event = delivery.original_event"
         placed = "JOIN events AS placed ON placed.event = orders.event"

@@ -33,7 +33,7 @@ def put_version(version: int, url: str) -> None:
         for (table,) in rows.fetchall():
             rows.execute(f"SELECT * FROM {table}")
             frame = pl.DataFrame(rows.fetch_arrow_table())
-            small = [name for name in ("was", "state") if name in frame.columns]
+            small = [name for name in ("was", "state", "from_state", "to_state") if name in frame.columns]
             cursor.adbc_ingest(table, frame.cast(dict.fromkeys(small, pl.Int16)).to_arrow(), mode="append")
 
 
