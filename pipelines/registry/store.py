@@ -140,7 +140,7 @@ class Registry(Database):
             FROM given
             JOIN orders ON orders.order_id = given.order_id AND orders.account = given.account
             JOIN cards ON cards.order_pk = orders.order_pk
-            WHERE cards.state <> {CardState.REFUSED}
+            WHERE cards.state NOT IN ({CardState.REFUSED}, {CardState.SURPLUS})
             ORDER BY cards.order_pk, cards.serial
             """,
         )
@@ -424,6 +424,11 @@ class Registry(Database):
             ),
             rejected=of_table("rejected_rows"),
             findings=of_table("findings").rename({"column_name": "column"}),
+            approvals=of_events(
+                {**event, **columns_of("approvals", "about", "decision")},
+                "JOIN approvals ON approvals.event = delivery.original_event",
+                "delivery.event",
+            ),
         )
 
 
