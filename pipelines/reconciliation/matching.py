@@ -217,7 +217,11 @@ def _lacking(matched: Matched, registry: Registry) -> pl.DataFrame:
     """Ready cards of named orders that no report shows, although they were ready before it was written."""
     lacking = matched.ready.join(matched.shown.filter(_is_own()), on=_CARD, how="anti", maintain_order="left")
     since = reconciliation.ready_since(registry, lacking)
-    latest = matched.names.sort(_instant("file_at")).unique("order_pk", keep="last").select("order_pk", "report", "file_at")
+    latest = (
+        matched.names.sort(_instant("file_at"), "report")
+        .unique("order_pk", keep="last")
+        .select("order_pk", "report", "file_at")
+    )
     told = lacking.join(since, on=_CARD).join(latest, on="order_pk").filter(_instant("at") < _instant("file_at"))
     words = pl.lit("this card is ready, and the network's report of its order no longer shows it")
     return told.select("order_id", "code", explanation=words, event="report")

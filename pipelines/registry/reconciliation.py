@@ -328,21 +328,26 @@ def _release(registry: Registry, event: int) -> pl.DataFrame:
 
     A card that was blocked before it could be released is released when it is ready again. The files: see ORDER_FILE.
     """
-    became_ready = registry.select(
-        {"order_pk": integer("cards.order_pk"), "serial": integer("cards.serial"),
-         "from_state": integer("order_transitions.from_state")},
+    changes = registry.select(
+        columns_of("order_transitions", "order_pk", "event", "from_state"),
         f"""
-        FROM events
-        JOIN order_transitions ON order_transitions.event = events.event AND order_transitions.to_state = {CardState.READY}
+        FROM order_transitions
+        WHERE order_transitions.event IN (SELECT events.event FROM events WHERE {OPEN})
+        AND order_transitions.to_state = {CardState.READY}
+        """,
+    )
+    became_ready = registry.select_with(
+        changes.cast(INT).sort("order_pk", "event"),
+        {**columns_of("cards", "order_pk", "serial"), "from_state": integer("given.from_state")},
+        f"""
+        FROM given
         JOIN state_transitions
-            ON state_transitions.order_pk = order_transitions.order_pk AND state_transitions.event = order_transitions.event
-            AND state_transitions.from_state = order_transitions.from_state
-            AND state_transitions.to_state = {CardState.READY}
+            ON state_transitions.order_pk = given.order_pk AND state_transitions.event = given.event
+            AND state_transitions.from_state = given.from_state AND state_transitions.to_state = {CardState.READY}
         JOIN cards ON cards.order_pk = state_transitions.order_pk AND cards.serial = state_transitions.serial
             AND cards.state = {CardState.READY}
-        WHERE {OPEN}
         """,
-    )  # fmt: skip
+    )
     before = pl.col("from_state") == CardState.BLOCKED
     cards = pl.concat([became_ready.filter(~before), _unreleased(registry, became_ready.filter(before))])
     ranges = serial_ranges(cards.select("order_pk", "serial").unique()).with_columns(event=pl.lit(event, INT))
@@ -380,9 +385,9 @@ def _outcome_files(registry: Registry, event: int) -> pl.DataFrame:
     shown = registry.select(
         columns,
         f"""
-        FROM events
-        JOIN card_actions ON card_actions.settled_event = events.event AND card_actions.settled_event > 0
-        WHERE {OPEN} AND card_actions.outcome = {ActionOutcome.SHOWN}
+        FROM card_actions
+        WHERE card_actions.settled_event > 0 AND card_actions.outcome = {ActionOutcome.SHOWN}
+        AND card_actions.settled_event IN (SELECT events.event FROM events WHERE {OPEN})
         GROUP BY card_actions.order_pk
         """,
     )
