@@ -141,9 +141,9 @@ def _archive(settings: Settings, copy: PrivateCopy | None, folder: Path) -> None
         move_file(copy.path, folder / original_name(copy.file.path.name))
 
 
-def original_name(name: str) -> str:
+def original_name(name: str, taken: tuple[str, ...] = REPORT_PREFIXES) -> str:
     """The name of an original in its submission's folder, where the names of our reports are not free."""
-    if not name.lower().startswith(REPORT_PREFIXES):
+    if not name.lower().startswith(taken):
         return name
     stem, suffix = Path(name).stem, Path(name).suffix
     room = _NAME_BYTES - len(os.fsencode(f"original-{suffix}"))

@@ -74,7 +74,7 @@ def _original(run: Run, spool: Spool, left: Leftovers, event: dict[str, Any]) ->
         return None
     dropped = next(
         (file for file in inbox.list_files(run.settings.inbox)
-         if (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
+         if not file.is_trial and (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
     )  # fmt: skip
     copy = spool.take(dropped, run.settings.max_file_mb << 20) if dropped else None
     if copy and copy.digest == event["digest"]:

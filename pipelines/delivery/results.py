@@ -14,7 +14,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SubmissionResult:
-    """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason."""
+    """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason.
+
+    Of a `trial`, `orders_placeable` counts the orders that would be placed; nothing is.
+    """
 
     reseller: str
     file: str
@@ -26,6 +29,8 @@ class SubmissionResult:
     rows: int
     rows_rejected: int
     reasons: dict[str, int] = field(default_factory=dict)
+    trial: bool = False
+    orders_placeable: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResu
         orders_rejected=rejected.n_unique(keys) if len(rejected) else 0,
         codes_placed=len(records.codes),
         rows=event["rows"],
-        rows_rejected=len(records.rejected),
+        rows_rejected=len(records.rejected) if event["readable"] else event["rows"],
         reasons=reason_counts(records),
     )
 

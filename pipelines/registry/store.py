@@ -325,7 +325,7 @@ class Registry(Database):
 
     def _folders(self, events: pl.DataFrame) -> pl.Series:
         """The names of submissions' folders: local time and the file's stem, and a number where that is not enough."""
-        stems = [_stem(at, name) for at, name in events.select("at", "file_name").iter_rows()]
+        stems = [folder_stem(at, name) for at, name in events.select("at", "file_name").iter_rows()]
         named = events.select("source", stem=pl.Series(stems, dtype=TEXT))
         named = named.with_columns(n=pl.int_range(1, pl.len() + 1).over("source", "stem"))
         while True:
@@ -427,7 +427,8 @@ class Registry(Database):
         )
 
 
-def _stem(at: str, file_name: str) -> str:
+def folder_stem(at: str, file_name: str) -> str:
+    """How the name of a submission's folder begins: the local time and the stem of the file's name."""
     time = datetime.fromisoformat(at).strftime("%Y%m%d-%H%M%S")
     return f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(file_name).stem)[:80].strip('._') or 'file'}"
 
