@@ -21,7 +21,7 @@ from pipelines.intake.private_copy import PrivateCopy, remove_dropped
 from pipelines.registry.records import SubmissionRecords
 from pipelines.run import Run
 
-REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "release-", "refused-", "outcome-", "status.json")
+REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "already-placed.", "release-", "refused-", "outcome-", "status.json")
 _NAME_BYTES: Final = 255
 _AT_ONCE: Final = 8
 """So many folders are written at once: most of the time they wait for the disk, which writes several in one go."""

@@ -9,6 +9,7 @@ import polars as pl
 from pipelines.common.durable_files import write_atomically
 from pipelines.delivery.confirmation import confirmation_orders, confirmation_rows, with_headers, write_confirmation
 from pipelines.delivery.csv_files import write_csv
+from pipelines.delivery.placed_before import placed_before
 from pipelines.delivery.rejections import rejection_rows, write_rejections
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
@@ -82,6 +83,8 @@ def write_folder(
     """
     if reports.event["readable"] and reports.event["kind"] == "orders":
         write_csv(reports.confirmed, folder / "confirmation.csv")
+        if len(reports.records.duplicate_orders):
+            write_csv(placed_before(reports.records), folder / "already-placed.csv")
         if annotator:
             write_confirmation(
                 folder / "confirmation.xlsx", reports.records, reports.orders, reports.confirmed, most_codes, write_book

@@ -47,7 +47,11 @@ def _records(decision: Decision, earlier: pl.DataFrame, at: str) -> SubmissionRe
         earlier.select("order_pk", "order_id", "account", "customer_order_id"), on="order_pk", maintain_order="left"
     )
     asked = decision.orders.drop("rows", "file").unique(["account", "customer_order_id"])
+    none = pl.DataFrame(schema={"event": INT})
     return SubmissionRecords(
+        states=none,
+        repeated=none,
+        repeated_reasons=none,
         events=ingest.events.select(fields),
         orders=ingest.orders.with_columns(_NO_EVENT, order_id=pl.lit(""), at=pl.lit(at)),
         codes=ingest.codes.select(_NO_EVENT),

@@ -86,7 +86,14 @@ class IngestBatch(NamedTuple):
 
 
 class SubmissionRecords(NamedTuple):
-    """What the registry holds of some submissions; the column `event` of each frame says which one."""
+    """What the registry holds of some submissions; the column `event` of each frame says which one.
+
+    `duplicate_orders` were placed before, in the submission's folder `placed_in` (empty: one of another source); `states`:
+    how many of their cards (`order_pk`, `cards`) are in which `state`, or have had which `outcome` of an order that takes
+    cards, now. A file whose bytes were answered before for good is `repeated`: where (`folder`), how many `orders` that
+    had, placed or placed before it, of which the first are among the duplicates, and what was rejected of it
+    (`orders_rejected`, `rows_rejected`, and `repeated_reasons` with `rows`); it has nothing else of its own.
+    """
 
     events: pl.DataFrame
     orders: pl.DataFrame
@@ -95,6 +102,9 @@ class SubmissionRecords(NamedTuple):
     duplicate_orders: pl.DataFrame
     rejected: pl.DataFrame
     findings: pl.DataFrame
+    states: pl.DataFrame
+    repeated: pl.DataFrame
+    repeated_reasons: pl.DataFrame
 
     def of_event(self, event: int) -> "SubmissionRecords":
         """The part of one event."""
