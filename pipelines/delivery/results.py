@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SubmissionResult:
-    """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason."""
+    """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason.
+
+    Of a `trial`, `orders_placeable` counts the orders that would be placed; nothing is.
+    """
 
     reseller: str
     file: str
@@ -27,6 +30,8 @@ class SubmissionResult:
     rows: int
     rows_rejected: int
     reasons: dict[str, int] = field(default_factory=dict)
+    trial: bool = False
+    orders_placeable: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ def merge(deliveries: Iterable[Delivery[T]]) -> Delivery[T]:
 def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
     """The result of one order file, from what the registry holds."""
     event = records.events.row(0, named=True)
+    if len(records.repeated):
+        return _repeated_result(records, folder)
     keys = ["account", "customer_order_id"]
     rejected = records.rejected
     if len(rejected):
@@ -78,8 +85,25 @@ def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResu
         orders_rejected=rejected.n_unique(keys) if len(rejected) else 0,
         codes_placed=len(records.codes),
         rows=event["rows"],
-        rows_rejected=len(records.rejected),
+        rows_rejected=len(records.rejected) if event["readable"] else event["rows"],
         reasons=reason_counts(records),
+    )
+
+
+def _repeated_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
+    """The result of a file whose bytes were answered before: nothing is placed, and the earlier figures hold."""
+    event, earlier = records.events.row(0, named=True), records.repeated.row(0, named=True)
+    return SubmissionResult(
+        reseller=event["source"],
+        file=event["file_name"],
+        folder=folder,
+        orders_placed=0,
+        orders_already_placed=earlier["orders"],
+        orders_rejected=earlier["orders_rejected"],
+        codes_placed=0,
+        rows=event["rows"],
+        rows_rejected=earlier["rows_rejected"],
+        reasons=dict(records.repeated_reasons.select("reason", "rows").sort("reason").iter_rows()),
     )
 
 
