@@ -310,7 +310,9 @@ def test_strange_files_get_a_folder_with_a_reason_and_the_others_go_on(shop: Sho
     assert len(answers.pop("orders.csv").codes) == 2
     assert set(answers) == set(STRANGE)
     for name, answer in answers.items():
-        assert {path.name for path in answer.folder.iterdir()} == {name, "rejections.csv", "rejections.xlsx"}
+        assert {path.name for path in answer.folder.iterdir()} == {
+            name, "rejections.csv", "rejections.xlsx", "status.json",
+        }  # fmt: skip
         assert (answer.folder / name).read_bytes() == STRANGE[name]
         assert answer.rejections["Reason"].str.contains("FILE_|COLUMN_").all()
         assert answer.told["orders_placed"] == 0
