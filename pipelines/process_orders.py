@@ -15,7 +15,7 @@ from pipelines.common.memory import give_back
 from pipelines.delivery import recovery
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.rejections import sorted_findings
-from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
+from pipelines.delivery.results import Delivery, Result, SubmissionResult, count_rejected, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
@@ -217,6 +217,7 @@ class CheckResult:
 
     file: str
     rows: int
+    rows_rejected: int
     orders_placed: int
     orders_already_placed: int
     orders_rejected: int
@@ -236,13 +237,18 @@ def check(path: Path, source: str, run: Run) -> CheckResult:
     batch = build_batch([file], settings.max_quantity, settings.max_findings)
     decision = decide(batch, load_facts(batch, run.registry, settings, run.runtime), run.runtime.random_bytes)
     counts = dict(decision.orders["decision"].value_counts().iter_rows())
-    found = sorted_findings(decision.ingest.findings).iter_rows(named=True)
+    ingest = decision.ingest
+    rejected = count_rejected(
+        len(file.table.rows), ingest.rejected, ingest.findings, ingest.orders, int(ingest.duplicate_orders["rows"].sum())
+    )
+    found = sorted_findings(ingest.findings).iter_rows(named=True)
     return CheckResult(
         file=str(path),
-        rows=len(batch.rows),
+        rows=len(file.table.rows),
+        rows_rejected=rejected.rows,
         orders_placed=counts.get("accepted", 0),
         orders_already_placed=counts.get("duplicate", 0),
-        orders_rejected=counts.get("rejected", 0),
+        orders_rejected=rejected.orders,
         findings=[
             CheckFinding(one["source_row"], HEADERS.get(one["column"], ""), one["reason"], one["value"],
                          REASONS[one["reason"]].words)
