@@ -42,7 +42,8 @@ def submission_row(result: Any) -> dict[str, Any]:
     from pipelines import console
 
     return {
-        "reseller": result.reseller, "file": result.file, "placed": result.orders_placed,
+        "reseller": result.reseller, "file": result.file,
+        "placed": f"trial: {result.orders_placeable}" if result.trial else result.orders_placed,
         "already placed": result.orders_already_placed, "rejected": result.orders_rejected, "codes": result.codes_placed,
         "reasons (rows)": console.format_reasons(result.reasons), "folder": result.folder,
     }  # fmt: skip

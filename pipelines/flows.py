@@ -158,7 +158,8 @@ def nightly_reconciliation() -> State[str]:
 
 
 _COLUMNS: Final = {
-    "file": "file", "reseller": "reseller", "orders_placed": "placed", "orders_already_placed": "already placed",
+    "file": "file", "reseller": "reseller", "trial": "trial", "orders_placeable": "would be placed",
+    "orders_placed": "placed", "orders_already_placed": "already placed",
     "orders_rejected": "rejected", "codes_placed": "codes", "rows": "rows", "rows_rejected": "rows rejected",
     "repeated": "repeated", "reasons": "reasons (rows)", "folder": "folder",
 }  # fmt: skip

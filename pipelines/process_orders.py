@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipelines.common.errors import CardsError, ConflictError, UsageError
+from pipelines.common.errors import CardsError, ConflictError, UsageError, to_cards_error
 from pipelines.common.memory import give_back
-from pipelines.delivery import recovery
+from pipelines.delivery import recovery, trials
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.rejections import sorted_findings
-from pipelines.delivery.results import Delivery, Result, SubmissionResult, count_rejected, merge
+from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended
+from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended, remove_dropped
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
@@ -28,7 +28,9 @@ from pipelines.orders.claiming import claim_portion
 from pipelines.orders.decision import Decision, decide
 from pipelines.orders.facts import load_facts
 from pipelines.orders.loading import load_file, load_portion, with_original_events
+from pipelines.orders.trial import try_file
 from pipelines.registry import limits
+from pipelines.registry.trials import charge_trial
 from pipelines.run import Run, open_claims
 from schemas.orders import HEADERS
 from schemas.reasons import REASONS
@@ -144,16 +146,35 @@ def _answer_portion(
     portion.files.clear()  # so that the tables of a group are given back as soon as they are decided
     while groups:
         spool.hold([file.copy for file in groups[0]])
-        yield from _decide_and_deliver(run, groups.pop(0))
+        answer = _answer_trial if groups[0][0].copy.file.is_trial else _decide_and_deliver
+        yield from answer(run, groups.pop(0))
     spool.hold([])
     give_back()
     return {file.path for file in portion.done}
 
 
 def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
-    """All files together, but each by itself that was in hand when an earlier run died."""
-    together = [file for file in files if not file.suspect]
-    return [[file] for file in files if file.suspect] + ([together] if together else [])
+    """All files together, but each by itself that was in hand when an earlier run died, and at last each trial."""
+    suspects = [[file] for file in files if file.suspect]
+    together = [file for file in files if not file.suspect and not file.copy.file.is_trial]
+    tried = [[file] for file in files if not file.suspect and file.copy.file.is_trial]
+    return suspects + ([together] if together else []) + tried
+
+
+def _answer_trial(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
+    """Answer a file that is only tried: the registry keeps nothing but what it cost its source."""
+    file = files.pop()
+    try:
+        folder, is_answered = trials.find_answer(run, file.copy)
+        if is_answered:  # by a run that died before it could remove the file
+            remove_dropped(file.copy.file)
+        elif inbox.is_unchanged(file.copy.file):
+            trial = try_file(run, file)
+            charge_trial(run.registry, trial.ingest)
+            run.runtime.checkpoint("charged")
+            yield Delivery([trials.deliver_trial(run, folder, file.copy, trial.records)], [])
+    except Exception as error:  # a file never takes another with it
+        yield Delivery([], [to_cards_error(error)])
 
 
 def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
@@ -234,21 +255,16 @@ def check(path: Path, source: str, run: Run) -> CheckResult:
     settings = run.settings
     with Parser(settings) as parser, Spool(settings.home) as spool:
         file = load_file(inbox.file_at(path.resolve(), source or OPERATOR), parser, spool, settings)
-    batch = build_batch([file], settings.max_quantity, settings.max_findings)
-    decision = decide(batch, load_facts(batch, run.registry, settings, run.runtime), run.runtime.random_bytes)
-    counts = dict(decision.orders["decision"].value_counts().iter_rows())
-    ingest = decision.ingest
-    rejected = count_rejected(
-        len(file.table.rows), ingest.rejected, ingest.findings, ingest.orders, int(ingest.duplicate_orders["rows"].sum())
-    )
-    found = sorted_findings(ingest.findings).iter_rows(named=True)
+    records = try_file(run, file).records
+    told = trials.trial_result(records, "")
+    found = sorted_findings(records.findings).iter_rows(named=True)
     return CheckResult(
         file=str(path),
-        rows=len(file.table.rows),
-        rows_rejected=rejected.rows,
-        orders_placed=counts.get("accepted", 0),
-        orders_already_placed=counts.get("duplicate", 0),
-        orders_rejected=rejected.orders,
+        rows=told.rows,
+        rows_rejected=told.rows_rejected,
+        orders_placed=told.orders_placeable,
+        orders_already_placed=told.orders_already_placed,
+        orders_rejected=told.orders_rejected,
         findings=[
             CheckFinding(one["source_row"], HEADERS.get(one["column"], ""), one["reason"], one["value"],
                          REASONS[one["reason"]].words)

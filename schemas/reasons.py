@@ -3,18 +3,23 @@
 A new reason is one new row here; the table of docs/reference.md and every report take their words from it.
 """
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Level = Literal["file", "order", "row"]
 
 
 class Reason(NamedTuple):
-    """One way to be refused: its code, what it concerns, the column at fault and the words for the sender."""
+    """One way to be refused: its code, what it concerns, the column at fault and the words for the sender.
+
+    `passes`: whether the same bytes may be answered otherwise another time, because of what happens elsewhere: in the
+    catalogue, to a card, on another day, to a limit. What is wrong with a file as a whole is looked at anew each time.
+    """
 
     code: str
     level: Level
     column: str
     words: str
+    passes: bool = False
 
 
 _TABLE = [
@@ -103,4 +108,17 @@ _TABLE = [
            "This row is valid, but another row of the same order is not. Fix that row and resubmit the whole order."),
 ]  # fmt: skip
 
-REASONS: dict[str, Reason] = {reason.code: reason for reason in _TABLE}
+_PASSING: Final = {
+    "ACCOUNT_UNKNOWN", "PRODUCT_UNKNOWN", "ACCESS_NOT_OFFERED", "BTN_UNKNOWN",  # the catalogue changes
+    "QUOTA_EXCEEDED", "QUANTITY_LIMIT", "BTN_EXHAUSTED",  # another day, another limit
+    "CARD_UNKNOWN", "CARD_NOT_READY",  # a card is placed, becomes ready
+}  # fmt: skip
+"""A taken code stays taken, a used Customer Order ID used and a disconnected card disconnected, whatever else changes."""
+REASONS: dict[str, Reason] = {
+    reason.code: reason._replace(passes=reason.level == "file" or reason.code in _PASSING) for reason in _TABLE
+}
+
+
+def passing() -> list[str]:
+    """The reasons that may pass by themselves."""
+    return [reason.code for reason in REASONS.values() if reason.passes]

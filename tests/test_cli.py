@@ -433,7 +433,7 @@ def test_a_reseller_gets_folders_of_its_own(house: House) -> None:
     done = house.cards("init", "--reseller", "globex")
     assert (done.code, done.error) == (0, "")
     assert {path: mode for path, mode in modes(house.home).items() if "globex" in path} == {
-        "inbox/globex": "700", "outbox/globex": "700",
+        "inbox/globex": "700", "inbox/globex/check": "700", "outbox/globex": "700",
     }  # fmt: skip
     assert "drops order files into" in done.out
     assert "catalogue load" in house.cards("init", "--reseller", "newcomer").out
@@ -445,7 +445,7 @@ def test_a_resellers_group_reads_its_answers(house: House) -> None:
         done = house.cards("init", "--reseller", "globex", "--group", "12345", CARDS_SHARE="group")
         assert (done.code, done.error) == (0, "")
         made = {path: mode for path, mode in modes(house.home).items() if "globex" in path}
-        assert made == {"inbox/globex": "2770", "outbox/globex": "2750"}
+        assert made == {"inbox/globex": "2770", "inbox/globex/check": "2770", "outbox/globex": "2750"}
         assert {(house.home / path).stat().st_gid for path in made} == {12345}
 
 

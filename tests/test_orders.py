@@ -4,7 +4,6 @@ import io
 import stat
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +14,7 @@ from openpyxl import load_workbook
 
 from pipelines.process_orders import check, process_inbox
 from pipelines.run import Run
-from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
+from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
 
 STEPS = ["claimed", "read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
 ONE, TWO, THREE, FOUR = some_codes(4)
@@ -156,36 +155,6 @@ def test_an_order_id_that_is_used_for_something_else_is_refused(shop: Shop) -> N
 def test_a_rejected_order_leaves_its_customer_order_id_free(shop: Shop) -> None:
     assert shop.send(row("A", code="12")).reasons == {2: ["CODE_FORMAT"]}
     assert shop.send(row("A", code=ONE)).codes == [ONE]
-
-
-def test_the_same_bytes_get_the_first_answer_again_and_nothing_is_issued(shop: Shop) -> None:
-    rows = row("A", quantity="3"), row("B", code="12"), row("C", code=ONE)
-    first = shop.send(*rows)
-    before, placements = shop.burnt(), len(shop.placements())
-    shop.runtime = shop.runtime._replace(now=lambda: NOW + timedelta(days=1))
-    second = shop.send(*rows, name="renamed.csv")
-    assert second.folder != first.folder
-    for name in ("confirmation.csv", "rejections.csv"):
-        assert (second.folder / name).read_bytes() == (first.folder / name).read_bytes()
-    books = [load_workbook(answer.folder / "confirmation.xlsx") for answer in (first, second)]
-    assert list(books[0]["Orders"].values) == list(books[1]["Orders"].values)
-    assert _figures(second.told) == _figures(first.told)
-    assert (shop.burnt(), len(shop.placements())) == (before, placements)
-
-
-def test_the_same_bytes_twice_in_one_sweep_are_placed_once(shop: Shop) -> None:
-    content = csv_of(row("A", quantity="3"), row("B", code="12"))
-    shop.drop("one.csv", content)
-    shop.drop("two.csv", content)
-    first, second = shop.run()
-    assert first.codes == second.codes
-    assert first.rejections.equals(second.rejections)
-    assert len(shop.burnt()) == len(EXTERNAL) + 3
-    assert len(shop.placements()) == 3
-
-
-def _figures(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: figure for name, figure in told.items() if name not in ("file", "folder")}
 
 
 def test_of_two_orders_of_one_sweep_that_want_a_code_the_earlier_file_has_it(shop: Shop) -> None:
@@ -341,7 +310,7 @@ def test_strange_files_get_a_folder_with_a_reason_and_the_others_go_on(shop: Sho
     assert len(answers.pop("orders.csv").codes) == 2
     assert set(answers) == set(STRANGE)
     for name, answer in answers.items():
-        assert {path.name for path in answer.folder.iterdir()} == {name, "rejections.csv", "rejections.xlsx"}
+        assert {path.name for path in answer.folder.iterdir()} == {name, "rejections.csv", "rejections.xlsx", "status.json"}
         assert (answer.folder / name).read_bytes() == STRANGE[name]
         assert answer.rejections["Reason"].str.contains("FILE_|COLUMN_").all()
         assert answer.told["orders_placed"] == 0
@@ -492,7 +461,7 @@ def test_the_same_bytes_in_one_sweep_are_decided_once(shop: Shop) -> None:
     seen: list[str] = []
     answers = shop.run(seen.append)
     assert seen.count("decided") == seen.count("committed") == 2
-    assert len({code for answer in answers for code in answer.confirmation["Authorization Code"]}) == 3
+    assert len({code for answer in answers for code in answer.codes}) == 3
 
 
 def test_an_event_that_cant_be_told_keeps_no_other_from_its_answer(shop: Shop) -> None:

@@ -14,7 +14,7 @@ from pipelines.delivery import archive_files
 from pipelines.delivery.deliver import find_original
 from pipelines.registry import audit
 from pipelines.registry.store import Registry
-from schemas.sources import NETWORK, RECONCILIATION
+from schemas.sources import CHECK, NETWORK, RECONCILIATION
 
 WITHOUT_ORDERS: Final = (NETWORK, RECONCILIATION)
 """Folders of the outbox that hold no submissions of order files."""
@@ -80,7 +80,7 @@ def _unknown_folders(settings: Settings, submissions: pl.DataFrame) -> Iterator[
     known = set(submissions.select("source", "folder").iter_rows())
     senders = [folder for folder in _subfolders(settings.outbox) if folder.name not in WITHOUT_ORDERS]
     for path in (folder for sender in senders for folder in _subfolders(sender)):
-        if path.name != archive_files.FOLDER and (path.parent.name, path.name) not in known:
+        if path.name not in (archive_files.FOLDER, CHECK) and (path.parent.name, path.name) not in known:
             fix = (
                 "The registry was restored from a backup, or something else made this folder. "
                 "Enter its codes: cards registry import FILE."

@@ -20,7 +20,7 @@ from pipelines.common.words import count
 from pipelines.intake.inbox import display_name, is_stable, scan
 from pipelines.registry.store import open_registry
 from pipelines.run import Run
-from schemas.sources import NETWORK, OPERATOR, RESELLER, RESERVED
+from schemas.sources import CHECK, NETWORK, OPERATOR, RESELLER, RESERVED
 
 _INBOX_MODE: Final = 0o2770
 _OUTBOX_MODE: Final = 0o2750
@@ -96,7 +96,8 @@ def init_reseller(settings: Settings, reseller: str, group: str) -> SetUp:
         raise UsageError("With CARDS_SHARE=group, name the reseller's group: cards init --reseller NAME --group GROUP.")
     done = SetUp()
     owner = _group_id(group) if group else -1
-    for folder, mode in ((settings.inbox / reseller, _INBOX_MODE), (settings.outbox / reseller, _OUTBOX_MODE)):
+    dropped = settings.inbox / reseller
+    for folder, mode in ((dropped, _INBOX_MODE), (dropped / CHECK, _INBOX_MODE), (settings.outbox / reseller, _OUTBOX_MODE)):
         _make_folder(folder, done)
         _restrict(folder, owner, mode if group else 0o700)
     return done
@@ -150,8 +151,9 @@ def warnings(run: Run) -> list[str]:
 
 
 def _of_unknown_reseller(inbox: Path, folder: str, resellers: list[str]) -> Iterator[str]:
-    files = sum(entry.is_file(follow_symlinks=False) for entry in _entries(inbox / folder))
-    if not files or folder in (*resellers, NETWORK):
+    entries = [*_entries(inbox / folder), *_entries(inbox / folder / CHECK)]
+    files = sum(entry.is_file(follow_symlinks=False) for entry in entries)
+    if not files or folder in (*resellers, NETWORK, CHECK):
         return
     waiting = f"inbox/{folder}: {count(files, 'file waits', 'files wait')}"
     if folder == OPERATOR:
@@ -165,7 +167,8 @@ def _of_unknown_reseller(inbox: Path, folder: str, resellers: list[str]) -> Iter
 
 
 def _in_subfolders(inbox: Path, folder: str) -> Iterator[str]:
-    nested = list(islice(_nested(inbox / folder), _LOOKED_AT))
+    read = () if folder in (NETWORK, CHECK) else (inbox / folder / CHECK,)
+    nested = list(islice(_nested(inbox / folder, read), _LOOKED_AT))
     if nested:
         waiting = count(len(nested), "file in a sub-folder waits", "files in sub-folders wait")
         yield f"inbox/{folder}: {waiting} (first: {nested[0]}). Sub-folders are not read; move files up to inbox/{folder}."
@@ -182,11 +185,11 @@ def _linked(settings: Settings) -> Iterator[str]:
         yield f"{where}. A hard link may be to somebody else's file; remove it, or copy the file."
 
 
-def _nested(folder: Path) -> Iterator[Path]:
-    """Files below the sub-folders of a folder, relative to it."""
+def _nested(folder: Path, read: tuple[Path, ...]) -> Iterator[Path]:
+    """Files below the sub-folders of a folder, relative to it, but for sub-folders that are read."""
     for parent, folders, files in islice(os.walk(folder), _LOOKED_AT):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if Path(parent) != folder:
+        if Path(parent) not in (folder, *read):
             yield from (Path(parent, name).relative_to(folder) for name in sorted(files) if not name.startswith("."))
 
 

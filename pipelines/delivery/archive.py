@@ -25,7 +25,7 @@ from pipelines.delivery.archive_files import Entry
 from pipelines.delivery.submission import MONTHS, placement_path
 from pipelines.registry import archive as registry_archive
 from pipelines.run import Run
-from schemas.sources import NETWORK, RECONCILIATION
+from schemas.sources import CHECK, NETWORK, RECONCILIATION, TRIAL
 
 MOST_A_NIGHT: Final = 5_000
 """A night archives no more submissions than this, nor more placement files or workbooks; the next one goes on."""
@@ -86,9 +86,21 @@ def archive_settled(run: Run, before: date, reseller: str = "", most: int | None
         with _kept(result):
             _remove_archived(run, source)
     _archive_submissions(run, before, reseller, most, result)
+    for folder in run.settings.outbox.glob("[!.]*/"):
+        if reseller in ("", folder.name):
+            with _kept(result):
+                _remove_old_trials(folder / CHECK, before)
     if not reseller:
         _archive_files(run, before, most, result)
     return result
+
+
+def _remove_old_trials(folder: Path, before: date) -> None:
+    """Remove the answers to trials from before a date: nothing refers to them, and a file can be tried again."""
+    for path in folder.iterdir() if folder.is_dir() and not folder.is_symlink() else ():
+        if path.name.endswith(TRIAL) and path.name[:8].isdecimal() and path.name[:8] < f"{before:%Y%m%d}":
+            shutil.rmtree(rename_away(path), ignore_errors=True)
+    remove_stale_staging(folder)
 
 
 @contextmanager

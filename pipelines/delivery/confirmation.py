@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from pipelines.delivery.placed_before import placed_before
 from pipelines.delivery.results import submission_result
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
 from pipelines.excel.writers import WriteBook
@@ -48,6 +49,17 @@ def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
     return pl.concat([with_headers(placed, wanted), with_headers(again, wanted)], how="vertical_relaxed")
 
 
+def _repeated(source: str, earlier: dict[str, Any]) -> str:
+    """What to do with the answer to a file that was answered before."""
+    folder = f"outbox/{source}/{earlier['folder']}"
+    advice = (
+        f"The same file was answered before, and nothing was placed again. What it placed is in {folder}; the sheet Already "
+        "placed counts the states of the cards today and says where each order's releases are."
+    )
+    rejected = " The rows that were rejected are in rejections.xlsx there; correct them and resubmit that workbook."
+    return advice + (rejected if earlier["rows_rejected"] else "")
+
+
 def write_confirmation(
     path: Path, records: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int, write: WriteBook
 ) -> None:
@@ -66,10 +78,16 @@ def write_confirmation(
         ("Rows rejected", counts.rows_rejected),
         *[("Remark", note) for note in event["notes"].splitlines()],
     ]
+    facts[2:2] = [("Answered before in", f"outbox/{event['source']}/{folder}") for folder in records.repeated["folder"]]
     advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, fix it and resubmit it."
                                              if counts.rows_rejected else "")  # fmt: skip
     fit = {"Orders": orders.height * orders.width <= MOST_CELLS, "Codes": len(rows) <= most_codes}
+    if len(records.repeated):
+        advice = _repeated(event["source"], records.repeated.row(0, named=True))
     sheets = [Sheet(title, frame) for title, frame in (("Orders", orders), ("Codes", rows)) if fit[title]]
+    again = placed_before(records) if len(records.duplicate_orders) else pl.DataFrame()
+    if len(again) and again.height * again.width <= MOST_CELLS:
+        sheets.append(Sheet("Already placed", again))
     facts += [(f"Where the {title.lower()} are", "in confirmation.csv; there are too many of them for a workbook")
               for title, fits in fit.items() if not fits]  # fmt: skip
     advice = advice.strip() or "No action needed."

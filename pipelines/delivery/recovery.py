@@ -8,7 +8,7 @@ import polars as pl
 
 from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.settings import Settings
-from pipelines.delivery import archive, release_files, submission
+from pipelines.delivery import archive, order_files, submission
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import deliver, find_original, submission_folder, write_event_placement
 from pipelines.delivery.results import Delivery, Result, merge
@@ -59,11 +59,11 @@ def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, spool: Sp
     strikes = limits.strikes_of(run.registry, list(events.select("source", "digest").iter_rows()))
     keys = dict(events.select("event", pl.struct("source", "digest").alias("key")).iter_rows())
     struck = {event: strikes.get((key["source"], key["digest"])) for event, key in keys.items()}
-    deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None})]
+    deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None}, again=True)]
     for event, copy in originals.items():
         if (times := struck[event]) is not None:
             spool.hold([copy] if copy else [])
-            deliveries.append(deliver(run, {event: copy}, plain=times >= limits.MOST_STRIKES))
+            deliveries.append(deliver(run, {event: copy}, plain=times >= limits.MOST_STRIKES, again=True))
             spool.hold([])
     return merge(deliveries)
 
@@ -74,7 +74,7 @@ def _original(run: Run, spool: Spool, left: Leftovers, event: dict[str, Any]) ->
         return None
     dropped = next(
         (file for file in inbox.list_files(run.settings.inbox)
-         if (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
+         if not file.is_trial and (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
     )  # fmt: skip
     copy = spool.take(dropped, run.settings.max_file_mb << 20) if dropped else None
     if copy and copy.digest == event["digest"]:
@@ -107,12 +107,12 @@ def rewrite_submission(run: Run, event: int) -> Path:
     ensure_dir(folder, access)
     with staging_dir(folder) as new, Annotator(run.settings, run.registry.catalogue()) as annotator:
         original = find_original(folder, reports.event["digest"])
-        submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes)
+        submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes, folder)
         for path in new.iterdir():
             fsync(path, access)
             path.replace(folder / path.name)
     fsync(folder)
     if not archive.holds_placement(run.settings, reports.event):
         write_event_placement(run.settings, reports)
-    release_files.write_order_files(run, reports.records.orders["order_pk"])
+    order_files.rewrite_order_files(run, reports.records.orders["order_pk"])
     return folder

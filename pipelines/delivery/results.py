@@ -8,13 +8,17 @@ import polars as pl
 
 from pipelines.common.errors import CardsError
 from pipelines.registry.records import SubmissionRecords
+from schemas.actions import ApprovalDecision
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class SubmissionResult:
-    """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason."""
+    """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason.
+
+    Of a `trial`, `orders_placeable` counts the orders that would be placed; nothing is.
+    """
 
     reseller: str
     file: str
@@ -26,19 +30,23 @@ class SubmissionResult:
     rows: int
     rows_rejected: int
     reasons: dict[str, int] = field(default_factory=dict)
+    trial: bool = False
+    orders_placeable: int = 0
 
 
 @dataclass(frozen=True)
 class ReportResult:
     """What became of an order-ID report of the network.
 
-    `repeated`: the same bytes came before, so nothing was done; `reasons`: why a malformed report was not used.
+    `repeated`: the same bytes came before and say nothing new, so nothing was done; `reasons`: why a malformed report was not
+    used; `on_hold`: why the report waits for approval, else empty.
     """
 
     file: str
     folder: str
     rows: int
     repeated: bool
+    on_hold: str = ""
     reasons: dict[str, int] = field(default_factory=dict)
 
 
@@ -62,6 +70,8 @@ def merge(deliveries: Iterable[Delivery[T]]) -> Delivery[T]:
 def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
     """The result of one order file, from what the registry holds."""
     event = records.events.row(0, named=True)
+    if len(records.repeated):
+        return _repeated_result(records, folder)
     rejected = count_rejected(
         event["rows"], records.rejected, records.findings, records.orders, int(records.duplicate_orders["rows"].sum())
     )
@@ -106,11 +116,33 @@ def count_rejected(
     return Rejected(count, rows - duplicate_rows if whole else len(rejected))
 
 
+def _repeated_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
+    """The result of a file whose bytes were answered before: nothing is placed, and the earlier figures hold."""
+    event, earlier = records.events.row(0, named=True), records.repeated.row(0, named=True)
+    return SubmissionResult(
+        reseller=event["source"],
+        file=event["file_name"],
+        folder=folder,
+        orders_placed=0,
+        orders_already_placed=earlier["orders"],
+        orders_rejected=earlier["orders_rejected"],
+        codes_placed=0,
+        rows=event["rows"],
+        rows_rejected=earlier["rows_rejected"],
+        reasons=dict(records.repeated_reasons.select("reason", "rows").sort("reason").iter_rows()),
+    )
+
+
 def report_result(records: SubmissionRecords, folder: str) -> ReportResult:
     """The result of one order-ID report, from what the registry holds."""
     event = records.events.row(0, named=True)
     return ReportResult(
-        event["file_name"], folder, event["rows"], event["original_event"] != event["event"], reason_counts(records)
+        file=event["file_name"],
+        folder=folder,
+        rows=event["rows"],
+        repeated=event["original_event"] != event["event"],
+        on_hold="".join(records.approvals.filter(decision=ApprovalDecision.WAITING)["about"]),
+        reasons=reason_counts(records),
     )
 
 

@@ -4,12 +4,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipelines.common.errors import CardsError
 from pipelines.common.printable import printable
-from schemas.sources import NETWORK, OPERATOR, RESERVED
+from schemas.sources import CHECK, NETWORK, OPERATOR, RESERVED
 
 _PARTIAL: Final = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
 _MOST_ENTRIES: Final = 100_000
@@ -18,7 +19,8 @@ _MOST_ENTRIES: Final = 100_000
 
 class InboxFile(NamedTuple):
     """A file in the inbox: its source (a reseller, the operator or the network), its path, and what it was when it was
-    found (see `is_same`). `ctime_ns`, the time of its inode, can't be set by who drops it.
+    found (see `is_same`). `ctime_ns`, the time of its inode, can't be set by who drops it. `is_trial`: it is to be answered
+    and not placed.
     """
 
     source: str
@@ -27,6 +29,7 @@ class InboxFile(NamedTuple):
     mtime_ns: int
     ctime_ns: int
     inode: int
+    is_trial: bool = False
 
     def is_same(self, info: os.stat_result) -> bool:
         """Whether a file is the one that was found, with the same content."""
@@ -69,23 +72,34 @@ def list_files(inbox: Path) -> list[InboxFile]:
 def scan(inbox: Path, sources: Callable[[str], bool] = lambda _: True) -> Inbox:
     """Look through the inbox and the folders of the sources asked for."""
     found = Inbox([], [], [])
-    for source, folder in _folders(inbox):
+    for source, folder, is_trial in _folders(inbox):
         if sources(source):
             try:
-                for file, links in _files(source, folder):
+                for file, links in _files(source, folder, is_trial=is_trial):
                     (found.files if links == 1 else found.linked).append(file)
             except OSError as error:
                 found.failures.append(CardsError(f"{folder}: {error.strerror}. Its files wait; set its permissions."))
     return found
 
 
-def _folders(inbox: Path) -> Iterator[tuple[str, Path]]:
-    yield OPERATOR, inbox
+def _folders(inbox: Path) -> Iterator[tuple[str, Path, bool]]:
+    """The folders that are read: their sources, where they lie, and whether they are for trials."""
+    yield OPERATOR, inbox, False
+    yield from _trials(OPERATOR, inbox)
     for entry in _entries(inbox):
         ours = entry.name in RESERVED and entry.name != NETWORK
         # shares keep folders such as .recycle beside ours
         if entry.is_dir(follow_symlinks=False) and not ours and not entry.name.startswith("."):
-            yield entry.name, Path(entry.path)
+            yield entry.name, Path(entry.path), False
+            if entry.name != NETWORK:
+                yield from _trials(entry.name, Path(entry.path))
+
+
+def _trials(source: str, folder: Path) -> Iterator[tuple[str, Path, bool]]:
+    """The folder of a source for trials, if it is there; never a link."""
+    with suppress(OSError):
+        if stat.S_ISDIR((folder / CHECK).lstat().st_mode):
+            yield source, folder / CHECK, True
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -99,10 +113,10 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def source_folders(inbox: Path) -> list[Path]:
     """The inbox and the folders in it that are read; never a link."""
-    return [folder for _, folder in _folders(inbox)]
+    return [folder for _, folder, _ in _folders(inbox)]
 
 
-def _files(source: str, folder: Path) -> Iterator[tuple[InboxFile, int]]:
+def _files(source: str, folder: Path, *, is_trial: bool) -> Iterator[tuple[InboxFile, int]]:
     """The files of a folder, and how many names each has. One with a second name may be somebody else's, which its
     dropper could link but not read.
     """
@@ -115,7 +129,7 @@ def _files(source: str, folder: Path) -> Iterator[tuple[InboxFile, int]]:
         except FileNotFoundError:
             continue
         if stat.S_ISREG(info.st_mode):
-            yield _found(source, Path(entry.path), info), info.st_nlink
+            yield _found(source, Path(entry.path), info, is_trial=is_trial), info.st_nlink
 
 
 def file_at(path: Path, source: str) -> InboxFile:
@@ -123,8 +137,8 @@ def file_at(path: Path, source: str) -> InboxFile:
     return _found(source, path, path.lstat())
 
 
-def _found(source: str, path: Path, info: os.stat_result) -> InboxFile:
-    return InboxFile(source, path, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+def _found(source: str, path: Path, info: os.stat_result, *, is_trial: bool = False) -> InboxFile:
+    return InboxFile(source, path, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, is_trial)
 
 
 def is_unchanged(file: InboxFile) -> bool:

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from pipelines.intake.inbox import InboxFile, display_name
 from pipelines.intake.senders import is_large
 from pipelines.registry.claims import Claims, FileKey
+from schemas.sources import CHECK
 
 FIRST_FILES, FIRST_BYTES = 64, 8 << 20
 """The first portion of a run, and the least of later ones: workers that start together all find something."""
@@ -47,7 +48,11 @@ def claim_portion(claims: Claims, files: list[InboxFile], *, is_first: bool) -> 
 
 def file_key(file: InboxFile) -> FileKey:
     """What a file is claimed by."""
-    return FileKey(file.source, display_name(file.path.name), file.inode & _INODE_BITS, file.size, file.ctime_ns)
+    name = display_name(file.path.name)
+    # an event waits for claims of its file's name, which a trial has nothing to do with
+    return FileKey(
+        file.source, f"{CHECK}/{name}" if file.is_trial else name, file.inode & _INODE_BITS, file.size, file.ctime_ns
+    )
 
 
 def _limit(files: list[InboxFile], share: float) -> Callable[[InboxFile], bool]:

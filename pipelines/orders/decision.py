@@ -9,7 +9,7 @@ from pipelines.codes.allocation import draw_pins
 from pipelines.common.context import RandomBytes
 from pipelines.common.frames import rows_in, rows_not_in
 from pipelines.intake.inbox import display_name
-from pipelines.orders import normalize, registry_rules
+from pipelines.orders import file_rules, normalize, registry_rules
 from pipelines.orders.batch import Batch, first_of_floods
 from pipelines.orders.facts import Facts
 from pipelines.orders.ownership import account_findings, btn_findings, contested_btns, owned_rows
@@ -18,6 +18,7 @@ from schemas import actions
 from schemas.codes import CARD_STATE
 from schemas.findings import FINDING, ROW, flooded_files, violations, whole_files
 from schemas.orders import BTN4, NAMES, RANDOM
+from schemas.reasons import passing
 
 _NEVER: Final = pl.lit(value=False)
 _SHORT: Final = 200
@@ -63,6 +64,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
             rows_not_in(batch.findings, duplicates, ROW),
             on_hold,
             account_findings(rows, facts.accounts),
+            violations(rows, file_rules.within_limit(facts.limits.file_codes), "QUANTITY_LIMIT", "quantity"),
             registry_rules.catalogue_findings(owned, facts.accounts, facts.access_numbers),
             violations(rows_in(owned, used, "order"), _NEVER, "ORDER_ID_USED", "customer_order_id"),
             violations(_not_on_hold(taken_codes, on_hold), _NEVER, "CODE_TAKEN", "code"),
@@ -336,14 +338,17 @@ def _keys(frame: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _events(batch: Batch, found: pl.DataFrame, at: str) -> pl.DataFrame:
-    """A row a file, as the registry keeps it. A file that is refused as a whole may be dropped again."""
+    """A row a file, as the registry keeps it. The same bytes get the same answer again (`final`), unless a reason of it may
+    pass by itself.
+    """
     refused = set(whole_files(found)["file"])
+    open_ended = set(found.filter(pl.col("reason").is_in(passing()))["file"])
     events = [
         {"file": file.number, "original_event": file.original_event, "kind": "orders", "source": file.copy.file.source,
          "digest": file.copy.digest, "file_name": display_name(file.copy.file.path.name), "at": at,
          "rows": len(file.table.rows), "notes": "\n".join(file.table.notes),
          "readable": int(file.original_event > 0 or file.number not in refused),
-         "final": int(file.original_event > 0 or file.number not in refused)}
+         "final": int(file.original_event > 0 or file.number not in open_ended)}
         for file in batch.files
     ]  # fmt: skip
     return pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32))

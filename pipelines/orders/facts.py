@@ -12,6 +12,7 @@ from pipelines.codes.allocation import draw_codes
 from pipelines.common.context import Runtime
 from pipelines.common.frames import rows_not_in
 from pipelines.common.settings import Settings
+from pipelines.orders import file_rules
 from pipelines.orders.batch import Batch
 from pipelines.orders.ownership import accounts_by_file, owned_rows
 from pipelines.orders.registry_rules import pin_demands
@@ -23,14 +24,15 @@ from schemas.orders import RANDOM
 
 
 class Limits(NamedTuple):
-    """What a source may do in a day, how full a BTN may become, and how many findings a file may have; see the settings of
-    these names.
+    """What a source may do in a day, how full a BTN may become, and how many findings a file may have and codes it may ask
+    for; see the settings of these names.
     """
 
     taken_code_attempts: int
     daily_codes: int
     btn_fill: float
     findings: int = MAX_FINDINGS
+    file_codes: int = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,18 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
         usage=limits.usage_of(registry, sources, day).select(source="reseller", codes="codes"),
         on_hold=limits.holds_of(registry, sources)["reseller"],
         unused=draw_codes(
-            _random_demand(rows, orders, batch.findings), registry.existing_codes, batch.codes["code"], runtime.random_bytes
+            _random_demand(rows, orders, batch.findings, settings.max_quantity),
+            registry.existing_codes,
+            batch.codes["code"],
+            runtime.random_bytes,
         ),
-        limits=Limits(settings.max_taken_code_attempts, settings.max_daily_codes, settings.max_btn_fill, settings.max_findings),
+        limits=Limits(
+            settings.max_taken_code_attempts,
+            settings.max_daily_codes,
+            settings.max_btn_fill,
+            settings.max_findings,
+            settings.max_quantity,
+        ),
     )
 
 
@@ -109,10 +120,13 @@ def _own_btns(rows: pl.DataFrame, owners: pl.DataFrame) -> pl.Series:
     return wanted.join(others, on="row_id", how="anti")["btn"]
 
 
-def _random_demand(rows: pl.DataFrame, orders: pl.DataFrame, findings: pl.DataFrame) -> int:
-    """How many Random codes the rows can get at the most: of orders that are new, in rows with nothing wrong."""
+def _random_demand(rows: pl.DataFrame, orders: pl.DataFrame, findings: pl.DataFrame, most: int) -> int:
+    """How many Random codes the rows can get at the most: of orders that are new, in rows with nothing wrong, and no more
+    than `most` for a file.
+    """
     random = rows.filter(pl.col("code_type") == RANDOM, pl.col("quantity").is_not_null())
-    new = random.join(orders, on=["account", "customer_order_id"], how="anti").join(
-        findings, on=["file", "source_row"], how="anti"
+    new = random.join(orders, on=["account", "customer_order_id"], how="anti", maintain_order="left").join(
+        findings, on=["file", "source_row"], how="anti", maintain_order="left"
     )
+    new = new.filter(file_rules.within_limit(most))
     return int(new["quantity"].cast(pl.Int64, strict=False).sum())

@@ -52,7 +52,6 @@ def row_findings(rows: pl.DataFrame, max_quantity: int) -> pl.DataFrame:
         (~(issues & specified) | code, "CODE_MISSING", "code"),
         (~takes | code | target, "CODE_MISSING", "code"),
         (~(issues & drawn) | quantity, "QUANTITY_FORMAT", "quantity"),
-        (_within_limit(max_quantity), "QUANTITY_LIMIT", "quantity"),
         (~(issues & dialled) | btn, "BTN_FORMAT", "btn"),
         (~issues | is_filled("product"), "PRODUCT_UNKNOWN", "product"),
         (~issues | is_filled("access_number"), "ACCESS_FORMAT", "access_number"),
@@ -76,8 +75,10 @@ def _cells_agree(takes: pl.Expr) -> pl.Expr:
     )  # fmt: skip
 
 
-def _within_limit(max_quantity: int) -> pl.Expr:
-    """Whether the codes drawn for a file, up to and including the row, are within the limit of a file."""
+def within_limit(max_quantity: int) -> pl.Expr:
+    """Whether the codes drawn for a file, up to and including the row, are within the limit of a file. Of rows that are
+    not placed already: those use up nothing.
+    """
     wanted = pl.col("quantity").cast(pl.Int64, strict=False)
     counted = pl.when(wanted.is_between(1, max_quantity)).then(wanted).otherwise(0)  # a refused row leaves room for others
     return (counted == 0) | (counted.cum_sum().over("file") <= max_quantity)

@@ -113,7 +113,8 @@ def _parsed(
         tables: list[tuple[OrderFile, Future[Table]]] = []
         for copy in copies:
             key = _key(copy)
-            earlier = originals.get(key, {"delivered": 1, "original_event": 0})
+            new: dict[str, Any] = {"delivered": 1, "original_event": 0}
+            earlier = new if copy.file.is_trial else originals.get(key, new)
             file = OrderFile(0, copy, UNREAD, int(earlier["original_event"]), suspect=key in strikes)
             if not earlier["delivered"]:  # another worker is at it
                 portion.done.add(copy.file)

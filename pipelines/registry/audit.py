@@ -120,7 +120,9 @@ def submissions(registry: Registry) -> pl.DataFrame:
     """Every file that was answered: `kind`, `source`, `folder`, `at`, `digest`, `archived`, `readable` (1 when it has a
     confirmation), `rejected` findings, and `too_large` ones, after which an original need not have been kept.
     """
-    findings = "SELECT count(*) FROM findings WHERE findings.event = events.original_event"
+    # a file that repeats another has its figures, and no rejections of its own
+    own = "(events.kind = 'report' OR events.original_event = events.event)"
+    findings = f"SELECT count(*) FROM findings WHERE findings.event = events.original_event AND {own}"
     return registry.select(
         {
             **columns_of("events", "kind", "source", "folder", "at", "digest", "archived", "readable"),

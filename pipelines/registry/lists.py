@@ -219,9 +219,10 @@ _SUBMISSION: Final = {
     "reseller": text("events.source"),
     "file": text("events.file_name"),
     **columns_of("events", "folder", "at", "rows", "delivered"),
-    "orders_placed": integer("(SELECT count(*) FROM orders WHERE orders.event = events.original_event)"),
+    "orders_placed": integer("(SELECT count(*) FROM orders WHERE orders.event = events.event)"),
     "orders_already_placed": integer(
         "(SELECT count(*) FROM duplicate_orders WHERE duplicate_orders.event = events.original_event)"
+        " + (SELECT count(*) FROM orders WHERE orders.event = events.original_event AND events.original_event <> events.event)"
     ),
     "rows_rejected": integer("(SELECT count(*) FROM rejected_rows WHERE rejected_rows.event = events.original_event)"),
 }

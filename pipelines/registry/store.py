@@ -15,18 +15,16 @@ import polars as pl
 
 from pipelines.common.errors import CardsError, ConflictError
 from pipelines.registry import limits
-from pipelines.registry.columns import Columns, columns_of, integer, text
+from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import prepare
 from pipelines.registry.numbers import codes_under, enter_cards, enter_external
 from pipelines.registry.records import IngestBatch, SubmissionRecords
-from pipelines.registry.schema import INT, ORDER, TEXT
+from pipelines.registry.schema import INT, TEXT
+from pipelines.registry.submissions import submission_records
 from schemas.actions import ActionOutcome, Awaiting
 from schemas.codes import CardState
-
-_NOT_IN_REPORTS = ("event", "content", "awaiting", "since", "confirmed", "granted", "judged_event")
-"""The columns of an order that no report of its submission shows."""
 
 
 def open_registry(url: str, *, create: bool = True) -> "Registry":
@@ -140,7 +138,7 @@ class Registry(Database):
             FROM given
             JOIN orders ON orders.order_id = given.order_id AND orders.account = given.account
             JOIN cards ON cards.order_pk = orders.order_pk
-            WHERE cards.state <> {CardState.REFUSED}
+            WHERE cards.state NOT IN ({CardState.REFUSED}, {CardState.SURPLUS})
             ORDER BY cards.order_pk, cards.serial
             """,
         )
@@ -325,7 +323,7 @@ class Registry(Database):
 
     def _folders(self, events: pl.DataFrame) -> pl.Series:
         """The names of submissions' folders: local time and the file's stem, and a number where that is not enough."""
-        stems = [_stem(at, name) for at, name in events.select("at", "file_name").iter_rows()]
+        stems = [folder_stem(at, name) for at, name in events.select("at", "file_name").iter_rows()]
         named = events.select("source", stem=pl.Series(stems, dtype=TEXT))
         named = named.with_columns(n=pl.int_range(1, pl.len() + 1).over("source", "stem"))
         while True:
@@ -376,58 +374,11 @@ class Registry(Database):
 
     def submission_records(self, events: list[int]) -> "SubmissionRecords":
         """All that the reports of these events' files say."""
-        given = pl.DataFrame({"asked": events}, {"asked": INT})
-        event = {"event": integer("delivery.event")}
-        order_fields = [name for name in ORDER if name not in _NOT_IN_REPORTS]
-        order = {**event, **columns_of("orders", *order_fields), "at": text("placed.at")}
-        joined_orders = "JOIN orders ON orders.event = delivery.original_event"
-        placed = "JOIN events AS placed ON placed.event = orders.event"
-
-        def of_events(columns: Columns, joins: str, order_by: str) -> pl.DataFrame:
-            rest = f"FROM given JOIN events AS delivery ON delivery.event = given.asked {joins} ORDER BY {order_by}"
-            return self.select_with(given, columns, rest)
-
-        def of_table(table: str) -> pl.DataFrame:
-            own = {name: column for name, column in columns_of(table).items() if name != "event"}
-            rows = f"JOIN {table} ON {table}.event = delivery.original_event"
-            return of_events({**event, **own}, rows, f"{table}.event, {table}.source_row")
-
-        return SubmissionRecords(
-            # of a file that was answered before, the event itself knows nothing: it was not read again
-            events=of_events(
-                {**columns_of("events", alias="delivery"), **columns_of("events", "rows", "notes", alias="original")},
-                "JOIN events AS original ON original.event = delivery.original_event",
-                "delivery.event",
-            ),
-            orders=of_events(order, f"{joined_orders} {placed}", "orders.order_pk"),
-            codes=of_events(
-                {**event, **columns_of("cards", "order_pk", "serial", "code")},
-                f"{joined_orders} JOIN cards ON cards.order_pk = orders.order_pk AND cards.serial <= orders.cards",
-                "cards.order_pk, cards.serial",
-            ),
-            card_actions=of_events(
-                {**event, **columns_of("card_actions", "order_pk"), **columns_of("cards", "code")},
-                f"""
-                {joined_orders}
-                JOIN card_actions ON card_actions.order_pk = orders.order_pk
-                JOIN cards ON cards.order_pk = card_actions.card_order_pk AND cards.serial = card_actions.card_serial
-                """,
-                "card_actions.order_pk, card_actions.card_order_pk, card_actions.card_serial",
-            ),
-            duplicate_orders=of_events(
-                {**order, "rows": integer("duplicate_orders.rows")},
-                f"""
-                JOIN duplicate_orders ON duplicate_orders.event = delivery.original_event
-                JOIN orders ON orders.order_pk = duplicate_orders.order_pk {placed}
-                """,
-                "orders.order_pk",
-            ),
-            rejected=of_table("rejected_rows"),
-            findings=of_table("findings").rename({"column_name": "column"}),
-        )
+        return submission_records(self, events)
 
 
-def _stem(at: str, file_name: str) -> str:
+def folder_stem(at: str, file_name: str) -> str:
+    """How the name of a submission's folder begins: the local time and the stem of the file's name."""
     time = datetime.fromisoformat(at).strftime("%Y%m%d-%H%M%S")
     return f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(file_name).stem)[:80].strip('._') or 'file'}"
 

@@ -124,7 +124,6 @@ def test_files_of_one_order_id_cost_little_more_than_others(shop_of: MakeShop) -
     assert seconds["same"] - seconds["others"] < 40 * 0.04
 
 
-@pytest.mark.xfail(strict=True, reason="issue 15, a neighbour: a copy of a small file draws its large answer anew")
 def test_copies_of_a_file_that_was_answered_cost_little(shop_of: MakeShop) -> None:
     """Copies draw nothing, so that no budget of codes ever ends them."""
     shop = shop_of()

@@ -1,0 +1,136 @@
+"""The answer to a trial: a folder in `outbox/<reseller>/check`, written from what a run would have entered, with no event."""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.common.durable_files import ensure_dir, fsync, move_file, remove_stale_staging, staging_dir
+from pipelines.common.settings import Settings
+from pipelines.delivery.access import access_for
+from pipelines.delivery.confirmation import with_headers
+from pipelines.delivery.csv_files import write_csv
+from pipelines.delivery.deliver import REPORT_PREFIXES, original_name
+from pipelines.delivery.rejections import rejection_rows, write_rejections
+from pipelines.delivery.results import SubmissionResult, submission_result
+from pipelines.excel import writers
+from pipelines.excel.annotator import Annotator
+from pipelines.excel.book import MOST_CELLS, Book, Sheet
+from pipelines.intake.private_copy import PrivateCopy, remove_dropped
+from pipelines.registry.records import SubmissionRecords
+from pipelines.registry.store import folder_stem
+from pipelines.run import Run
+from schemas.sources import CHECK, TRIAL
+
+_TITLE: Final = "TRIAL: nothing was placed"
+_WANTED: Final = {
+    "Customer Account Number": "account", "Customer Order ID": "customer_order_id", "Action": "action", "State": "state",
+    "Order ID": "order_id", "Cards": "cards", "Rows": "rows", "Code Type": "code_type", "Product Account Number": "product",
+    "Access Number": "access_number", "International Origin": "origin", "International Termination": "termination",
+    "Comments": "comments",
+}  # fmt: skip
+
+
+def find_answer(run: Run, copy: PrivateCopy) -> tuple[Path, bool]:
+    """The folder of the answer to a dropped file, and whether it is there.
+
+    It is named by when the file was dropped, so that a run finds what one before wrote and did not live to say.
+    """
+    dropped = datetime.fromtimestamp(copy.file.ctime_ns / 1e9, run.runtime.now().tzinfo)
+    stem = folder_stem(dropped.isoformat(), copy.file.path.name)
+    above = run.settings.outbox / copy.file.source / CHECK
+    for folder in (above / f"{stem}{f'~{n}' if n > 1 else ''}{TRIAL}" for n in count(1)):
+        if not folder.is_dir():
+            return folder, False
+        if _answers(folder, copy, run.settings):
+            return folder, True
+    raise AssertionError("unreachable")
+
+
+def _answers(folder: Path, copy: PrivateCopy, settings: Settings) -> bool:
+    """Whether a folder is the answer to a file with these bytes. Those of one over the limit are not kept."""
+    path = folder / _archived_name(copy)
+    if not _is_kept(settings, copy) or not path.is_file():
+        return not _is_kept(settings, copy) and not path.exists()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == copy.digest
+
+
+def _is_kept(settings: Settings, copy: PrivateCopy) -> bool:
+    return copy.size <= settings.max_file_mb << 20
+
+
+def _archived_name(copy: PrivateCopy) -> str:
+    return original_name(copy.file.path.name, (*REPORT_PREFIXES, "trial."))
+
+
+def deliver_trial(run: Run, folder: Path, copy: PrivateCopy, records: SubmissionRecords) -> SubmissionResult:
+    """Write the answer, original and all, so that its folder appears whole or not at all; then remove the dropped file."""
+    access = access_for(run.settings, copy.file.source)
+    for above in (folder.parent.parent, folder.parent):
+        ensure_dir(above, access)
+    remove_stale_staging(folder.parent)
+    with staging_dir(folder) as new:
+        _write(run, new, copy, records)
+        if _is_kept(run.settings, copy):
+            move_file(copy.path, new / _archived_name(copy))
+        for path in (*new.iterdir(), new):
+            fsync(path, access)
+        new.chmod(access.folder)
+        new.rename(folder)
+    fsync(folder.parent)
+    run.runtime.checkpoint("folder written")
+    remove_dropped(copy.file)
+    run.runtime.checkpoint("archived")
+    return trial_result(records, str(folder.relative_to(run.settings.home)))
+
+
+def trial_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
+    """What would become of a file."""
+    found = submission_result(records, folder)
+    return replace(found, orders_placed=0, codes_placed=0, orders_placeable=found.orders_placed, trial=True)
+
+
+def _write(run: Run, folder: Path, copy: PrivateCopy, records: SubmissionRecords) -> None:
+    orders = _orders(records)
+    write_csv(orders, folder / "trial.csv")
+    writers.write(folder / "trial.xlsx", _book(records, orders))
+    if len(records.findings):
+        rows = rejection_rows(records)
+        write_csv(rows, folder / "rejections.csv")
+        with Annotator(run.settings, run.registry.catalogue()) as annotator:
+            write_rejections(folder / "rejections.xlsx", records, rows, copy.path, annotator)
+
+
+def _orders(records: SubmissionRecords) -> pl.DataFrame:
+    """A row for each order that would be placed, and for each that was placed before. No code is shown: none was issued."""
+    names = dict.fromkeys(_WANTED.values())
+    new = records.orders.with_columns(state=pl.lit("would be placed")).select(*names)
+    again = records.duplicate_orders.with_columns(state=pl.lit("already placed"), cards=pl.lit(None, pl.Int64)).select(*names)
+    return with_headers(pl.concat([new, again], how="vertical_relaxed"), _WANTED)
+
+
+def _book(records: SubmissionRecords, orders: pl.DataFrame) -> Book:
+    event, found = records.events.row(0, named=True), trial_result(records, "")
+    advice = "This was a trial: no order was placed and no code was issued. Drop the file into your inbox itself to order."
+    if found.reasons:
+        advice += " Some rows would be rejected: see rejections.xlsx."
+    facts: list[tuple[str, Any]] = [
+        ("File", event["file_name"]),
+        ("Tried", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
+        ("Rows in the file", found.rows),
+        ("Orders that would be placed", found.orders_placeable),
+        ("Codes that would be issued", len(records.codes)),
+        ("Orders already placed", found.orders_already_placed),
+        ("Orders that would be rejected", found.orders_rejected),
+        ("Rows that would be rejected", found.rows_rejected),
+        *[("Remark", note) for note in event["notes"].splitlines()],
+    ]
+    fits = orders.height * orders.width <= MOST_CELLS
+    if not fits:
+        facts.append(("Where the orders are", "in trial.csv; there are too many of them for a workbook"))
+    return Book(_TITLE, advice, facts, [Sheet("Orders", orders)] if fits else [])
