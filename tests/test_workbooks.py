@@ -424,7 +424,9 @@ def test_a_confirmation_says_at_a_glance_what_happened_and_what_to_do(shop: Shop
     assert book.sheetnames == ["Summary", "Orders", "Codes"]
     facts = {line[0].value: line[1].value for line in book["Summary"].iter_rows(min_row=4) if line[0].value}
     assert (facts["Orders placed"], facts["Orders rejected"], facts["Codes placed"]) == (2, 1, 2)
-    assert facts["Received"] == NOW.replace(tzinfo=None)
+    assert facts["Received"] == "2026-10-05 09:30 (UTC-06:00)"
+    assert (facts["Reseller"], facts["Product accounts"], facts["Access numbers"]) == ("acme", "7001", "8008604444")
+    assert (facts["Cards ordered"], facts["Cards released at confirmation"], facts["Cards outstanding"]) == (2, 0, 2)
     assert str(book["Summary"]["B2"].value).startswith("Do not print these codes yet.")
     assert "rejections.xlsx" in str(book["Summary"]["B2"].value)
     for page in (book["Orders"], book["Codes"]):
@@ -585,3 +587,13 @@ def test_the_second_writer_is_started_for_many_workbooks_alone(tmp_path: Path) -
     again = unpacked(*packed(_one_book()))
     assert [sheet.rows.equals(one.rows) for sheet, one in zip(again.sheets, _one_book().sheets, strict=True)] == [True, True]
     assert again._replace(sheets=[]) == _one_book()._replace(sheets=[])
+
+
+def test_a_confirmation_of_the_house_names_the_operator(shop: Shop) -> None:
+    facts = {
+        line[0].value: line[1].value
+        for line in openpyxl.load_workbook(shop.send(row("ONE", quantity="1"), sender="house").folder / "confirmation.xlsx")[
+            "Summary"
+        ].iter_rows(min_row=4)
+    }
+    assert facts["Reseller"] == "the operator"
