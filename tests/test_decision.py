@@ -262,7 +262,10 @@ def test_a_finding_shows_what_stands_in_the_cell_and_nothing_else() -> None:
         cards=cards((ACME, CODES[3], "placed", False)),
     )  # fmt: skip
     found = decision.ingest.findings.select("source_row", "column", "reason", "value").rows()
-    assert found == [(2, "code", "CODE_TAKEN", TWO), (3, "target_order_id", "CARD_NOT_READY", "10023456-1")]
+    assert found == [
+        (2, "code", "CODE_TAKEN", TWO),
+        (3, "target_order_id", "CARD_NOT_READY", "10023456-1 (1 card still awaits the network)"),
+    ]
 
 
 # -- orders in part ----------------------------------------------------------------------------------------------------
