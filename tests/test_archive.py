@@ -233,7 +233,7 @@ def test_of_one_reseller_nothing_else_is_archived(shop: Shop) -> None:
     outbox = shop.settings.outbox
     assert {
         str(path.relative_to(outbox)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in outbox.rglob("*") 
+        for path in outbox.rglob("*")
         if path.is_file() and path.relative_to(outbox).parts[0] != "acme" and path.name != "index.csv"
     } == untouched  # fmt: skip
     assert folders(shop) == []
