@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import polars as pl
+
 from pipelines.common.errors import CardsError, ConflictError, UsageError, to_cards_error
 from pipelines.common.memory import give_back
 from pipelines.delivery import recovery, trials
@@ -30,6 +32,7 @@ from pipelines.orders.facts import load_facts
 from pipelines.orders.loading import load_file, load_portion, with_original_events
 from pipelines.orders.trial import try_file
 from pipelines.registry import limits
+from pipelines.registry.replays import replayed
 from pipelines.registry.trials import charge_trial
 from pipelines.run import Run, open_claims
 from schemas.orders import HEADERS
@@ -146,7 +149,7 @@ def _answer_portion(
     portion.files.clear()  # so that the tables of a group are given back as soon as they are decided
     while groups:
         spool.hold([file.copy for file in groups[0]])
-        answer = _answer_trial if groups[0][0].copy.file.is_trial else _decide_and_deliver
+        answer = _answer_trial if groups[0][0].copy.file.is_trial else decide_and_deliver
         yield from answer(run, groups.pop(0))
     spool.hold([])
     give_back()
@@ -177,7 +180,7 @@ def _answer_trial(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]
         yield Delivery([], [to_cards_error(error)])
 
 
-def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
+def decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
     """Decide files together, commit them in one transaction, and deliver; what had to wait for it is decided again.
 
     The list of files is empty afterwards: what is decided is given back before its answers are written.
@@ -185,7 +188,7 @@ def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[R
     batch = build_batch(files, run.settings.max_quantity, run.settings.max_findings)
     files.clear()
     tries = 0
-    while batch.files:
+    while (batch := _still_wanted(run, batch)).files:
         events, left = _decide_and_commit(run, batch)
         tries = 0 if events else tries + 1
         if tries > _TRIES:
@@ -193,6 +196,13 @@ def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[R
         run.runtime.checkpoint("committed")
         batch = batch.subset([file for file in batch.files if file.number in left])
         yield deliver(run, events)
+
+
+def _still_wanted(run: Run, batch: Batch) -> Batch:
+    """The batch without what somebody else has answered anew meanwhile."""
+    wanted = [file.replays for file in batch.files if file.replays]
+    done = set(replayed(run.registry, pl.Series(wanted, dtype=pl.Int64))) if wanted else set()
+    return batch.subset([file for file in batch.files if file.replays not in done]) if done else batch
 
 
 def _decide_and_commit(run: Run, batch: Batch) -> tuple[dict[int, PrivateCopy | None], set[int]]:
@@ -210,10 +220,13 @@ def _commit(run: Run, files: list[OrderFile], decision: Decision) -> tuple[dict[
     want what an earlier one got, or what another worker got meanwhile.
     """
     copies = {file.number: file.copy for file in files}
+    replays = {file.number for file in files if file.replays}
     waiting = decision.waiting_for(decision.deferred)
     while ready := copies.keys() - waiting:
         try:
-            entered = run.registry.commit(decision.ingest.of(ready), lambda file: inbox.is_unchanged(copies[file].file))
+            entered = run.registry.commit(
+                decision.ingest.of(ready), lambda file: file in replays or inbox.is_unchanged(copies[file].file)
+            )
         except ConflictError as conflict:
             waiting = decision.waiting_for(waiting | conflict.files & ready)
         else:
