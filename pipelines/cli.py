@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_lists, completion
+from pipelines import cli_catalogue, cli_decisions, cli_lists, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -102,6 +102,8 @@ def reconcile(as_json: AsJson = False) -> None:
         console.print_table("Reports", [report_row(report) for report in night.reports])
         console.print_key_values({"night": night.night, **figures})
     exit_on(night.failures)
+    if night.figures and night.figures.reports_rejected + night.figures.reports_on_hold:
+        raise typer.Exit(3)
 
 
 @app.command(epilog="Example: cards serve")
@@ -164,7 +166,7 @@ def template(
     console.print_line(f"Wrote {file}. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
-for example, command in cli_lists.COMMANDS.items():
+for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS}.items():
     app.command(epilog=f"Example: {example}")(command)
 
 

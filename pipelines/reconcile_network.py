@@ -6,7 +6,8 @@ the replacements, workbook → archive what is old and settled.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -16,10 +17,13 @@ from pipelines.delivery.deliver import deliver
 from pipelines.delivery.reconciliation_workbook import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
 from pipelines.intake import inbox
+from pipelines.intake.inbox import InboxFile
 from pipelines.intake.private_copy import PrivateCopy, Spool
 from pipelines.intake.reader import Parser, Table, read, rejected_file
-from pipelines.reconciliation.matching import as_order_rows, match_report, validate_report
-from pipelines.reconciliation.replacement import replacements
+from pipelines.reconciliation.holds import Limits
+from pipelines.reconciliation.judging import Report, judge
+from pipelines.reconciliation.matching import as_order_rows, validate_report
+from pipelines.reconciliation.replacement import replaceable, replacements
 from pipelines.registry import limits, night_records, reconciliation
 from pipelines.run import Run
 from schemas import network
@@ -77,49 +81,97 @@ def _close(run: Run, date: int) -> NightFigures:
 
 
 def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:
-    """Enter every report that is ready, oldest first, and archive it."""
+    """Enter every report that is ready, oldest first, and archive it.
+
+    All that are at hand are entered together, as a card that one of them shows is shown; a report that was in hand when a run
+    died is entered by itself.
+    """
     settings = run.settings
     files = inbox.stable_files(settings.inbox, settings.settle_seconds, lambda source: source == NETWORK)
     if not files:
         return
     with Parser(settings) as parser, Spool(settings.home) as spool:
-        for done, file in enumerate(files, 1):
-            if copy := spool.take(file, settings.max_file_mb << 20):
-                spool.hold([copy])  # a report that two runs died of is set aside, like an order file
-                yield _ingest(run, copy, parser)
-                spool.hold([])
-            run.runtime.progress("reports", done, len(files))
+        together, alone = _read_reports(run, files, parser, spool)
+        for group in (*([report] for report in alone), together):
+            spool.hold([report.copy for report in group])
+            if group:
+                yield _ingest(run, group)
+            spool.hold([])
 
 
-def _ingest(run: Run, copy: PrivateCopy, parser: Parser) -> Delivery[ReportResult]:
-    """Enter one report and archive it."""
-    key = (NETWORK, copy.digest)
-    struck = limits.strikes_of(run.registry, [key]).get(key, 0) >= limits.MOST_STRIKES
-    event = _enter(run, copy, _SET_ASIDE if struck else _read(run, copy, parser))
-    run.runtime.checkpoint("report entered")
-    delivered = deliver(run, {event: copy}, plain=struck)
-    return Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
+class _Report(NamedTuple):
+    """A report at hand: its private copy, its table, its rows, and what is wrong with it."""
+
+    copy: PrivateCopy
+    table: Table
+    rows: pl.DataFrame
+    findings: pl.DataFrame
+
+
+def _read_reports(run: Run, files: list[InboxFile], parser: Parser, spool: Spool) -> tuple[list[_Report], list[_Report]]:
+    """The reports to enter together, and those that were in hand when a run died."""
+    together: list[_Report] = []
+    alone: list[_Report] = []
+    for done, file in enumerate(files, 1):
+        if copy := spool.take(file, run.settings.max_file_mb << 20):
+            spool.hold([copy])  # a report that two runs died of is set aside, like an order file
+            strikes = limits.strikes_of(run.registry, [(NETWORK, copy.digest)]).get((NETWORK, copy.digest))
+            table = _SET_ASIDE if (strikes or 0) >= limits.MOST_STRIKES else _read(run, copy, parser)
+            (together if strikes is None else alone).append(_Report(copy, table, *validate_report(table)))
+            spool.hold([])
+        run.runtime.progress("reports", done, len(files))
+    return together, alone
 
 
 def _read(run: Run, copy: PrivateCopy, parser: Parser) -> Table:
     return read(copy.content(), parser, run.settings, network.NAMES, network.BY_HEADER)
 
 
-def _enter(run: Run, copy: PrivateCopy, table: Table) -> int:
-    """Enter one report: what follows from it, or what is wrong with it; the event's number."""
-    registry = run.registry
-    rows, found = validate_report(table)
-    event = _event(run, "report", copy.digest, inbox.display_name(copy.file.path.name)) | {
-        "rows": len(table.rows), "notes": "\n".join(table.notes), "readable": int(found.is_empty()),
-        "final": int(found.is_empty()),
-    }  # fmt: skip
+def _ingest(run: Run, reports: list[_Report]) -> Delivery[ReportResult]:
+    """Enter reports and archive them."""
+    events = _enter(run, reports)
+    run.runtime.checkpoint("report entered")
+    plain = any(report.table is _SET_ASIDE for report in reports)
+    delivered = deliver(run, {event: report.copy for event, report in events.items()}, plain=plain)
+    return Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
+
+
+def _enter(run: Run, reports: list[_Report]) -> dict[int, _Report]:
+    """Enter reports in one transaction: what follows from each, or what is wrong with it; their events."""
+    registry, settings = run.registry, run.settings
+    most = Limits(settings.report_max_refused, settings.report_max_external)
     with registry.transaction():
-        earlier = registry.original_events(pl.DataFrame({"source": [NETWORK], "digest": [copy.digest]}))
-        if len(earlier):
-            return registry.enter_event(event, earlier["original_event"].item())
-        if len(found):
-            return registry.enter_rejected(event, as_order_rows(table, found), found)
-        return reconciliation.enter_report(registry, event, match_report(rows, registry))
+        events = dict(enumerate(reports, registry.next("events", "event")))
+        valid = {
+            event: Report(one.copy.digest, _written_at(run, one), one.rows)
+            for event, one in events.items() if one.findings.is_empty()
+        }  # fmt: skip
+        judged = judge(valid, registry, most)
+        for event, one in events.items():
+            fields = _report_event(run, one) | {"readable": int(event in valid and event not in judged.on_hold)}
+            if event in valid:
+                registry.enter_event(fields, judged.repeated.get(event, 0))
+            else:
+                registry.enter_rejected(fields, as_order_rows(one.table, one.findings), one.findings)
+        for event, about in judged.on_hold.items():
+            reconciliation.hold_report(registry, event, about)
+        for event, approved in judged.approved.items():
+            reconciliation.use_approval(registry, approved, event)
+        reconciliation.enter_reports(registry, judged.match)
+    return events
+
+
+def _report_event(run: Run, report: _Report) -> dict[str, Any]:
+    return _event(run, "report", report.copy.digest, inbox.display_name(report.copy.file.path.name)) | {
+        "rows": len(report.table.rows), "notes": "\n".join(report.table.notes), "file_at": _written_at(run, report),
+    }  # fmt: skip
+
+
+def _written_at(run: Run, report: _Report) -> str:
+    """When a report was written, by its file, which programs that copy files keep if they are asked to; now at the latest."""
+    now = run.runtime.now()
+    written = datetime.fromtimestamp(report.copy.file.mtime_ns / 1e9, now.tzinfo)
+    return min(written, now).isoformat(timespec="seconds")
 
 
 def close_reported_orders(run: Run, date: int) -> int:
@@ -132,9 +184,11 @@ def close_reported_orders(run: Run, date: int) -> int:
         "reconciliation_date": date,
     }
     with registry.transaction():
-        refused = reconciliation.unconfirmed_cards(registry)
-        wanted = refused if run.settings.replace_refused else refused.clear()
-        return reconciliation.enter_night(registry, event, refused, replacements(wanted, registry, run.runtime))
+        cards = reconciliation.waiting_cards(registry)
+        refused, waiting = cards.filter("judged"), cards.filter(~pl.col("judged"))
+        wanted = replaceable(refused, waiting) if run.settings.replace_refused else refused.clear()
+        new = replacements(wanted, registry, run.runtime)
+        return reconciliation.enter_night(registry, event, refused, waiting, new)
 
 
 def _event(run: Run, kind: str, digest: str, file_name: str) -> dict[str, Any]:

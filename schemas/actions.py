@@ -24,7 +24,7 @@ class Action(NamedTuple):
 _TABLE = [
     Action("Add", "A"),
     Action("Change", "C", cards_in=("ready",), changes=True),
-    Action("Disconnect", "D", cards_in=("ready", "blocked"), card_becomes="disconnected"),
+    Action("Disconnect", "D", cards_in=("ready", "blocked", "surplus"), card_becomes="disconnected"),
     Action("Block", "B", cards_in=("ready",), card_becomes="blocked"),
     Action("Unblock", "U", cards_in=("blocked",), card_becomes="ready"),
 ]

@@ -274,7 +274,9 @@ class Shop:
         """Put an order-ID report of the network into its inbox: Order IDs and codes, or content as it is."""
         (self.settings.inbox / "network").mkdir(exist_ok=True)
         lines = ["Order ID,Authorization Code", *(",".join(pair) for pair in rows)]
-        return self.drop(name, content or "\n".join([*lines, ""]), "network")
+        path = self.drop(name, content or "\n".join([*lines, ""]), "network")
+        os.utime(path, (self.now.timestamp(),) * 2)
+        return path
 
     def night(self, step: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
         """Reconcile what was placed with the reports at hand."""
@@ -327,6 +329,12 @@ def read_csv(path: Path) -> pl.DataFrame:
             dict.fromkeys(["Authorization Code", "Row", "Reason"], pl.String),
         )
     return pl.read_csv(path, infer_schema=False).fill_null("")
+
+
+def order_rows(folder: Path, kind: str, order_id: str) -> pl.DataFrame:
+    """All that nights wrote for an order into files of a kind (release, refused, outcome), earliest first."""
+    dated = sorted(folder.glob(f"{kind}-{order_id}-????-??-??*.csv"))
+    return pl.concat([read_csv(path) for path in dated]) if dated else read_csv(folder / "none.csv")
 
 
 def row(customer_order_id: str, **cells: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from openpyxl import load_workbook
 from pipelines.admin import queries
 from schemas import actions
 from schemas.actions import Action
-from tests.conftest import EXTERNAL, Answer, Shop, read_csv, row, some_codes
+from tests.conftest import EXTERNAL, Answer, Shop, order_rows, read_csv, row, some_codes
 
 ONE, TWO, THREE, FOUR, NOBODYS = some_codes(5, seed=21)
 TAKING = [name for name, action in actions.ACTIONS.items() if action.cards_in]
@@ -103,9 +103,10 @@ def test_a_card_is_moved_once_the_network_shows_it(action: str, was: str, become
     confirm(answer, ready)
     assert ready.states()[THREE] == becomes
     assert not list(answer.folder.glob("re[lf]*-*"))
-    released = [path for path in ready.settings.outbox.rglob("release-10023456-2.csv") if path.is_file()]
-    assert [read_csv(path)["Authorization Code"].to_list() for path in released] == [[THREE] if becomes == "ready" else []]
-    assert read_csv(released[0]).columns[-1] == "Authorization Code"
+    (done,) = order_rows(answer.folder, "outcome", order).select("Serial", "Authorization Code", "Outcome").rows()
+    assert done == ("10023456-2/1", THREE, "done")
+    released = [path for path in ready.settings.outbox.rglob("release-10023456-2-*.csv") if path.is_file()]
+    assert [read_csv(path)["Authorization Code"].to_list() for path in released] == [[THREE]]  # once, whatever came of it
 
 
 @pytest.mark.parametrize("action", TAKING)
@@ -120,13 +121,13 @@ def test_what_the_network_does_not_show_is_not_done_and_the_reseller_is_told(act
     becomes = actions.ACTIONS[action].card_becomes or was
     assert (ready.states()[ONE], ready.states()[TWO]) == (becomes, was)
     (order,) = set(answer.confirmation["Order ID"])
-    told = read_csv(answer.folder / f"refused-{order}.csv")
-    assert told["Authorization Code"].to_list() == [TWO]
-    assert "as it was" in told["What to do"].item()
-    words = " ".join(
-        str(cell.value) for line in load_workbook(answer.folder / f"refused-{order}.xlsx")["Summary"] for cell in line
-    )
-    assert "Never print" not in words
+    told = order_rows(answer.folder, "outcome", order)
+    assert told.select("Authorization Code", "Outcome").rows() == [(ONE, "done"), (TWO, "not done")]
+    assert "as it was" in told["What it means"][1]
+    (workbook,) = answer.folder.glob(f"outcome-{order}-*.xlsx")
+    words = " ".join(str(cell.value) for line in load_workbook(workbook)["Summary"] for cell in line)
+    assert "Not all of it was done" in words
+    assert not list(answer.folder.glob("refused-*"))
     outcomes = {card.code: card.outcome for card in queries.order(order, ready.registry).codes}
     assert outcomes == {ONE: "done", TWO: "not done"}
     again = ready.send(take(action, "AGAIN", code=TWO), name="again.csv")
@@ -136,10 +137,10 @@ def test_what_the_network_does_not_show_is_not_done_and_the_reseller_is_told(act
 def test_a_later_report_shows_after_all_that_it_was_done(ready: Shop) -> None:
     answer = ready.send(take("Block", code=ONE), name="take.csv")
     confirm(answer, ready, ONE)
-    assert (answer.folder / "refused-10023456-3.csv").exists()
+    assert order_rows(answer.folder, "outcome", "10023456-3")["Outcome"].to_list() == ["not done"]
     confirm(answer, ready, name="late")
     assert ready.states()[ONE] == "blocked"
-    assert not list(answer.folder.glob("refused-*"))
+    assert order_rows(answer.folder, "outcome", "10023456-3")["Outcome"].to_list() == ["not done", "done"]
 
 
 def test_an_order_for_cards_is_awaited_until_a_report_names_it(ready: Shop) -> None:
@@ -277,7 +278,7 @@ def test_a_new_action_is_one_row_in_the_table(ready: Shop, monkeypatch: pytest.M
     assert [line[:2] for line in files(ready, "Suspend")] == [("10023456-3", "Suspend")] * 2
     confirm(answer, ready, TWO)
     assert (ready.states()[ONE], ready.states()[TWO]) == ("blocked", "ready")
-    assert (answer.folder / "refused-10023456-3.csv").exists()
+    assert order_rows(answer.folder, "outcome", "10023456-3")["Outcome"].to_list() == ["done", "not done"]
     assert ready.send(take("Recolour", "EMPTY", code=ONE), name="0.csv").reasons == {2: ["NOTHING_TO_CHANGE"]}
     confirm(ready.send(take("R", "R", code=ONE, origin="Y"), name="recolour.csv"), ready, name="3")
     (card,) = queries.status(ONE, ready.registry).cards

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from openpyxl import load_workbook
 
+from pipelines.admin import surplus
+from pipelines.common.errors import UsageError
 from pipelines.registry.columns import columns_of
 from schemas.orders import BTN4, RANDOM, SPECIFIED
-from tests.conftest import EXTERNAL, TEMPORARY, NewRegistry, Shop, obeys, read_csv, row, some_codes
+from tests.conftest import EXTERNAL, TEMPORARY, NewRegistry, Shop, obeys, order_rows, read_csv, row, some_codes
 
 SCARCE, PLENTY, FREE = "3035550555", "3035550142", 6
 """A BTN of which just some PINs are free, and one that has many."""
@@ -26,7 +28,7 @@ CHOSEN = some_codes(6, seed=11)
 STRANGE = some_codes(4, seed=12)
 MINE = {"acme": ("10023456", "7001"), "globex": ("20098765", "8001")}
 BECOMES = {"Change": "", "Disconnect": "disconnected", "Block": "blocked", "Unblock": "ready"}
-ALLOWED = {"Change": {"ready"}, "Disconnect": {"ready", "blocked"}, "Block": {"ready"}, "Unblock": {"blocked"}}
+ALLOWED = {"Change": {"ready"}, "Disconnect": {"ready", "blocked", "surplus"}, "Block": {"ready"}, "Unblock": {"blocked"}}
 
 
 @dataclass
@@ -42,7 +44,25 @@ class Order:
     awaiting: int = 1
     card_actions: dict[str, int] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
-    released: bool = False
+    cards: list[str] = field(default_factory=list)
+    asked: int = 0
+    confirmed: int = 0
+    judged: int = 0
+    released: list[set[str]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    outcomes: list[tuple[str, int]] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """A report at hand: its rows, and when it was written."""
+
+    rows: list[tuple[str, str]]
+    written: datetime
+
+    @property
+    def names(self) -> set[str]:
+        return {name for name, _ in self.rows}
 
 
 @dataclass
@@ -68,7 +88,7 @@ class Life(RuleBasedStateMachine):
     def open(self) -> None:
         self.stack = ExitStack()
         self.home = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="cards-model-", dir=TEMPORARY)))
-        self.shop = Shop(self.home / "home", self.stack.enter_context(self.new_registry()))
+        self.shop = Shop(self.home / "home", self.stack.enter_context(self.new_registry()), report_max_external=1)
         self.stack.callback(self.shop.registry.close)
         self.shop.registry.import_codes(pl.Series("code", [int(code) for code in pins(SCARCE)[FREE:]]))
         self.outside = set(pins(SCARCE)[FREE:]) | {str(code) for code in EXTERNAL}
@@ -79,8 +99,15 @@ class Life(RuleBasedStateMachine):
         self.numbers: Counter[str] = Counter()
         self.placed: Counter[str] = Counter()
         self.sent: list[list[tuple[str, str]]] = []
-        self.inbox: list[list[tuple[str, str]]] = []
-        self.seen: set[tuple[tuple[str, str], ...]] = set()
+        self.inbox: list[Report] = []
+        self.used: set[tuple[tuple[str, str], ...]] = set()
+        self.placed_by: dict[str, tuple[int, datetime]] = {}
+        self.ready_since: dict[str, datetime] = {}
+        self.closings = 0
+        self.granted: list[tuple[str, str]] = []
+        self.arrived: set[str] = set()
+        self.on_hold: dict[tuple[tuple[str, str], ...], Night] = {}
+        self.bytes: dict[Path, bytes] = {}
         self.nights: dict[str, Night] = {}
         self.files = 0
         self.draw("acme", 4)
@@ -114,9 +141,16 @@ class Life(RuleBasedStateMachine):
         assert all(obeys(code) for code in codes)
         self.numbers[MINE[order.sender][0]] += 1
         self.orders[order.name] = order
-        for code in codes:
-            self.state[code], self.owner[code] = "placed", order.name
+        order.asked = len(codes)
+        self._issue(order.name, codes)
+
+    def _issue(self, name: str, codes: list[str]) -> None:
+        """Codes that get the next serials of an order."""
+        for code in sorted(codes):
+            self.state[code], self.owner[code] = "placed", name
+            self.placed_by[code] = (self.closings if self.orders[name].cards else 0, self.shop.now)
             self.placed[code] += 1
+        self.orders[name].cards += sorted(codes)
 
     @rule(sender=st.sampled_from(list(MINE)), codes=st.lists(st.sampled_from([*CHOSEN, STRANGE[0]]), min_size=1, unique=True))
     def choose(self, sender: str, codes: list[str]) -> None:
@@ -179,7 +213,7 @@ class Life(RuleBasedStateMachine):
         sender = data.draw(st.sampled_from([self.orders[name].sender] * 4 + list(MINE))) if name in self.orders else "acme"
         mine = name.startswith(MINE[sender][0])
         under = [code for code, owner in self.owner.items() if owner == name and mine]
-        left = [code for code in under if self.state[code] not in ("refused", "disconnected")]
+        left = [code for code in under if self.state[code] not in ("refused", "surplus", "disconnected")]
         self._take(action, sender, left or [code for code in under if self.state[code] == "disconnected"], target_order_id=name)
 
     def _show_last(self, done: bool) -> None:
@@ -233,7 +267,27 @@ class Life(RuleBasedStateMachine):
     def _drop(self, rows: list[tuple[str, str]]) -> None:
         self.files += 1
         self.shop.report(*rows, name=f"report-{self.files}.csv")
-        self.inbox.append(rows)
+        self.inbox.append(Report(rows, self.shop.now))
+
+    @precondition(lambda self: "surplus" in self.state.values())
+    @rule(data=st.data())
+    def grant(self, data: st.DataObject) -> None:
+        """An order gets what the network has beyond it, but for what is being disconnected."""
+        name = data.draw(
+            st.sampled_from(sorted({self.owner[code] for code, state in self.state.items() if state == "surplus"}))
+        )
+        order = self.orders[name]
+        cards = [code for code in order.cards if self.state[code] == "surplus" and not self._awaited(code)]
+        if not cards:
+            with pytest.raises(UsageError):
+                surplus.grant(self.shop.as_run, name, "Ana", "why not")
+            return
+        assert surplus.grant(self.shop.as_run, name, "Ana", "why not") == len(cards)
+        self.granted += [(name, code) for code in cards]
+        order.asked += len(cards)
+        order.confirmed += len(cards)
+        for code in cards:
+            self.state[code], self.ready_since[code] = "ready", self.shop.now
 
     # -- the night -----------------------------------------------------------------------------------------------------
 
@@ -242,13 +296,14 @@ class Life(RuleBasedStateMachine):
         self.shop.later(hours=hours)
         date = f"{self.shop.now:%Y-%m-%d}"
         night = self.nights.setdefault(date, Night())
-        for rows in self.inbox:
-            if tuple(rows) not in self.seen:
-                self.seen.add(tuple(rows))
-                self._shown(rows, night)
-        fresh = bool(self.inbox) or not night.figures
+        fresh = bool(self.inbox or self.granted) or not night.figures
+        if self.inbox:
+            self._shown(night)
         self.inbox = []
-        lost = self._left_out(night)
+        lost: list[str] = []
+        if fresh:
+            self.closings += 1
+            lost = self._close(night)
         told = self.shop.night()
         if fresh:
             self._replaced(lost, night)
@@ -257,41 +312,115 @@ class Life(RuleBasedStateMachine):
         self._look_at_workbook(told)
         if fresh:
             self._look_at_capacity(told)
-        self._look_at_releases()
+        self._look_at_files()
         again = self._registry()
         assert {**self.shop.night(), "reports": []} == {**told, "reports": []}
         assert self._registry() == again
 
-    def _shown(self, rows: list[tuple[str, str]], night: Night) -> None:
+    def _shown(self, night: Night) -> None:
+        """What follows from the reports at hand, taken together, but for those that say nothing new or are on hold."""
         before = dict(self.state)
-        unknown = {name for name, code in rows if name not in self.orders}
-        for name, code in sorted(set(rows)):
+        used: list[Report] = []
+        tonight: set[tuple[tuple[str, str], ...]] = set()
+        for report in self.inbox:
+            key = tuple(report.rows)
+            if key in tonight or key in self.on_hold or (key in self.used and not self._is_news(report)):
+                tonight.add(key)
+                continue
+            tonight.add(key)
+            if len({code for _, code in report.rows if code} - set(before) - self.outside) > 1:
+                self.on_hold[key] = night
+                continue
+            self.used.add(key)
+            used.append(report)
+        shown = sorted({row for report in used for row in report.rows})
+        told = {(name, code, "lacking") for report, name, code in self._lacking(used)}
+        for name in {name for name, code in shown} - set(self.orders):
+            if not any(code for other, code in shown if other == name):
+                told.add((name, "", "nowhere"))
+        arrived = []
+        for name, code in shown:
             order = self.orders.get(name)
             done = order.card_actions.get(code, -1) if order else -1
             if not code:
-                others = {text for other, text in rows if other == name and text}
-                night.counts["unexpected"] += name in unknown and not others
-            elif order and self.owner.get(code) == name:
+                continue
+            if order and self.owner.get(code) == name:
                 if before[code] in ("placed", "refused"):
-                    night.counts["codes_ready"] += 1
-                    night.counts["codes_ready_late"] += before[code] == "refused"
-                    self._move(code, "ready", night)
+                    arrived.append(code)
+                elif before[code] == "disconnected":
+                    told.add((name, code, "gone"))
             elif order and done >= 0:
                 if done != 1:
                     self._answer(order, code, 1, night)
                     self._carry_out(code, order.action, before, night)
             elif code not in before and code not in self.outside:
                 self.state[code] = "external"
-                night.counts["unexpected"] += 1
+                told.add((name, code, "strange"))
             elif code in self.owner:
-                night.counts["unexpected"] += 1
-        for name in {name for name, _ in rows} & set(self.orders):
+                told.add((name, code, "strange"))
+        night.counts["unexpected"] += len(told)
+        for report in used:
+            for name in report.names & set(self.orders):
+                self.orders[name].judged = max(self.orders[name].judged, self._judged(report, name))
+        self._arrive(arrived, before, night)
+        for name in {name for report in used for name in report.names} & set(self.orders):
             if self.orders[name].awaiting == 1:
                 self.orders[name].awaiting = 2
+
+    def _judged(self, report: Report, name: str) -> int:
+        """The last night whose replacements of an order a report can know of."""
+        later = [self.placed_by[code] for code in self.orders[name].cards if self.placed_by[code][0]]
+        shown = [self.placed_by[code][0] for other, code in report.rows if other == name and self.owner.get(code) == name]
+        return max([0, *shown, *(closing for closing, at in later if at < report.written)])
+
+    def _is_news(self, report: Report) -> bool:
+        for name, code in report.rows:
+            order = self.orders.get(name)
+            if order and self.owner.get(code) == name and self.state[code] in ("placed", "refused", "disconnected"):
+                return True
+            if order and order.card_actions.get(code) in (0, 2):
+                return True
+        for name in report.names & set(self.orders):
+            order = self.orders[name]
+            waiting = [self.placed_by[code][0] for code in order.cards if self.state[code] == "placed"]
+            judged = self._judged(report, name)
+            if order.awaiting == 1 and (not waiting or any(closing <= judged for closing in waiting)):
+                return True
+        return any(one is report for one, _, _ in self._lacking(self.inbox))
+
+    def _lacking(self, reports: list[Report]) -> list[tuple[Report, str, str]]:
+        """Ready cards that the reports of their order lack, with the latest of these; not those of this very night."""
+        shown = {row for report in reports for row in report.rows}
+        found = []
+        for name in {name for report in reports for name in report.names} & set(self.orders):
+            latest = max((one for one in enumerate(reports) if name in one[1].names), key=lambda one: (one[1].written, one[0]))[
+                1
+            ]
+            found += [
+                (latest, name, code) for code in self.orders[name].cards
+                if self.state[code] == "ready" and (name, code) not in shown and (name, code) not in self.granted
+                and self.ready_since[code] < latest.written
+            ]  # fmt: skip
+        return found
+
+    def _arrive(self, codes: list[str], before: dict[str, str], night: Night) -> None:
+        """An order gets ready cards as far as it lacks some, the earliest serials first; what is beyond is surplus."""
+        for name in {self.owner[code] for code in codes}:
+            order = self.orders[name]
+            for code in [code for code in order.cards if code in codes]:
+                fits = order.confirmed < order.asked
+                order.confirmed += fits
+                self._move(code, "ready" if fits else "surplus", night)
+                if fits:
+                    self.arrived.add(code)
+                    night.counts["codes_ready"] += 1
+                    night.counts["codes_ready_late"] += before[code] == "refused"
+                night.counts["codes_surplus"] += not fits
 
     def _answer(self, order: Order, code: str, done: int, night: Night) -> None:
         order.card_actions[code] = done
         order.settled[code] = f"{self.shop.now:%Y-%m-%d}"
+        order.outcomes.append((code, done))
         night.touched.add(order.name)
 
     def _carry_out(self, code: str, action: str, before: dict[str, str], night: Night) -> None:
@@ -300,34 +429,50 @@ class Life(RuleBasedStateMachine):
 
     def _move(self, code: str, state: str, night: Night) -> None:
         self.state[code] = state
-        order = self.orders[self.owner[code]]
-        order.released |= state == "ready"
-        night.touched.add(order.name)
+        if state == "ready":
+            self.ready_since[code] = self.shop.now
+        night.touched.add(self.orders[self.owner[code]].name)
 
-    def _left_out(self, night: Night) -> list[str]:
-        """Refuse what named orders lack; those codes, in the order in which they are replaced."""
+    def _close(self, night: Night) -> list[str]:
+        """Refuse what named orders lack of what their reports can know; the codes to replace, in the order of that. Release
+        what became ready.
+        """
         named = [order for order in self.orders.values() if order.awaiting == 2]
+        wanted = []
         for order in named:
-            order.awaiting = 0
             for code, done in order.card_actions.items():
                 if done == 0:
                     self._answer(order, code, 2, night)
-        names = {order.name for order in named}
-        lost = [code for code, owner in self.owner.items() if owner in names and self.state[code] == "placed"]
-        for code in lost:
-            self._move(code, "refused", night)
-        night.counts["codes_refused"] += len(lost)
-        return sorted(lost, key=lambda code: (list(self.orders).index(self.owner[code]), code))
+            waiting = [code for code in order.cards if self.state[code] == "placed"]
+            lost = sorted(code for code in waiting if self.placed_by[code][0] <= order.judged)
+            for code in lost:
+                self._move(code, "refused", night)
+                order.refused.append(code)
+            left = len(waiting) - len(lost)
+            order.awaiting = 1 if left else 0
+            night.counts["codes_refused"] += len(lost)
+            wanted += lost[: max(order.asked - order.confirmed - left, 0)] if order.kind in (RANDOM, BTN4) else []
+        for name, code in self.granted:
+            night.counts["codes_ready"] += 1
+            night.touched.add(name)
+            self.arrived.add(code)
+        self.granted = []
+        for name in {self.owner[code] for code in self.arrived}:
+            now = {code for code in self.arrived if self.owner[code] == name and self.state[code] == "ready"}
+            self.arrived -= now
+            if now:
+                self.orders[name].released.append(now)
+        return wanted
 
     def _replaced(self, lost: list[str], night: Night) -> None:
         """Enter the replacements as the network was told of them, after a look at how many there must be of which."""
         free = {btn: self._free(btn) for btn in (SCARCE, PLENTY)}
         due: Counter[tuple[str, str]] = Counter()
-        for code in lost:
+        for code in sorted(lost, key=lambda code: (list(self.orders).index(self.owner[code]), code)):
             order, btn = self.orders[self.owner[code]], code[:10]
             if order.kind == RANDOM:
                 due[order.name, ""] += 1
-            elif order.kind == BTN4 and free[btn]:
+            elif free[btn]:
                 free[btn] -= 1
                 due[order.name, btn] += 1
         sent = self.shop.placements()
@@ -336,9 +481,8 @@ class Life(RuleBasedStateMachine):
         kinds = {name: order.kind for name, order in self.orders.items()}
         assert Counter((name, code[:10] if kinds[name] == BTN4 else "") for name, code in new) == due
         assert not {code for _, code in new} & (self.outside | set(self.state))
-        for name, code in new:
-            self.state[code], self.owner[code] = "placed", name
-            self.placed[code] += 1
+        for name in {name for name, _ in new}:
+            self._issue(name, [code for other, code in new if other == name])
             self.orders[name].awaiting, self.orders[name].since = 1, self.shop.now
         night.counts["codes_replaced"] += len(new)
 
@@ -351,7 +495,10 @@ class Life(RuleBasedStateMachine):
         )
         night.figures = {
             "orders_closed": sum(self.orders[name].awaiting == 0 for name in night.touched),
-            **{name: night.counts[name] for name in ("codes_ready", "codes_ready_late", "codes_refused", "codes_replaced")},
+            **{
+                name: night.counts[name]
+                for name in ("codes_ready", "codes_ready_late", "codes_refused", "codes_replaced", "codes_surplus")
+            },
             "cards_changed": done[1],
             "cards_not_changed": done[2],
             "unexpected": night.counts["unexpected"],
@@ -366,7 +513,7 @@ class Life(RuleBasedStateMachine):
         lines = {title: list(book[title].values)[1:] for title in book.sheetnames[1:]}
         book.close()
         sheets = {"Refused": "codes_refused", "Replaced": "codes_replaced", "Ready late": "codes_ready_late",
-                  "Unexpected": "unexpected", "Awaited": "orders_awaited"}  # fmt: skip
+                  "Surplus": "codes_surplus", "Unexpected": "unexpected", "Awaited": "orders_awaited"}  # fmt: skip
         assert {title: len(lines[title]) for title in sheets} == {title: told[name] for title, name in sheets.items()}
         changes = Counter(line[-1] for line in lines["Changes"])
         assert (changes["done"], changes["not done"]) == (told["cards_changed"], told["cards_not_changed"])
@@ -377,16 +524,29 @@ class Life(RuleBasedStateMachine):
         rows = list(load_workbook(self.shop.settings.home / told["workbook"])["Capacity"].values)[1:]
         assert {str(btn): free for btn, free in rows} == {str(btn): self._free(str(btn)) for btn, _ in rows}
 
-    def _look_at_releases(self) -> None:
+    def _look_at_files(self) -> None:
+        """Each card is released once, never more than were asked for, in files that never change."""
         for order in self.orders.values():
-            own = {code for code, owner in self.owner.items() if owner == order.name}
-            ready = {code for code in own if self.state[code] == "ready"}
-            path = order.folder / f"release-{order.name}.csv"
-            assert path.exists() == order.released
-            assert set(read_csv(path)["Authorization Code"]) == ready
-            refused = {code for code in own if self.state[code] == "refused"}
-            refused |= {code for code, done in order.card_actions.items() if done == 2}
-            assert set(read_csv(order.folder / f"refused-{order.name}.csv")["Authorization Code"]) == refused
+            released = [set(codes) for codes in self._codes_of(order, "release")]
+            assert released == order.released
+            every = [code for codes in released for code in codes]
+            assert len(every) == len(set(every)) <= order.asked
+            assert [code for codes in self._codes_of(order, "refused") for code in sorted(codes)] == order.refused
+            outcomes = order_rows(order.folder, "outcome", order.name)
+            told = outcomes.select("Authorization Code", "Outcome").rows() if len(outcomes) else []
+            assert sorted(told) == sorted((code, "done" if done == 1 else "not done") for code, done in order.outcomes)
+        for path, content in self.bytes.items():
+            assert path.read_bytes() == content
+        kinds = ("release-*", "refused-*", "outcome-*")
+        self.bytes |= {path: path.read_bytes() for kind in kinds for path in self.shop.settings.outbox.rglob(kind)}
+
+    def _codes_of(self, order: Order, kind: str) -> list[list[str]]:
+        paths = order.folder.glob(f"{kind}-{order.name}-????-??-??*.csv")
+        parts = {path: [*path.stem.split("~"), "1"] for path in paths}
+        return [
+            read_csv(path)["Authorization Code"].to_list()
+            for path in sorted(parts, key=lambda p: (parts[p][0], int(parts[p][1])))
+        ]
 
     def _registry(self) -> list[Any]:
         tables = {

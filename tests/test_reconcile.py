@@ -4,7 +4,9 @@ Golden cases: each folder of `tests/nights` holds orders and one report a night,
 byte for byte. `pytest tests/test_reconcile.py --golden` writes them anew: read the difference before you commit it.
 """
 
+import hashlib
 import io
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -16,14 +18,15 @@ from openpyxl import Workbook, load_workbook
 
 from pipelines.delivery import reconciliation_workbook
 from pipelines.registry import reconciliation
-from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, read_csv, row, some_codes
+from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, order_rows, read_csv, row, some_codes
 
 ONE, TWO, THREE, STRANGE, LOST = some_codes(5)
 BTN = "3035550142"
 NIGHTS = Path(__file__).parent / "nights"
 CASES = sorted(path.name for path in NIGHTS.iterdir() if path.is_dir())
-RELEASE = ["Order ID", "Customer Account Number", "Customer Order ID", "Authorization Code"]
-REFUSED = [*RELEASE, "Replaced by", "Likely cause", "What to do"]
+ORDER = ["Order ID", "Customer Account Number", "Customer Order ID", "Serial", "Authorization Code"]
+RELEASE = [*ORDER, "Access Number", "Product Account Number", "International Origin", "International Termination", "Released"]
+REFUSED = [*ORDER, "Replaced by", "Likely cause", "What to do"]
 
 
 def shown(answer: Answer, *but: str) -> list[tuple[str, str]]:
@@ -33,7 +36,7 @@ def shown(answer: Answer, *but: str) -> list[tuple[str, str]]:
 
 
 def release(answer: Answer, order: str, kind: str = "release") -> pl.DataFrame:
-    return read_csv(answer.folder / f"{kind}-{order}.csv")
+    return order_rows(answer.folder, kind, order)
 
 
 def sheet(shop: Shop, told: dict[str, Any], title: str) -> pl.DataFrame:
@@ -50,7 +53,7 @@ def sheets_of(path: Path) -> dict[str, list[tuple[Any, ...]]]:
 def dump(shop: Shop) -> list[list[tuple[Any, ...]]]:
     """What the registry knows of cards and orders."""
     text = ("numbers", "cards", "card_actions", "state_transitions", "replacements", "unexpected_codes", "orders",
-            "night_figures", "btns")  # fmt: skip
+            "night_figures", "btns", "order_files", "release_ranges")  # fmt: skip
     return [sorted(_rows(shop, f"SELECT * FROM {table}")) for table in text]
 
 
@@ -68,12 +71,30 @@ def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Sho
     told = shop.night()
     released = release(answer, "10023456-1")
     assert released.columns == RELEASE
-    assert released.rows() == [("10023456-1", "10023456", "A", ONE)]
-    assert not (answer.folder / "release-10023456-2.csv").exists()
+    serial = f"10023456-1/{sorted([ONE, TWO]).index(ONE) + 1}"
+    assert released.rows() == [
+        (
+            "10023456-1",
+            "10023456",
+            "A",
+            serial,
+            ONE,
+            "8008604444",
+            "7001",
+            "No",
+            "No",
+            "2026-10-05",
+        )
+    ]
+    assert not list(answer.folder.glob("release-10023456-2*"))
     assert shop.states() == {ONE: "ready", TWO: "refused", THREE: "placed"}
     assert (told["orders_closed"], told["codes_ready"], told["codes_refused"], told["orders_awaited"]) == (1, 1, 1, 1)
-    book = sheets_of(answer.folder / "release-10023456-1.xlsx")
-    assert book["Codes"] == [tuple(RELEASE), *released.rows()]
+    book = sheets_of(answer.folder / "release-10023456-1-2026-10-05.xlsx")
+    assert book["Cards"] == [tuple(RELEASE), *released.rows()]
+    facts = dict(line[:2] for line in book["Summary"] if line[0])
+    content = (answer.folder / "release-10023456-1-2026-10-05.csv").read_bytes()
+    assert facts["SHA-256 of the .csv file"] == hashlib.sha256(content).hexdigest()
+    assert (facts["Cards released so far"], facts["Cards outstanding"], facts["Release of this order"]) == ("1 of 2", 1, 1)
 
 
 def test_a_specified_code_that_is_refused_is_left_to_the_reseller(shop: Shop) -> None:
@@ -86,10 +107,10 @@ def test_a_specified_code_that_is_refused_is_left_to_the_reseller(shop: Shop) ->
     assert (code, by) == (TWO, "")
     assert "most likely it exists there already" in cause
     assert "Choose another code" in advice
-    summary = str(sheets_of(answer.folder / "refused-10023456-1.xlsx"))
+    summary = str(sheets_of(answer.folder / "refused-10023456-1-2026-10-05.xlsx"))
     assert "most likely each exists there already" in summary
     assert told["codes_replaced"] == 0
-    assert sheet(shop, told, "Refused").rows() == [("acme", *refused.drop("Likely cause").row(0))]
+    assert sheet(shop, told, "Refused").rows() == [("acme", *refused.drop("Likely cause", "Serial").row(0))]
     assert len(shop.placements()) == 2
 
 
@@ -111,7 +132,7 @@ def test_random_and_btn_codes_are_replaced_under_the_same_order_and_placed_again
     ]
     assert (whose, pin[:10]) == ("10023456-2", BTN)
     lost = release(answer, "10023456-1", "refused")
-    assert lost["Authorization Code"].to_list() == sorted(codes[:2])
+    assert sorted(lost["Authorization Code"]) == sorted(codes[:2])
     assert set(lost["Replaced by"]) == set(new) - {pin}
     assert all("replaced" in advice for advice in lost["What to do"])
     assert sorted(sheet(shop, told, "Replaced")["New code"]) == sorted(new)
@@ -180,7 +201,9 @@ def test_a_later_night_makes_a_refused_code_ready_and_says_so(shop: Shop) -> Non
     assert (told["codes_ready"], told["codes_ready_late"], told["codes_refused"]) == (1, 1, 0)
     assert sheet(shop, told, "Ready late")["Authorization Code"].to_list() == [TWO]
     assert set(release(answer, "10023456-1")["Authorization Code"]) == {ONE, TWO}
-    assert not list(answer.folder.glob("refused-*"))  # nothing says any more that it must never be printed
+    (refused,) = answer.folder.glob("refused-*.csv")  # of the night before; what it lists is not to be printed until released
+    assert read_csv(refused)["Authorization Code"].to_list() == [TWO]
+    assert [len(read_csv(path)) for path in sorted(answer.folder.glob("release-*.csv"))] == [1, 1]
 
 
 def test_a_second_run_of_a_night_that_finds_a_refused_code_keeps_both_moves_in_its_figures(shop: Shop) -> None:
@@ -190,10 +213,11 @@ def test_a_second_run_of_a_night_that_finds_a_refused_code_keeps_both_moves_in_i
     shop.report(*shown(answer), name="2.csv")
     told = shop.night()
     figures = ("codes_ready", "codes_ready_late", "codes_refused", "codes_replaced")
-    # the report names the order, and the replacement it does not show is refused and replaced in turn
-    assert [told[name] for name in figures] == [1, 1, 2, 2]
-    assert len(sheet(shop, told, "Refused")) == 2
-    assert len(sheet(shop, told, "Replaced")) == 2
+    # the report was not written after the replacement was placed, so that it says nothing of it
+    assert [told[name] for name in figures] == [1, 1, 1, 1]
+    assert len(sheet(shop, told, "Refused")) == 1
+    assert len(sheet(shop, told, "Replaced")) == 1
+    assert told["orders_awaited"] == 1
 
 
 def test_codes_that_nobody_issued_are_entered_as_external_and_never_given(shop: Shop) -> None:
@@ -274,19 +298,251 @@ def _files(shop: Shop) -> dict[str, bytes]:
     return {str(path.relative_to(shop.settings.home)): path.read_bytes() for path in paths}
 
 
-def test_a_report_that_came_before_changes_nothing(shop: Shop) -> None:
+def test_a_report_that_came_before_and_says_nothing_new_changes_nothing(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="2"))
-    shop.report(*shown(answer, answer.codes[0]))
+    shop.report(*shown(answer))
     shop.night()
     before = dump(shop)
     shop.later(days=1)
-    shop.report(*shown(answer, answer.codes[0]), name="again.csv")
+    shop.report(*shown(answer), name="again.csv")
     told = shop.night()
     (report,) = told["reports"]
     assert report["repeated"]
     assert (shop.settings.home / report["folder"] / "again.csv").exists()
     assert dump(shop) == before
-    assert (told["codes_ready"], told["codes_refused"], told["unexpected"], told["orders_awaited"]) == (0, 0, 0, 1)
+    assert (told["codes_ready"], told["codes_refused"], told["unexpected"], told["orders_awaited"]) == (0, 0, 0, 0)
+    assert sheet(shop, told, "Reports").row(0)[3] == "repeats an earlier one"
+
+
+def test_the_same_bytes_are_news_about_what_was_placed_since(shop: Shop) -> None:
+    """The network lacks the replacement too, and says so with the same words."""
+    answer = shop.send(row("A", quantity="2"))
+    shop.report(*shown(answer, answer.codes[0]))
+    assert shop.night()["codes_replaced"] == 1
+    shop.later(days=1)
+    shop.report(*shown(answer, answer.codes[0]), name="again.csv")
+    told = shop.night()
+    assert [report["repeated"] for report in told["reports"]] == [False]
+    assert (told["codes_refused"], told["codes_replaced"], told["orders_awaited"]) == (1, 1, 1)
+
+
+def test_two_copies_of_a_report_in_one_night_are_one(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="2"))
+    shop.report(*shown(answer), name="1.csv")
+    shop.report(*shown(answer), name="2.csv")
+    told = shop.night()
+    assert [report["repeated"] for report in told["reports"]] == [False, True]
+    assert told["codes_ready"] == 2
+
+
+def replaced_order(shop: Shop, quantity: int = 2) -> tuple[Answer, str, str]:
+    """An order of which the first code was refused in a night; its answer, that code, and the one that replaces it."""
+    answer = shop.send(row("A", quantity=str(quantity)))
+    shop.report(*shown(answer, answer.codes[0]))
+    shop.night()
+    (new,) = set(shop.placements()["Authorization Code"]) - set(answer.codes)
+    return answer, answer.codes[0], new
+
+
+def released(answer: Answer, order: str = "10023456-1") -> list[list[str]]:
+    """The codes of each release of an order."""
+    return [read_csv(path)["Authorization Code"].to_list() for path in sorted(answer.folder.glob(f"release-{order}-*.csv"))]
+
+
+def test_a_replaced_code_that_shows_up_after_its_replacement_is_ready_is_surplus(shop: Shop) -> None:
+    answer, old, new = replaced_order(shop)
+    shop.later(days=1)
+    shop.report(*shown(answer, old), ("10023456-1", new), name="2.csv")
+    shop.night()
+    before = _files(shop)
+    shop.later(days=1)
+    shop.report(*shown(answer), ("10023456-1", new), name="3.csv")
+    told = shop.night()
+    assert shop.states()[old] == "surplus"
+    assert (told["codes_ready"], told["codes_surplus"]) == (0, 1)
+    assert released(answer) == [[answer.codes[1]], [new]]
+    assert sheet(shop, told, "Surplus")["Authorization Code"].to_list() == [old]
+    assert "1 card is surplus" in str(sheets_of(shop.settings.home / told["workbook"])["Summary"])
+    kept = {name: content for name, content in before.items() if "release-" in name}
+    assert {name: _files(shop)[name] for name in kept} == kept
+
+
+def test_a_replacement_that_comes_after_the_refused_code_turned_up_is_surplus(shop: Shop) -> None:
+    answer, old, new = replaced_order(shop)
+    shop.later(days=1)
+    shop.report(*shown(answer), name="2.csv")
+    told = shop.night()
+    assert (told["codes_ready_late"], told["codes_refused"], told["codes_replaced"]) == (1, 1, 0)  # two were ordered
+    shop.later(days=1)
+    shop.report(*shown(answer), ("10023456-1", new), name="3.csv")
+    shop.night()
+    assert (shop.states()[old], shop.states()[new]) == ("ready", "surplus")
+    assert released(answer) == [[answer.codes[1]], [old]]
+    (advice,) = {row["What to do"] for row in release(answer, "10023456-1", "refused").rows(named=True)
+                 if row["Authorization Code"] == new}  # fmt: skip
+    assert advice == "Your order has all its cards without this one. There is nothing to do."
+
+
+def test_of_both_in_one_report_the_earlier_card_is_ready(shop: Shop) -> None:
+    answer, old, new = replaced_order(shop)
+    shop.later(days=1)
+    shop.report(*shown(answer), ("10023456-1", new), name="2.csv")
+    shop.night()
+    assert (shop.states()[old], shop.states()[new]) == ("ready", "surplus")
+    assert released(answer) == [[answer.codes[1]], [old]]
+
+
+def test_a_report_that_is_older_than_a_replacement_does_not_refuse_it(shop: Shop) -> None:
+    answer, old, new = replaced_order(shop)
+    older = shop.now - timedelta(hours=1)
+    shop.later(days=1)
+    path = shop.report(*shown(answer), name="older.csv")
+    os.utime(path, (older.timestamp(),) * 2)
+    told = shop.night()
+    assert (shop.states()[old], shop.states()[new]) == ("ready", "placed")
+    assert (told["codes_refused"], told["orders_awaited"]) == (0, 1)
+
+
+def test_a_report_that_shows_a_replacement_was_written_after_it_whatever_its_file_says(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="3"))
+    shop.report(*shown(answer, *answer.codes[:2]))
+    shop.night()
+    new = sorted(set(shop.placements()["Authorization Code"]) - set(answer.codes))
+    shop.later(days=1)
+    path = shop.report(*shown(answer, *answer.codes[:2]), ("10023456-1", new[0]), name="2.csv")
+    os.utime(path, (0, 0))
+    shop.night()
+    assert (shop.states()[new[0]], shop.states()[new[1]]) == ("ready", "refused")
+
+
+def test_contradicting_reports_on_following_nights_never_release_more_than_was_ordered(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="4"))
+    every: list[tuple[str, str]] = shown(answer)
+    for night in range(6):
+        shop.report(*every[:: 1 + night % 2], name=f"{night}.csv")
+        shop.night()
+        placed = shop.placements().select("Order ID", "Authorization Code").rows()
+        every = sorted({*every, *placed})
+        shop.later(days=1)
+    codes = [code for part in released(answer) for code in part]
+    assert len(codes) == len(set(codes)) == 4
+    assert {code for code, state in shop.states().items() if state == "ready"} == set(codes)
+
+
+def test_an_order_that_a_report_names_twice_is_judged_once(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="3"))
+    pairs = shown(answer)
+    shop.report(*pairs[:2], pairs[0], ("10023456-1", ""), pairs[1])
+    told = shop.night()
+    assert (told["codes_ready"], told["codes_refused"]) == (2, 1)
+
+
+def test_a_disconnected_card_that_the_network_still_shows_is_told(shop: Shop) -> None:
+    answer = shop.send(row("A", code=f"{ONE} {TWO}"))
+    shop.report(*shown(answer))
+    shop.night()
+    shop.send(row("D", action="Disconnect", code=ONE, product="", access_number=""), name="d.csv")
+    shop.later(days=1)
+    shop.report(("10023456-2", ONE), name="2.csv")
+    assert shop.night()["unexpected"] == 0
+    shop.later(days=1)
+    shop.report(*shown(answer), name="3.csv")
+    told = shop.night()
+    ((_, code, words, _),) = sheet(shop, told, "Unexpected").rows()
+    assert (code, words) == (ONE, "this card is disconnected, and the network still shows it")
+    assert shop.states()[ONE] == "disconnected"
+
+
+def test_a_ready_card_that_a_later_report_of_its_order_lacks_is_told(shop: Shop) -> None:
+    answer = shop.send(row("A", code=f"{ONE} {TWO}"))
+    shop.report(*shown(answer))
+    shop.night()
+    older = shop.now - timedelta(hours=1)
+    shop.later(days=1)
+    os.utime(shop.report(("10023456-1", TWO), name="older.csv"), (older.timestamp(),) * 2)
+    assert shop.night()["unexpected"] == 0
+    shop.later(days=1)
+    shop.report(("10023456-1", ONE), name="later.csv")
+    told = shop.night()
+    ((_, code, words, _),) = sheet(shop, told, "Unexpected").rows()
+    assert (code, words) == (TWO, "this card is ready, and the network's report of its order no longer shows it")
+    assert shop.states()[TWO] == "ready"
+
+
+def test_a_card_that_was_blocked_before_it_was_released_is_released_when_it_is_ready_again(shop: Shop) -> None:
+    answer = shop.send(row("A", code=ONE))
+    shop.report(*shown(answer))
+
+    def die(at: str) -> None:
+        if at == "report entered":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        shop.night(die)
+    for action, order in (("Block", "10023456-2"), ("Unblock", "10023456-3")):
+        shop.send(row(action, action=action, code=ONE, product="", access_number=""), name=f"{action}.csv")
+        shop.report((order, ONE), name=f"{action}-report.csv")
+        shop.night()
+        shop.later(days=1)
+    assert released(answer) == [[ONE]]
+    assert [path.name for path in answer.folder.glob("release-*.csv")] == ["release-10023456-1-2026-10-06.csv"]
+
+
+def test_a_night_without_a_report_says_so_when_orders_wait(shop: Shop) -> None:
+    shop.night()
+    shop.later(days=1)
+    shop.send(row("A", quantity="1"))
+    summary = str(sheets_of(shop.settings.home / shop.night()["workbook"])["Summary"])
+    assert "No network report came, although 1 order waits for one." in summary
+
+
+def big_order(shop: Shop, wrong: str = STRANGE) -> None:
+    """A report that names an order of 150 codes with a wrong code."""
+    shop.send(row("A", quantity="150"))
+    shop.report(("10023456-1", wrong))
+
+
+def test_a_report_that_would_refuse_most_of_many_codes_is_put_on_hold(shop: Shop) -> None:
+    big_order(shop)
+    before = dump(shop)
+    told = shop.night()
+    assert set(shop.states().values()) == {"placed"}
+    assert dump(shop)[2:8] == before[2:8]
+    assert (told["reports_on_hold"], told["codes_refused"], told["orders_awaited"]) == (1, 0, 1)
+    assert told["reports"][0]["on_hold"] == "It would refuse 150 of the 150 codes that its orders wait for."
+    workbook = shop.settings.home / told["workbook"]
+    assert "1 network report is on hold and has changed nothing" in str(sheets_of(workbook)["Summary"])
+    assert sheet(shop, told, "Reports").row(0)[3:5] == ("on hold", told["reports"][0]["on_hold"])
+
+
+def test_a_report_with_many_codes_that_nobody_issued_is_put_on_hold(tmp_path: Path, registry_url: str) -> None:
+    shop = Shop(tmp_path / "home", registry_url, report_max_external=3)
+    strange = some_codes(4, seed=99)
+    shop.report(*(("77-7", code) for code in strange[:3]), name="some.csv")
+    assert shop.night()["reports_on_hold"] == 0
+    shop.later(days=1)
+    shop.report(*(("77-7", code) for code in some_codes(8, seed=98)), name="many.csv")
+    told = shop.night()
+    assert told["reports"][0]["on_hold"] == "It shows 8 codes that were not issued here."
+    assert len(shop.states()) == 3
+    shop.registry.close()
+
+
+def test_what_a_report_on_hold_shows_counts_for_no_other(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="250"))
+    shop.report(*shown(answer)[:10], name="few.csv")
+    shop.report(*shown(answer)[:60], name="more.csv")
+    told = shop.night()
+    assert [bool(report["on_hold"]) for report in told["reports"]] == [True, True]
+
+
+def test_the_network_may_refuse_few_codes_and_half_of_many(shop: Shop) -> None:
+    few = shop.send(row("A", quantity="99"))
+    many = shop.send(row("B", quantity="300"), name="b.csv")
+    assert few.codes
+    shop.report(("10023456-1", ""), name="few.csv")
+    shop.report(*shown(many)[:150], name="many.csv")
+    assert (shop.night()["reports_on_hold"], shop.night()["codes_refused"]) == (0, 249)
 
 
 def test_a_malformed_report_comes_to_a_folder_with_reasons_and_moves_nothing(shop: Shop) -> None:
@@ -371,7 +627,8 @@ def test_the_workbook_opens_has_a_native_chart_and_no_formula_whatever_a_report_
     told = shop.night()
     book = load_workbook(shop.settings.home / told["workbook"])
     assert book.sheetnames == [
-        "Summary", "Orders", "Refused", "Replaced", "Ready late", "Changes", "Unexpected", "Awaited", "Capacity",
+        "Summary", "Orders", "Refused", "Replaced", "Ready late", "Surplus", "Changes", "Unexpected",
+        "Awaited", "Capacity", "Reports",
     ]  # fmt: skip
     assert len(book["Summary"]._charts) == 1  # type: ignore[attr-defined]
     for page in book:
@@ -388,7 +645,7 @@ def test_the_workbook_of_a_night_without_anything_opens(shop: Shop) -> None:
     told = shop.night()
     book = load_workbook(shop.settings.home / told["workbook"])
     assert len(book["Summary"]._charts) == 1  # type: ignore[attr-defined]
-    assert [told[name] for name in told if name.startswith(("codes", "cards", "orders"))] == [0] * 9
+    assert [told[name] for name in told if name.startswith(("codes", "cards", "orders"))] == [0] * 10
 
 
 class KilledError(BaseException):
@@ -496,7 +753,7 @@ def test_golden_night(name: str, new_registry: NewRegistry, tmp_path: Path, pyte
 
 
 def _is_expected(path: Path) -> bool:
-    return path.name.startswith(("release-", "refused-", "placement-", "rejections"))
+    return path.name.startswith(("release-", "refused-", "outcome-", "placement-", "rejections"))
 
 
 def _play(shop: Shop, case: Path) -> None:

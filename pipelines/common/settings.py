@@ -41,6 +41,16 @@ class Settings(BaseSettings):
     max_quantity: int = Field(1_000_000, ge=1, le=10_000_000, description="codes that one file may ask to be drawn, or name")
     overdue_hours: float = Field(48.0, gt=0, le=87_600, description="hours after which an awaited order is overdue")
     replace_refused: bool = Field(True, description="draw replacements for refused Random and BTN+4 codes")
+    report_max_refused: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the codes that its orders wait for which a network report may refuse, from 100 codes on, without "
+        "approval",
+    )
+    report_max_external: int = Field(
+        1000, ge=0, description="codes that were not issued here which a network report may show without approval"
+    )
     keep_days: int = Field(
         0, ge=0, le=36_500, description="days after which the night moves settled submissions into the archive; 0: never"
     )

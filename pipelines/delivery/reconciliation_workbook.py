@@ -10,8 +10,9 @@ import polars as pl
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import csv_files, submission
-from pipelines.delivery.release_files import ORDER_HEADERS, code_column, with_advice, write_order_files
+from pipelines.delivery import csv_files, order_files, submission
+from pipelines.delivery.outcome_files import with_advice
+from pipelines.delivery.release_files import ORDER_HEADERS, code_column
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
 from pipelines.registry import night_records
@@ -19,7 +20,7 @@ from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
 from pipelines.run import Run
-from schemas.actions import ActionOutcome
+from schemas.actions import ActionOutcome, ApprovalDecision
 from schemas.codes import code_text
 
 MOST_ROWS: Final = 10_000
@@ -27,14 +28,14 @@ MOST_ROWS: Final = 10_000
 
 
 def write_night(run: Run, event: dict[str, Any]) -> NightRecords:
-    """Write the placement file, workbook, release and refused files of a night; what it did."""
+    """Write the placement file, workbook and the files of orders of a night; what it did."""
     settings, registry = run.settings, run.registry
     night = night_records.load_reconciliation(registry, event)
     cards = night_records.placements(registry, event["event"]).with_columns(code=code_text(pl.col("code")))
     if len(cards):
         submission.write_placement(settings.outbox, event, submission.placement_rows(cards))
     write_workbook(settings, registry, night)
-    write_order_files(run, night.orders["order_pk"])
+    order_files.write_night_files(run, event["event"])
     return night
 
 
@@ -47,9 +48,13 @@ class NightFigures:
     codes_ready_late: int
     codes_refused: int
     codes_replaced: int
+    codes_surplus: int
     cards_changed: int
     cards_not_changed: int
     unexpected: int
+    reports_used: int
+    reports_rejected: int
+    reports_on_hold: int
     orders_awaited: int
     orders_overdue: int
     workbook: str
@@ -59,17 +64,33 @@ def night_figures(settings: Settings, night: NightRecords) -> NightFigures:
     """The totals of a night."""
     return NightFigures(
         orders_closed=night.orders.filter(pl.col("awaiting") == 0).height,
-        codes_ready=_moved(night.counts, ("placed", "refused"), "ready"),
+        codes_ready=_moved(night.counts, _NOT_YET_READY, "ready"),
         codes_ready_late=_moved(night.counts, ("refused",), "ready"),
         codes_refused=_moved(night.counts, ("placed",), "refused"),
         codes_replaced=len(night.replaced),
+        codes_surplus=_moved(night.counts, ("placed", "refused"), "surplus"),
         cards_changed=night.outcomes.filter(pl.col("outcome") == ActionOutcome.SHOWN).height,
         cards_not_changed=night.outcomes.filter(pl.col("outcome") == ActionOutcome.NOT_SHOWN).height,
         unexpected=len(night.unexpected),
+        reports_used=night.reports.filter(readable=1, repeated=0).height,
+        reports_rejected=_rejected(night.reports).height,
+        reports_on_hold=_waiting(night.reports).height,
         orders_awaited=len(night.awaited),
         orders_overdue=int(_awaited(settings, night)["Overdue"].eq("yes").sum()),
         workbook=str(_path(settings, night).relative_to(settings.home)),
     )
+
+
+_NOT_YET_READY: Final = ("placed", "refused", "surplus")
+"""The states from which a card that becomes ready is ready for the first time."""
+
+
+def _rejected(reports: pl.DataFrame) -> pl.DataFrame:
+    return reports.filter(pl.col("reasons") != "")
+
+
+def _waiting(reports: pl.DataFrame) -> pl.DataFrame:
+    return reports.filter(pl.col("about") != "", pl.col("decision") == ApprovalDecision.WAITING)
 
 
 def _path(settings: Settings, night: NightRecords) -> Path:
@@ -94,11 +115,15 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
         ("… of these after an earlier refusal", figures.codes_ready_late),
         ("Codes refused", figures.codes_refused),
         ("… of these replaced", figures.codes_replaced),
+        ("Codes surplus, beyond what was ordered", figures.codes_surplus),
         ("Cards changed, blocked or disconnected", figures.cards_changed),
         ("Cards for which that was not done", figures.cards_not_changed),
         ("Unexpected codes and orders", figures.unexpected),
         ("Orders awaited", figures.orders_awaited),
         ("… of these overdue", figures.orders_overdue),
+        ("Network reports used", figures.reports_used),
+        ("Network reports rejected", figures.reports_rejected),
+        ("Network reports on hold", figures.reports_on_hold),
     ]
     refused = with_advice(night.refused, registry)
     sheets = [
@@ -117,6 +142,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
             night.replaced.select(*_whose(), code_column("replaced", "Refused code"), code_column("code", "New code")),
         ),
         Sheet("Ready late", night.late.select(*_whose(), code_column("code", "Authorization Code"))),
+        Sheet("Surplus", night.surplus.select(*_whose(), code_column("code", "Authorization Code"))),
         Sheet(
             "Changes",
             night.outcomes.select(
@@ -134,6 +160,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
         ),
         Sheet("Awaited", _awaited(settings, night)),
         Sheet("Capacity", _capacity(night)),
+        Sheet("Reports", _reports(night)),
     ]
     title = f"Reconciliation of {_date(night.event['reconciliation_date']):%Y-%m-%d}"
     path = _path(settings, night)
@@ -141,7 +168,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     if len(night.btns):
         facts.append(("Sheet Capacity", "BTNs that changed or are nearly full; the others: cards capacity BTN"))
     shown = [Sheet(sheet.title, sheet.rows.head(MOST_ROWS)) for sheet in sheets]
-    book = Book(title, _advice(figures), facts, shown, _trend(night), "Codes ready and refused, a night")
+    book = Book(title, _advice(night, figures), facts, shown, _trend(night), "Codes ready and refused, a night")
     write_atomically(path, lambda staged: writers.write(staged, book))
 
 
@@ -155,11 +182,16 @@ def _write_rest(workbook: Path, sheet: Sheet) -> str:
     return f"{sheet.title}: the first {MOST_ROWS:,} of {len(sheet.rows):,} rows; all of them are in {path.name}"
 
 
-def _advice(figures: NightFigures) -> str:
-    """What needs action."""
-    lines = []
+def _advice(night: NightRecords, figures: NightFigures) -> str:
+    """What needs action, the most urgent first."""
+    lines = [*_about_reports(night, figures)]
     if overdue := figures.orders_overdue:
         lines.append(f"{count(overdue, 'order is', 'orders are')} overdue: ask the network for a report (sheet Awaited).")
+    if surplus := night.surplus_cards:
+        lines.append(
+            f"{count(surplus, 'card is', 'cards are')} surplus: the network has more cards than were ordered. Disconnect or "
+            "grant them (cards surplus)."
+        )
     if left := figures.codes_refused - figures.codes_replaced:
         lines.append(
             f"{count(left, 'refused code was', 'refused codes were')} not replaced; see what to do on the sheet Refused."
@@ -167,9 +199,55 @@ def _advice(figures: NightFigures) -> str:
     if undone := figures.cards_not_changed:
         lines.append(f"{count(undone, 'card was', 'cards were')} not changed although an order asked for it (sheet Changes).")
     if strange := figures.unexpected:
-        lines.append(f"{count(strange, 'code or order', 'codes or orders')} in the network's reports: not ours (sheet "
+        lines.append(f"{count(strange, 'line', 'lines')} of the network's reports do not agree with the registry (sheet "
                      "Unexpected).")  # fmt: skip
     return " ".join(lines) or "No action needed."
+
+
+def _about_reports(night: NightRecords, figures: NightFigures) -> list[str]:
+    """Reports that were not used, and a night without any although orders wait for one."""
+    lines = []
+    if rejected := figures.reports_rejected:
+        lines.append(
+            f"{count(rejected, 'network report could', 'network reports could')} not be used, and nothing was done with "
+            f"{'it' if rejected == 1 else 'them'}: ask the network to send {'it' if rejected == 1 else 'them'} again (sheet "
+            "Reports)."
+        )
+    if waiting := figures.reports_on_hold:
+        lines.append(
+            f"{count(waiting, 'network report is', 'network reports are')} on hold and {'has' if waiting == 1 else 'have'} "
+            "changed nothing: look at the figures on the sheet Reports, then cards approve or cards reject."
+        )
+    if night.reports.is_empty() and figures.orders_awaited:
+        lines.append(f"No network report came, although {count(figures.orders_awaited, 'order waits', 'orders wait')} for one.")
+    return lines
+
+
+def _reports(night: NightRecords) -> pl.DataFrame:
+    """A row a report of the network: what became of it, and why."""
+    about, decision = pl.col("about"), pl.col("decision")
+    became = (
+        pl.when(pl.col("reasons") != "").then(pl.lit("rejected"))
+        .when((about != "") & (decision == ApprovalDecision.WAITING)).then(pl.lit("on hold"))
+        .when((about != "") & (decision == ApprovalDecision.REJECTED)).then(pl.lit("rejected by the operator"))
+        .when(about != "").then(pl.lit("approved"))
+        .when(pl.col("repeated") == 1).then(pl.lit("repeats an earlier one"))
+        .otherwise(pl.lit("used"))
+    )  # fmt: skip
+    return night.reports.select(
+        pl.col("file_name").alias("Report"),
+        _time("file_at").alias("Written"),
+        pl.col("rows").alias("Rows"),
+        became.alias("What became of it"),
+        pl.concat_str("reasons", about, _decided()).alias("Why"),
+        pl.format("outbox/network/{}", "folder").alias("Folder"),
+    )
+
+
+def _decided() -> pl.Expr:
+    """By whom and why a report on hold was approved or rejected."""
+    by = pl.col("decided_by")
+    return pl.when(by != "").then(pl.format(" Decided by {}: {}", by, "why")).otherwise(pl.lit(""))
 
 
 def _whose() -> list[pl.Expr]:
@@ -183,7 +261,7 @@ def _done() -> pl.Expr:
 def _orders(night: NightRecords) -> pl.DataFrame:
     """A row an order that something happened to: how many of its cards were confirmed, refused and so on."""
     moved = night.counts.with_columns(
-        kind=pl.when((pl.col("from_state") <= STATE["refused"]) & (pl.col("to_state") == STATE["ready"])).then(pl.lit("Ready"))
+        kind=pl.when(_became_ready()).then(pl.lit("Ready"))
         .when(pl.col("to_state") == STATE["refused"]).then(pl.lit("Refused")).otherwise(pl.lit("Moved"))
     ).select("order_pk", "kind", "cards")  # fmt: skip
     replaced = night.replaced.join(night.orders.select("order_id", "order_pk"), on="order_id").select(
@@ -200,6 +278,11 @@ def _orders(night: NightRecords) -> pl.DataFrame:
         *_whose(), pl.col("action").alias("Action"), _time("placed").alias("Placed"), pl.col("cards").alias("Cards"),
         pl.col(kinds).fill_null(0), state.alias("State"),
     )  # fmt: skip
+
+
+def _became_ready() -> pl.Expr:
+    """Whether cards became ready for the first time."""
+    return (pl.col("to_state") == STATE["ready"]) & pl.col("from_state").is_in([STATE[name] for name in _NOT_YET_READY])
 
 
 def _time(name: str) -> pl.Expr:
@@ -229,9 +312,8 @@ def _capacity(night: NightRecords) -> pl.DataFrame:
 
 def _trend(night: NightRecords) -> pl.DataFrame:
     """Ready and refused cards of the latest nights."""
-    ready = (pl.col("to_state") == STATE["ready"]) & (pl.col("from_state") <= STATE["refused"])
     rows = night.trend.group_by("reconciliation_date", maintain_order=True).agg(
-        pl.col("cards").filter(ready).sum().alias("Ready"),
+        pl.col("cards").filter(_became_ready()).sum().alias("Ready"),
         pl.col("cards").filter(pl.col("to_state") == STATE["refused"]).sum().alias("Refused"),
     )
     return rows.select(

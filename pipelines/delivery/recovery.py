@@ -8,7 +8,7 @@ import polars as pl
 
 from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.settings import Settings
-from pipelines.delivery import archive, release_files, submission
+from pipelines.delivery import archive, order_files, submission
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import deliver, find_original, submission_folder, write_event_placement
 from pipelines.delivery.originals import gone, take_original
@@ -125,5 +125,5 @@ def rewrite_submission(run: Run, event: int) -> Path:
     fsync(folder)
     if not archive.holds_placement(run.settings, reports.event):
         write_event_placement(run.settings, reports)
-    release_files.write_order_files(run, reports.records.orders["order_pk"])
+    order_files.rewrite_order_files(run, reports.records.orders["order_pk"])
     return folder

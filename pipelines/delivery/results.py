@@ -8,6 +8,7 @@ import polars as pl
 
 from pipelines.common.errors import CardsError
 from pipelines.registry.records import SubmissionRecords
+from schemas.actions import ApprovalDecision
 
 T = TypeVar("T")
 
@@ -37,13 +38,15 @@ class SubmissionResult:
 class ReportResult:
     """What became of an order-ID report of the network.
 
-    `repeated`: the same bytes came before, so nothing was done; `reasons`: why a malformed report was not used.
+    `repeated`: the same bytes came before and say nothing new, so nothing was done; `reasons`: why a malformed report was not
+    used; `on_hold`: why the report waits for approval, else empty.
     """
 
     file: str
     folder: str
     rows: int
     repeated: bool
+    on_hold: str = ""
     reasons: dict[str, int] = field(default_factory=dict)
 
 
@@ -108,7 +111,12 @@ def report_result(records: SubmissionRecords, folder: str) -> ReportResult:
     """The result of one order-ID report, from what the registry holds."""
     event = records.events.row(0, named=True)
     return ReportResult(
-        event["file_name"], folder, event["rows"], event["original_event"] != event["event"], reason_counts(records)
+        file=event["file_name"],
+        folder=folder,
+        rows=event["rows"],
+        repeated=event["original_event"] != event["event"],
+        on_hold="".join(records.approvals.filter(decision=ApprovalDecision.WAITING)["about"]),
+        reasons=reason_counts(records),
     )
 
 

@@ -49,6 +49,7 @@ def _records(decision: Decision, earlier: pl.DataFrame, at: str) -> SubmissionRe
     asked = decision.orders.drop("rows", "file").unique(["account", "customer_order_id"])
     none = pl.DataFrame(schema={"event": INT})
     return SubmissionRecords(
+        approvals=none,
         states=none,
         repeated=none,
         repeated_reasons=none,

@@ -9,6 +9,17 @@ from schemas.orders import BTN4, RANDOM
 from schemas.pins import PINS
 
 
+def replaceable(refused: pl.DataFrame, waiting: pl.DataFrame) -> pl.DataFrame:
+    """Those of the refused Random and BTN+4 codes (see `reconciliation.waiting_cards`) that their orders still lack, once the
+    cards that no report has judged yet (`waiting`) are there too.
+    """
+    drawn = refused.filter(pl.col("code_type").is_in([RANDOM, BTN4]))
+    coming = waiting.group_by("order_pk").agg(coming=pl.len().cast(pl.Int64))
+    drawn = drawn.join(coming, on="order_pk", how="left", maintain_order="left")
+    place = pl.int_range(pl.len(), dtype=pl.Int64).over("order_pk")
+    return drawn.filter(place < pl.col("missing") - pl.col("coming").fill_null(0))
+
+
 def replacements(refused: pl.DataFrame, registry: Registry, runtime: Runtime) -> pl.DataFrame:
     """New codes for refused Random and BTN+4 ones: `order_pk`, `code`, `replaced`. Of a BTN that has too few PINs left,
     the earliest orders get them.

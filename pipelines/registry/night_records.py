@@ -5,7 +5,8 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.registry.columns import Columns, columns_of, integer, text
-from pipelines.registry.records import NightRecords, OrderOutcomes
+from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
+from pipelines.registry.records import NightRecords, OrderFiles
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome
 from schemas.codes import NO_STATE, CardState
@@ -34,6 +35,7 @@ _REFUSED: Final = {
     "folder": text("submission.folder"),
     "state": integer("cards.state"),
     "replaced_by": integer("coalesce(replacement.code, 0)"),
+    "lacks": integer("orders.cards + orders.granted - orders.confirmed"),
 }
 _REPLACED_BY: Final = """
     LEFT JOIN replacements ON replacements.order_pk = cards.order_pk AND replacements.replaced_serial = cards.serial
@@ -59,6 +61,7 @@ def load_reconciliation(registry: Registry, event: dict[str, Any]) -> NightRecor
         refused=_refused(registry, date),
         replaced=_replaced(registry, date),
         late=_ready_late(registry, date),
+        surplus=_surplus(registry, date),
         outcomes=outcomes,
         unexpected=_unexpected(registry, date),
         awaited=registry.select(
@@ -66,6 +69,10 @@ def load_reconciliation(registry: Registry, event: dict[str, Any]) -> NightRecor
         ),
         btns=_btns(registry, date),
         trend=_trend(registry, date),
+        reports=_reports(registry, date),
+        surplus_cards=int(
+            registry.select({"cards": integer("count(*)")}, f"FROM cards WHERE cards.state = {CardState.SURPLUS}").item()
+        ),
     )
 
 
@@ -138,6 +145,41 @@ def _ready_late(registry: Registry, date: int) -> pl.DataFrame:
     return _of_transitions(registry, _CARD, date, which)
 
 
+def _surplus(registry: Registry, date: int) -> pl.DataFrame:
+    """Cards that the network has beyond what was ordered."""
+    return _of_transitions(registry, _CARD, date, f"order_transitions.to_state = {CardState.SURPLUS}")
+
+
+def _reports(registry: Registry, date: int) -> pl.DataFrame:
+    """The reports that came for a night: `file_name`, `folder`, `rows`, `file_at`, `readable`, `repeated` (1 or 0), the
+    `reasons` for which it was not used, why it is or was on hold, and what was decided (`about`, `decision`, `decided_by`,
+    `why`).
+    """
+    of_night = f"WHERE {_of(date)} AND events.kind = 'report'"
+    reports = registry.select(
+        {
+            **columns_of("events", "event", "file_name", "folder", "rows", "file_at", "readable"),
+            "repeated": integer("CASE WHEN events.original_event <> events.event THEN 1 ELSE 0 END"),
+            "about": text("coalesce(approvals.about, approved.about, '')"),
+            "decision": integer("coalesce(approvals.decision, approved.decision, 0)"),
+            "decided_by": text("coalesce(approvals.decided_by, approved.decided_by, '')"),
+            "why": text("coalesce(approvals.why, approved.why, '')"),
+        },
+        f"""
+        FROM events
+        LEFT JOIN approvals ON approvals.event = events.original_event
+        LEFT JOIN approvals AS approved ON approved.used_event > 0 AND approved.used_event = events.event
+        {of_night} ORDER BY events.event
+        """,
+    )
+    reasons = registry.select(
+        {**columns_of("events", "event"), "reason": text("findings.reason")},
+        f"FROM events JOIN findings ON findings.event = events.event {of_night} GROUP BY events.event, findings.reason",
+    )
+    joined = reasons.sort("event", "reason").group_by("event").agg(reasons=pl.col("reason").str.join("; "))
+    return reports.join(joined, on="event", how="left", maintain_order="left").with_columns(pl.col("reasons").fill_null(""))
+
+
 def _replaced(registry: Registry, date: int) -> pl.DataFrame:
     """The cards that replace others, and the codes of those (`replaced`)."""
     return registry.select(
@@ -201,35 +243,171 @@ def _trend(registry: Registry, last: int) -> pl.DataFrame:
     )
 
 
-# -- what became of orders ---------------------------------------------------------------------------------------------
+# -- the files of orders ------------------------------------------------------------------------------------------------
+
+_FILE: Final = {
+    **columns_of("order_files"),
+    "reseller": text("submission.source"),
+    "folder": text("submission.folder"),
+    **columns_of("orders", "order_id", "account", "customer_order_id", "action", "product", "access_number", "code_type"),
+    "ordered": integer("orders.cards + orders.granted"),
+    "date": integer("night.reconciliation_date"),
+    "at": text("night.at"),
+}
+_OF_ORDER: Final = f"""
+    JOIN orders ON orders.order_pk = order_files.order_pk {_SUBMISSION}
+    JOIN events AS night ON night.event = order_files.event
+"""
 
 
-def order_outcomes(registry: Registry, order_pks: pl.Series) -> OrderOutcomes:
-    """What became of these orders, as it stands."""
-    orders = f"FROM given JOIN orders ON orders.order_pk = given.order_pk {_SUBMISSION}"
-    cards = f"{orders} JOIN cards ON cards.order_pk = orders.order_pk"
-    by_serial = "ORDER BY cards.order_pk, cards.serial"
-    ever_ready = f"cards.state IN ({CardState.READY}, {CardState.BLOCKED}, {CardState.DISCONNECTED})"
-    with registry.temp_table(order_pks.unique().to_frame("order_pk"), "order_pk"):
-        released = registry.select({"order_pk": integer("DISTINCT cards.order_pk")}, f"{cards} WHERE {ever_ready}")["order_pk"]
-        return OrderOutcomes(
-            orders=registry.select(_ORDER, f"{orders} ORDER BY orders.order_pk").with_columns(
-                released=pl.col("order_pk").is_in(released.implode()).cast(pl.Int64)
-            ),
-            ready=registry.select(
-                columns_of("cards", "order_pk", "serial", "code"),
-                f"{cards} WHERE cards.state = {CardState.READY} {by_serial}",
-            ),
-            refused=registry.select(_REFUSED, f"{cards} {_REPLACED_BY} WHERE cards.state = {CardState.REFUSED} {by_serial}"),
-            not_shown=registry.select(
-                {**columns_of("card_actions", "order_pk"), **columns_of("cards", "code")},
-                f"""
-                FROM given JOIN card_actions ON card_actions.order_pk = given.order_pk {_CARD_OF_ACTION}
-                WHERE card_actions.outcome = {ActionOutcome.NOT_SHOWN}
-                ORDER BY card_actions.order_pk, cards.order_pk, cards.serial
-                """,
-            ),
+def files_of_night(registry: Registry, event: int) -> OrderFiles:
+    """The files of orders that a night writes."""
+    rest = f"FROM order_files {_OF_ORDER} WHERE order_files.event = {event} ORDER BY order_files.order_pk, order_files.kind"
+    return _with_rows(registry, registry.select(_FILE, rest))
+
+
+def files_of_orders(registry: Registry, order_pks: pl.Series) -> OrderFiles:
+    """The files of these orders that nights have written."""
+    files = registry.select_with(
+        order_pks.unique().sort().to_frame("order_pk"),
+        _FILE,
+        f"FROM given JOIN order_files ON order_files.order_pk = given.order_pk {_OF_ORDER}",
+    )
+    return _with_rows(registry, files.sort("order_pk", "event", "kind"))
+
+
+def _with_rows(registry: Registry, files: pl.DataFrame) -> OrderFiles:
+    def keys(kind: str) -> pl.DataFrame:
+        return files.filter(kind=kind).select("order_pk", "event", "date").sort("order_pk", "event")
+
+    return OrderFiles(
+        files=_numbered(registry, files),
+        released=_released(registry, keys(RELEASE)),
+        refused=_refused_cards(registry, keys(REFUSED)),
+        outcomes=_outcome_cards(registry, keys(OUTCOME)),
+    )
+
+
+def _numbered(registry: Registry, files: pl.DataFrame) -> pl.DataFrame:
+    """Files with the `number` of each release file among those of its order, and what was `released` with it and before."""
+    every = registry.select_with(
+        files.filter(kind=RELEASE).select("order_pk").unique().sort("order_pk"),
+        columns_of("order_files", "order_pk", "kind", "event", "cards"),
+        f"FROM given JOIN order_files ON order_files.order_pk = given.order_pk WHERE order_files.kind = '{RELEASE}'",
+    ).sort("order_pk", "event")
+    counted = every.select(
+        "order_pk", "kind", "event",
+        number=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("order_pk"),
+        released=pl.col("cards").cum_sum().over("order_pk"),
+    )  # fmt: skip
+    joined = files.join(counted, on=["order_pk", "kind", "event"], how="left", maintain_order="left")
+    return joined.with_columns(pl.col("number", "released").fill_null(0))
+
+
+def _released(registry: Registry, releases: pl.DataFrame) -> pl.DataFrame:
+    """The cards of releases (`order_pk`, `event`), as their order and the changes until then have them."""
+    cards = registry.select_with(
+        releases.select("order_pk", "event"),
+        {
+            **columns_of("release_ranges", "order_pk", "event"),
+            **columns_of("cards", "serial", "code"),
+            **columns_of("orders", "order_id", "account", "customer_order_id", *_CHANGED),
+        },
+        """
+        FROM given
+        JOIN release_ranges ON release_ranges.order_pk = given.order_pk AND release_ranges.event = given.event
+        JOIN cards ON cards.order_pk = release_ranges.order_pk
+            AND cards.serial BETWEEN release_ranges.first_serial AND release_ranges.last_serial
+        JOIN orders ON orders.order_pk = cards.order_pk
+        """,
+    ).sort("order_pk", "event", "serial")
+    changed = _changes_before(registry, releases)
+    return cards.pipe(_with_changes, changed) if len(changed) else cards
+
+
+_CHANGED: Final = ("access_number", "product", "origin", "termination")
+"""What a change can set."""
+
+
+def _changes_before(registry: Registry, releases: pl.DataFrame) -> pl.DataFrame:
+    """What changes had set of cards before they were released, which they may have waited for while they were blocked:
+    `order_pk`, `serial`, `event` of the release, and the values (null: as it was).
+    """
+    changes = registry.select_with(
+        releases.select("order_pk", "event"),
+        {
+            "order_pk": integer("given.order_pk"),
+            "serial": integer("card_actions.card_serial"),
+            "event": integer("given.event"),
+            "settled": integer("card_actions.settled_event"),
+            **columns_of("orders", *_CHANGED),
+        },
+        f"""
+        FROM given
+        JOIN card_actions ON card_actions.card_order_pk = given.order_pk
+            AND card_actions.outcome = {ActionOutcome.SHOWN} AND card_actions.settled_event <= given.event
+        JOIN orders ON orders.order_pk = card_actions.order_pk AND orders.action = 'Change'
+        """,
+    ).sort("settled")
+    names = pl.col(_CHANGED)
+    latest = changes.with_columns(pl.when(names != "").then(names)).group_by("order_pk", "serial", "event")
+    return latest.agg(names.drop_nulls().last())
+
+
+def _with_changes(cards: pl.DataFrame, changed: pl.DataFrame) -> pl.DataFrame:
+    joined = cards.join(changed, on=["order_pk", "serial", "event"], how="left", suffix="_new", maintain_order="left")
+    return joined.with_columns(pl.coalesce(f"{name}_new", name).alias(name) for name in _CHANGED).select(cards.columns)
+
+
+def _refused_cards(registry: Registry, refusals: pl.DataFrame) -> pl.DataFrame:
+    """The cards that nights refused (`order_pk`, `event`), and what replaced them."""
+    return registry.select_with(
+        refusals.select("order_pk", "event"),
+        {"event": integer("given.event"), **columns_of("cards", "serial"), **_REFUSED},
+        f"""
+        FROM given
+        JOIN state_transitions
+            ON state_transitions.order_pk = given.order_pk AND state_transitions.event = given.event
+            AND state_transitions.to_state = {CardState.REFUSED}
+        {_CARD_OF_TRANSITION} {_REPLACED_BY}
+        """,
+    ).sort("order_pk", "event", "serial")
+
+
+def _outcome_cards(registry: Registry, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """What came of the cards of orders that take cards, by a night (`order_pk`, `event`, its `date`) and the reports that it
+    acted on: those of its date since the night event before.
+    """
+    before = """
+        coalesce(
+            (
+                SELECT max(earlier.event) FROM events AS earlier
+                WHERE earlier.reconciliation_date > 0 AND earlier.reconciliation_date = given.date
+                AND earlier.kind = 'night' AND earlier.event < given.event
+            ), 0
         )
+    """
+    done = f"""
+        card_actions.outcome = {ActionOutcome.SHOWN} AND card_actions.settled_event <= given.event
+        AND card_actions.settled_event > {before} AND reports.reconciliation_date = given.date
+    """
+    card = f"{_CARD_OF_ACTION} JOIN orders AS owners ON owners.order_pk = cards.order_pk"
+    return registry.select_with(
+        outcomes,
+        {
+            "order_pk": integer("given.order_pk"),
+            "event": integer("given.event"),
+            "owner": text("owners.order_id"),
+            **columns_of("cards", "serial", "code"),
+            "done": integer("CASE WHEN card_actions.missed_event = given.event THEN 0 ELSE 1 END"),
+        },
+        f"""
+        FROM given
+        JOIN card_actions ON card_actions.order_pk = given.order_pk {card}
+        LEFT JOIN events AS reports ON reports.event = card_actions.settled_event
+        WHERE card_actions.missed_event = given.event OR ({done})
+        """,
+    ).sort("order_pk", "event", "owner", "serial")
 
 
 def placements(registry: Registry, event: int) -> pl.DataFrame:

@@ -4,12 +4,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.registry.columns import columns_of, integer
+from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.numbers import enter_cards, enter_external
 from pipelines.registry.records import ReportMatch
 from pipelines.registry.schema import INT, NEARLY_FULL
 from pipelines.registry.store import Registry
-from schemas.actions import ActionOutcome, Awaiting, issuing
+from schemas.actions import ActionOutcome, ApprovalDecision, Awaiting, issuing
 from schemas.codes import NO_STATE, STATES, CardState
 
 STATE: Final = {name: number for number, name in enumerate(STATES)}
@@ -20,6 +20,8 @@ NO_CODE: Final = -1
 MOST_NIGHT_BTNS: Final = 1_000
 """A night reports no more BTNs than this, those with the fewest PINs left."""
 
+RELEASE, REFUSED, OUTCOME = "release", "refused", "outcome"
+"""The kinds of files that a night writes for an order."""
 _CARD: Final = {"serial": integer("cards.serial"), "state": integer("cards.state")}
 
 
@@ -27,26 +29,47 @@ _CARD: Final = {"serial": integer("cards.serial"), "state": integer("cards.state
 
 
 def orders_named(registry: Registry, ids: pl.Series) -> pl.DataFrame:
-    """The orders with these Order IDs: `order_id`, `order_pk`, `action`."""
+    """The orders with these Order IDs: `order_id`, `order_pk`, `action`, `event` (which placed it), `cards`, `granted`,
+    `confirmed`, `awaiting`.
+    """
+    names = ("order_id", "order_pk", "action", "event", "cards", "granted", "confirmed", "awaiting")
     return registry.select_with(
         ids.unique().to_frame("order_id"),
-        columns_of("orders", "order_id", "order_pk", "action"),
+        columns_of("orders", *names),
         "FROM given JOIN orders ON orders.order_id = given.order_id",
     )
 
 
-def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:
-    """What is known of the codes that a report shows (`order_id`, `code`); `orders`: see `orders_named`.
+def cards_named(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
+    """The cards that the named orders (see `orders_named`) issued or take: `order_pk` of the order that is named, `code`, the
+    card (`owner`, `serial`), its `state`, and the `outcome` of the named order for it (see ActionOutcome).
+    """
+    return pl.concat([_own_cards(registry, orders), _target_cards(registry, orders)])
+
+
+def replacements_of(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
+    """The cards that nights issued to replace others of these orders: `order_pk`, `serial`, `event` of the night, `at`."""
+    return registry.select_with(
+        orders.select("order_pk").sort("order_pk"),
+        {**columns_of("replacements", "order_pk", "serial", "event"), **columns_of("events", "at")},
+        """
+        FROM given
+        JOIN replacements ON replacements.order_pk = given.order_pk
+        JOIN events ON events.event = replacements.event
+        """,
+    )
+
+
+def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
+    """What is known of the codes that reports show (`report`, `order_id`, `code`); `orders`, `cards`: what the Order IDs name
+    (see `orders_named`, `cards_named`).
 
     `order_pk` and `action` of the order that is named (NO_ORDER and empty where there is none); the card that has the code:
     its order `owner` (NO_ORDER where it is external, NO_CODE where it is not known), `serial`, and `state` (NO_STATE where
     it is not known); and `outcome` of the named order for the card (see ActionOutcome).
     """
-    shown = shown.join(orders, on="order_id", how="left")
-    shown = pl.concat([shown.drop_nulls("order_pk").unique(["order_pk", "code"]),  # by numbers, of which there may be a million
-                       shown.filter(pl.col("order_pk").is_null()).unique(["order_id", "code"])])  # fmt: skip
-    named = pl.concat([_own_cards(registry, orders), _target_cards(registry, orders)])
-    known = shown.join(named, on=["order_pk", "code"], how="left", maintain_order="left").sort("order_pk", "serial", "code")
+    shown = shown.join(orders.select("order_id", "order_pk", "action"), on="order_id", how="left", maintain_order="left")
+    known = shown.join(cards, on=["order_pk", "code"], how="left", maintain_order="left").sort("order_pk", "serial", "code")
     strange = known.filter(pl.col("owner").is_null())["code"].unique(maintain_order=True)
     others = _cards_with(registry, strange).rename({"owner": "other", "serial": "other_serial", "state": "other_state"})
     known = known.join(others, on="code", how="left", maintain_order="left")
@@ -61,7 +84,7 @@ def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame) -
     own = [pl.coalesce("owner", "other").alias("owner"), pl.coalesce("serial", "other_serial").alias("serial"),
            pl.coalesce("state", "other_state").alias("state")]  # fmt: skip
     known = known.with_columns(own).with_columns(pl.col(name).fill_null(value) for name, value in absent.items())
-    return known.select("order_id", "code", *absent)
+    return known.select("report", "order_id", "code", *absent)
 
 
 def _own_cards(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
@@ -105,66 +128,125 @@ def _cards_with(registry: Registry, codes: pl.Series) -> pl.DataFrame:
     )
 
 
-def enter_report(registry: Registry, event: dict[str, Any], match: ReportMatch) -> int:
-    """Enter a report with all that follows from it; the event's number. Inside a transaction."""
-    number = registry.enter_event(event)
-    enter_external(registry, match.external.unique().sort(), number)
-    registry.append("unexpected_codes", match.unexpected.with_columns(event=number))
-    _apply_transitions(registry, match.transitions, number)
-    _settle(registry, match.done, ActionOutcome.SHOWN, number)
-    registry.execute_with(
-        match.named.select("order_pk").unique(),
-        "order_pk",
+def ready_since(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:
+    """Since when cards (`order_pk`, `serial`) that are ready are: both, and `at` of the report, but for those that no night
+    has acted on yet.
+    """
+    return registry.select_with(
+        cards.select("order_pk", "serial").unique().sort("order_pk", "serial"),
+        {"order_pk": integer("given.order_pk"), "serial": integer("given.serial"), "at": text("max(events.at)")},
         f"""
-        UPDATE orders SET awaiting = {Awaiting.RECONCILIATION}
-        FROM given WHERE orders.order_pk = given.order_pk AND orders.awaiting = {Awaiting.REPORT}
+        FROM given
+        JOIN state_transitions
+            ON state_transitions.order_pk = given.order_pk AND state_transitions.serial = given.serial
+            AND state_transitions.to_state = {CardState.READY}
+        JOIN events ON events.event = state_transitions.event
+        GROUP BY given.order_pk, given.serial HAVING min(events.reconciliation_date) > 0
         """,
     )
-    return number
 
 
-def _apply_transitions(registry: Registry, transitions: pl.DataFrame, event: int) -> None:
-    """Enter changes of state: `order_pk`, `serial`, `from_state`, `to_state`.
+def known_reports(registry: Registry, digests: pl.Series) -> pl.DataFrame:
+    """The reports that had these bytes before: `digest`, `event` (the first that was used; 0: none was), `waiting`, the event
+    of one that is on hold, and `approved`, that of one that was, and that nothing has acted on since (0: none).
+    """
+    used = "events.readable = 1 AND events.original_event = events.event"
+    waiting = f"approvals.decision = {ApprovalDecision.WAITING}"
+    approved = f"approvals.decision = {ApprovalDecision.APPROVED} AND approvals.used_event = 0"
+    return registry.select_with(
+        digests.unique().to_frame("digest"),
+        {
+            "digest": text("given.digest"),
+            "event": integer(f"coalesce(min(CASE WHEN {used} THEN events.event END), 0)"),
+            "waiting": integer(f"coalesce(min(CASE WHEN {waiting} THEN approvals.event END), 0)"),
+            "approved": integer(f"coalesce(min(CASE WHEN {approved} THEN approvals.event END), 0)"),
+        },
+        """
+        FROM given
+        JOIN events ON events.digest = given.digest AND events.kind = 'report'
+        LEFT JOIN approvals ON approvals.event = events.event
+        GROUP BY given.digest
+        """,
+    )
+
+
+def enter_reports(registry: Registry, match: ReportMatch) -> None:
+    """Enter all that follows from reports; the `event` of each row is that of its report. Inside a transaction."""
+    for event, codes in match.external.group_by("event"):
+        enter_external(registry, codes["code"].unique().sort(), int(str(event[0])))
+    registry.append("unexpected_codes", match.unexpected)
+    apply_transitions(registry, match.transitions)
+    _settle(registry, match.done, ActionOutcome.SHOWN)
+    registry.execute_with(
+        match.named.select("order_pk", "judged_event", "arrived"),
+        "order_pk",
+        f"""
+        UPDATE orders SET
+            awaiting = CASE WHEN orders.awaiting = {Awaiting.REPORT} THEN {Awaiting.RECONCILIATION} ELSE orders.awaiting END,
+            judged_event = CASE
+                WHEN given.judged_event > orders.judged_event THEN given.judged_event ELSE orders.judged_event
+            END,
+            confirmed = orders.confirmed + given.arrived
+        FROM given WHERE orders.order_pk = given.order_pk
+        """,
+    )
+
+
+def hold_report(registry: Registry, event: int, about: str) -> None:
+    """Keep that a report is on hold, and why. Inside a transaction."""
+    row = {"event": event, "about": about, "decision": ApprovalDecision.WAITING, "decided_by": "", "why": "",
+           "decided_at": "", "used_event": 0}  # fmt: skip
+    registry.append("approvals", pl.DataFrame([row]))
+
+
+def use_approval(registry: Registry, approved: int, event: int) -> None:
+    """Keep which event acted on a report that was on hold. Inside a transaction."""
+    registry.execute(f"UPDATE approvals SET used_event = {event} WHERE event = {approved}")
+
+
+def apply_transitions(registry: Registry, transitions: pl.DataFrame) -> None:
+    """Enter changes of state: `order_pk`, `serial`, `from_state`, `to_state`, `event`.
 
     Cards that lie side by side and change alike are one range: a whole order is one row of `given`.
     """
-    counts = transitions.group_by("order_pk", "from_state", "to_state").agg(cards=pl.len().cast(INT))
-    registry.append("order_transitions", counts.with_columns(event=pl.lit(event, INT)))
-    ranges = _ranges(transitions)
+    counts = transitions.group_by("event", "order_pk", "from_state", "to_state").agg(cards=pl.len().cast(INT))
+    registry.append("order_transitions", counts)
+    changed = transitions.select("order_pk", "serial", "event", state=pl.col("to_state").cast(pl.Int16))
+    ranges = serial_ranges(changed, "state", "event")
     cards = "cards.order_pk = given.order_pk AND cards.serial BETWEEN given.first_serial AND given.last_serial"
     registry.execute_with(
         ranges,
         "",
         f"""
         INSERT INTO state_transitions
-        SELECT cards.order_pk, cards.serial, {event}, cards.state, given.state FROM given JOIN cards ON {cards}
+        SELECT cards.order_pk, cards.serial, given.event, cards.state, given.state FROM given JOIN cards ON {cards}
         """,
     )
     registry.execute_with(ranges, "", f"UPDATE cards SET state = given.state FROM given WHERE {cards}")
 
 
-def _ranges(transitions: pl.DataFrame) -> pl.DataFrame:
-    """`order_pk`, `first_serial`, `last_serial`, `state` of cards side by side that get the same state."""
-    rows = transitions.select("order_pk", "serial", state=pl.col("to_state").cast(pl.Int16)).sort("order_pk", "serial")
-    follows = (
-        (pl.col("order_pk") == pl.col("order_pk").shift())
-        & (pl.col("serial") == pl.col("serial").shift() + 1)
-        & (pl.col("state") == pl.col("state").shift())
-    )
+def serial_ranges(cards: pl.DataFrame, *alike: str) -> pl.DataFrame:
+    """`order_pk`, `first_serial`, `last_serial` of cards (`order_pk`, `serial`) that lie side by side and are `alike` in
+    these columns, which are kept.
+    """
+    rows = cards.sort("order_pk", "serial")
+    follows = (pl.col("order_pk") == pl.col("order_pk").shift()) & (pl.col("serial") == pl.col("serial").shift() + 1)
+    for name in alike:
+        follows &= pl.col(name) == pl.col(name).shift()
     rows = rows.with_columns(run=(~follows.fill_null(value=False)).cum_sum())
     return rows.group_by("run", maintain_order=True).agg(
         pl.col("order_pk").first(), first_serial=pl.col("serial").first(), last_serial=pl.col("serial").last(),
-        state=pl.col("state").first(),
+        **{name: pl.col(name).first() for name in alike},
     ).drop("run")  # fmt: skip
 
 
-def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome, event: int) -> None:
-    """Note what came of cards in orders that take them: `order_pk`, `card_order_pk`, `card_serial`."""
+def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome) -> None:
+    """Note what came of cards in orders that take them: `order_pk`, `card_order_pk`, `card_serial`, `event`."""
     registry.execute_with(
-        done.unique(),
+        done.unique(["order_pk", "card_order_pk", "card_serial"], keep="first", maintain_order=True),
         "order_pk, card_order_pk, card_serial",
         f"""
-        UPDATE card_actions SET outcome = {outcome}, settled_event = {event}
+        UPDATE card_actions SET outcome = {outcome}, settled_event = given.event
         FROM given
         WHERE card_actions.order_pk = given.order_pk AND card_actions.card_order_pk = given.card_order_pk
         AND card_actions.card_serial = given.card_serial AND card_actions.outcome <> {outcome}
@@ -172,49 +254,161 @@ def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome, even
     )
 
 
+OPEN: Final = "events.reconciliation_date = 0 AND events.kind IN ('report', 'grant')"
+"""Events that no night has acted on."""
+
+
 def has_open_reports(registry: Registry) -> bool:
-    """Whether a report was entered that no night has acted on."""
-    rest = "FROM events WHERE reconciliation_date = 0 AND kind IN ('report', 'grant')"
-    return bool(registry.select({"reports": integer("count(*)")}, rest).item())
+    """Whether there is a report or a grant that no night has acted on."""
+    return bool(registry.select({"reports": integer("count(*)")}, f"FROM events WHERE {OPEN}").item())
 
 
 # -- the night ---------------------------------------------------------------------------------------------------------
 
 
-def unconfirmed_cards(registry: Registry) -> pl.DataFrame:
+def waiting_cards(registry: Registry) -> pl.DataFrame:
     """Placed cards of orders that reports name and that no report shows: `order_pk`, `serial`, `order_id`, `code_type`,
-    `code`; by code.
+    `code`, `judged` (whether the reports were written after the card was placed), and how many cards the order still
+    lacks (`missing`), those that are placed included; by code.
     """
     found = registry.select(
-        {**columns_of("orders", "order_pk", "order_id", "code_type"), **columns_of("cards", "serial", "code")},
+        {
+            **columns_of("orders", "order_pk", "order_id", "code_type"),
+            **columns_of("cards", "serial", "code"),
+            "judged": integer("CASE WHEN coalesce(replacements.event, orders.event) <= orders.judged_event THEN 1 ELSE 0 END"),
+            "missing": integer("orders.cards + orders.granted - orders.confirmed"),
+        },
         f"""
-        FROM orders JOIN cards ON cards.order_pk = orders.order_pk
+        FROM orders
+        JOIN cards ON cards.order_pk = orders.order_pk
+        LEFT JOIN replacements
+            ON cards.serial > orders.cards AND replacements.order_pk = cards.order_pk AND replacements.serial = cards.serial
         WHERE orders.awaiting > 0 AND orders.awaiting = {Awaiting.RECONCILIATION} AND cards.state = {CardState.PLACED}
         """,
     )
-    return found.sort("code")
+    return found.with_columns(pl.col("judged") > 0).sort("code")
 
 
-def enter_night(registry: Registry, event: dict[str, Any], refused: pl.DataFrame, replaced: pl.DataFrame) -> int:
+def enter_night(
+    registry: Registry, event: dict[str, Any], refused: pl.DataFrame, waiting: pl.DataFrame, replaced: pl.DataFrame
+) -> int:
     """Close every order that reports name; the event's number. Inside a transaction.
 
-    `refused`: `order_pk`, `serial`, `code`; `replaced`: `order_pk`, `code` (new), `replaced` (the refused code).
+    `refused`: `order_pk`, `serial`, `code`; `waiting`: orders (`order_pk`) with cards that no report has judged, which go on
+    waiting; `replaced`: `order_pk`, `code` (new), `replaced` (the refused code).
     """
     number = registry.enter_event(event)
     date = event["reconciliation_date"]
-    transitions = refused.select(
-        "order_pk", "serial", from_state=pl.lit(CardState.PLACED.value), to_state=pl.lit(CardState.REFUSED.value)
-    )
-    _apply_transitions(registry, transitions, number)
+    states = {"from_state": pl.lit(CardState.PLACED.value), "to_state": pl.lit(CardState.REFUSED.value)}
+    apply_transitions(registry, refused.select("order_pk", "serial", **states, event=pl.lit(number, INT)))
+    _miss(registry, number)
     _add_night_figures(registry, date, number)
-    registry.execute(
-        f"UPDATE events SET reconciliation_date = {date} WHERE reconciliation_date = 0 AND kind IN ('report', 'grant')"
-    )
-    _close_reported_orders(registry, number)
+    files = [_release(registry, number), _refused_files(refused), _outcome_files(registry, number)]
+    _enter_order_files(registry, pl.concat(files), number, date)
+    registry.execute(f"UPDATE events SET reconciliation_date = {date} WHERE {OPEN}")
+    _close_reported_orders(registry, waiting)
     serials = refused.select("order_pk", replaced="code", replaced_serial="serial")
     _replace(registry, replaced.join(serials, on=["order_pk", "replaced"]), number, event["at"])
     _enter_night_btns(registry, number)
     return number
+
+
+def _miss(registry: Registry, event: int) -> None:
+    """Note that what reported orders asked for was not done for the cards that no report shows."""
+    registry.execute(
+        f"""
+        UPDATE card_actions SET outcome = {ActionOutcome.NOT_SHOWN}, settled_event = {event}, missed_event = {event}
+        WHERE outcome = {ActionOutcome.AWAITED} AND order_pk IN (SELECT order_pk FROM orders WHERE {_REPORTED})
+        """
+    )
+
+
+def _release(registry: Registry, event: int) -> pl.DataFrame:
+    """Release the ready cards that the open reports brought and no earlier night has released: each stands in one release.
+
+    A card that was blocked before it could be released is released when it is ready again. The files: see ORDER_FILE.
+    """
+    changes = registry.select(
+        columns_of("order_transitions", "order_pk", "event", "from_state"),
+        f"""
+        FROM order_transitions
+        WHERE order_transitions.event IN (SELECT events.event FROM events WHERE {OPEN})
+        AND order_transitions.to_state = {CardState.READY}
+        """,
+    )
+    became_ready = registry.select_with(
+        changes.cast(INT).sort("order_pk", "event"),
+        {**columns_of("cards", "order_pk", "serial"), "from_state": integer("given.from_state")},
+        f"""
+        FROM given
+        JOIN state_transitions
+            ON state_transitions.order_pk = given.order_pk AND state_transitions.event = given.event
+            AND state_transitions.from_state = given.from_state AND state_transitions.to_state = {CardState.READY}
+        JOIN cards ON cards.order_pk = state_transitions.order_pk AND cards.serial = state_transitions.serial
+            AND cards.state = {CardState.READY}
+        """,
+    )
+    before = pl.col("from_state") == CardState.BLOCKED
+    cards = pl.concat([became_ready.filter(~before), _unreleased(registry, became_ready.filter(before))])
+    ranges = serial_ranges(cards.select("order_pk", "serial").unique()).with_columns(event=pl.lit(event, INT))
+    registry.append("release_ranges", ranges)
+    return ranges.group_by("order_pk").agg(
+        kind=pl.lit(RELEASE), cards=(pl.col("last_serial") - pl.col("first_serial") + 1).sum()
+    )
+
+
+def _unreleased(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:
+    """Those of the cards (`order_pk`, `serial`) that stand in no release."""
+    released = registry.select_with(
+        cards.select("order_pk").unique().sort("order_pk"),
+        columns_of("release_ranges", "order_pk", "first_serial", "last_serial"),
+        "FROM given JOIN release_ranges ON release_ranges.order_pk = given.order_pk",
+    ).sort("order_pk", "first_serial")
+    found = cards.sort("serial").join_asof(
+        released.sort("first_serial"),
+        left_on="serial",
+        right_on="first_serial",
+        by="order_pk",
+        strategy="backward",
+        check_sortedness=False,
+    )
+    return found.filter(pl.col("last_serial").fill_null(0) < pl.col("serial")).select(cards.columns)
+
+
+def _refused_files(refused: pl.DataFrame) -> pl.DataFrame:
+    return refused.group_by("order_pk").agg(kind=pl.lit(REFUSED), cards=pl.len().cast(INT))
+
+
+def _outcome_files(registry: Registry, event: int) -> pl.DataFrame:
+    """The orders that take cards of which this night knows what came."""
+    columns = {"order_pk": integer("card_actions.order_pk"), "cards": integer("count(*)")}
+    shown = registry.select(
+        columns,
+        f"""
+        FROM card_actions
+        WHERE card_actions.settled_event > 0 AND card_actions.outcome = {ActionOutcome.SHOWN}
+        AND card_actions.settled_event IN (SELECT events.event FROM events WHERE {OPEN})
+        GROUP BY card_actions.order_pk
+        """,
+    )
+    missed = "FROM card_actions WHERE card_actions.missed_event > 0 AND card_actions.missed_event"
+    every = pl.concat([shown, registry.select(columns, f"{missed} = {event} GROUP BY card_actions.order_pk")])
+    return every.group_by("order_pk").agg(pl.lit(OUTCOME).alias("kind"), pl.col("cards").sum())
+
+
+def _enter_order_files(registry: Registry, files: pl.DataFrame, event: int, date: int) -> None:
+    """Keep which files this night writes (`order_pk`, `kind`, `cards`)."""
+    earlier = registry.select(
+        {**columns_of("order_files", "order_pk", "kind"), "part": integer("max(order_files.part)")},
+        f"""
+        FROM events JOIN order_files ON order_files.event = events.event
+        WHERE events.reconciliation_date > 0 AND events.reconciliation_date = {date}
+        GROUP BY order_files.order_pk, order_files.kind
+        """,
+    )
+    part = pl.col("part").fill_null(0) + 1
+    numbered = files.join(earlier, on=["order_pk", "kind"], how="left").with_columns(part=part, event=pl.lit(event, INT))
+    registry.append("order_files", numbered)
 
 
 def _add_night_figures(registry: Registry, date: int, event: int) -> None:
@@ -224,24 +418,23 @@ def _add_night_figures(registry: Registry, date: int, event: int) -> None:
         INSERT INTO night_figures
         SELECT {date}, from_state, to_state, CAST(sum(cards) AS BIGINT) AS cards
         FROM order_transitions
-        WHERE event IN (
-            SELECT event FROM events WHERE reconciliation_date = 0 AND kind IN ('report', 'grant') UNION ALL SELECT {event}
-        )
+        WHERE event IN (SELECT event FROM events WHERE {OPEN} UNION ALL SELECT {event})
         GROUP BY from_state, to_state
         ON CONFLICT (reconciliation_date, from_state, to_state) DO UPDATE SET cards = night_figures.cards + excluded.cards
         """
     )
 
 
-def _close_reported_orders(registry: Registry, event: int) -> None:
-    reported = f"awaiting > 0 AND awaiting = {Awaiting.RECONCILIATION}"  # the first part is that of the index
-    registry.execute(
-        f"""
-        UPDATE card_actions SET outcome = {ActionOutcome.NOT_SHOWN}, settled_event = {event}
-        WHERE outcome = {ActionOutcome.AWAITED} AND order_pk IN (SELECT order_pk FROM orders WHERE {reported})
-        """
+_REPORTED: Final = f"awaiting > 0 AND awaiting = {Awaiting.RECONCILIATION}"  # the first part is that of the index
+
+
+def _close_reported_orders(registry: Registry, waiting: pl.DataFrame) -> None:
+    registry.execute(f"UPDATE orders SET awaiting = {Awaiting.NOTHING} WHERE {_REPORTED}")
+    registry.execute_with(
+        waiting.select("order_pk").unique(),
+        "order_pk",
+        f"UPDATE orders SET awaiting = {Awaiting.REPORT} FROM given WHERE orders.order_pk = given.order_pk",
     )
-    registry.execute(f"UPDATE orders SET awaiting = {Awaiting.NOTHING} WHERE {reported}")
 
 
 def _replace(registry: Registry, replaced: pl.DataFrame, event: int, at: str) -> None:

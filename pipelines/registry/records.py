@@ -6,26 +6,28 @@ import polars as pl
 
 
 class ReportMatch(NamedTuple):
-    """What follows from a report.
+    """What follows from reports; `event` is that of the report which says so.
 
-    Orders that it `named` (`order_pk`), state `transitions` of cards (`order_pk`, `serial`, `from_state`, `to_state`), what
-    is `done` of orders that take cards (`order_pk`, `card_order_pk`, `card_serial`), and what nobody here placed
-    (`unexpected`: `order_id`, `code`, `explanation`; `external`: those of its codes that are not known yet).
+    Orders that they `named` (`order_pk`, `judged_event`, and how many cards `arrived`), state `transitions` of cards
+    (`order_pk`, `serial`, `from_state`, `to_state`, `event`), what is `done` of orders that take cards (`order_pk`,
+    `card_order_pk`, `card_serial`, `event`), what does not agree with the registry (`unexpected`: `order_id`, `code`,
+    `explanation`, `event`), and codes that are not known yet (`external`: `code`, `event`).
     """
 
     named: pl.DataFrame
     transitions: pl.DataFrame
     done: pl.DataFrame
     unexpected: pl.DataFrame
-    external: pl.Series
+    external: pl.DataFrame
 
 
 class NightRecords(NamedTuple):
     """All that the reports of a night say. `event` is its latest one.
 
-    `orders` that the night changed; `counts` of state transitions an order; codes `refused`, `replaced` and ready after
-    they were refused (`late`); `outcomes` of the cards in orders that take cards; `unexpected` codes; orders still
-    `awaited`; `btns` that changed or are nearly full; and the `trend` of the last nights.
+    `orders` that the night changed; `counts` of state transitions an order; codes `refused`, `replaced`, ready after they
+    were refused (`late`) and `surplus`; `outcomes` of the cards in orders that take cards; `unexpected` codes; orders still
+    `awaited`; `btns` that changed or are nearly full; the `trend` of the last nights; the `reports` that came, with what
+    became of them; and how many cards are surplus by now (`surplus_cards`).
     """
 
     event: dict[str, Any]
@@ -34,22 +36,29 @@ class NightRecords(NamedTuple):
     refused: pl.DataFrame
     replaced: pl.DataFrame
     late: pl.DataFrame
+    surplus: pl.DataFrame
     outcomes: pl.DataFrame
     unexpected: pl.DataFrame
     awaited: pl.DataFrame
     btns: pl.DataFrame
     trend: pl.DataFrame
+    reports: pl.DataFrame
+    surplus_cards: int
 
 
-class OrderOutcomes(NamedTuple):
-    """What became of some orders: `orders` with `released` (1 when the network ever had one of its cards); `ready`
-    cards (`order_pk`, `serial`, `code`), `refused` ones, and cards for which an order was not carried out (`not_shown`).
+class OrderFiles(NamedTuple):
+    """What the files of orders say that nights write once: `files`, and the rows of each kind with `order_pk` and `event`.
+
+    `files`: the fields of ORDER_FILE and of the order, `reseller` and `folder` of its submission, `date` of the night, when
+    it was (`at`), how many cards the order may have (`ordered`), and of release files their `number` in the order and how
+    many cards it has `released` with this one. `released`: the cards, with what the order and later changes say of them.
+    `refused`: with `replaced_by` (0: by none). `outcomes`: with `done` (1 or 0).
     """
 
-    orders: pl.DataFrame
-    ready: pl.DataFrame
+    files: pl.DataFrame
+    released: pl.DataFrame
     refused: pl.DataFrame
-    not_shown: pl.DataFrame
+    outcomes: pl.DataFrame
 
 
 class IngestBatch(NamedTuple):
@@ -105,6 +114,7 @@ class SubmissionRecords(NamedTuple):
     states: pl.DataFrame
     repeated: pl.DataFrame
     repeated_reasons: pl.DataFrame
+    approvals: pl.DataFrame
 
     def of_event(self, event: int) -> "SubmissionRecords":
         """The part of one event."""

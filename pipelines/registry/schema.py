@@ -178,6 +178,7 @@ INDEXES: Final = [
     "CREATE INDEX order_files_event ON order_files (event)",
     "CREATE INDEX release_ranges_event ON release_ranges (event)",
     "CREATE INDEX approvals_waiting ON approvals (event) WHERE decision = 0",
+    "CREATE INDEX approvals_used ON approvals (used_event) WHERE used_event > 0",
     "CREATE UNIQUE INDEX replacements_serial ON replacements (order_pk, serial)",
     "CREATE INDEX replacements_event ON replacements (event)",
     "CREATE INDEX unexpected_codes_event ON unexpected_codes (event)",

@@ -380,6 +380,7 @@ def write_releases_once(database: Database) -> None:
         "INDEX order_files_event ON order_files (event)",
         "INDEX release_ranges_event ON release_ranges (event)",
         "INDEX approvals_waiting ON approvals (event) WHERE decision = 0",
+        "INDEX approvals_used ON approvals (used_event) WHERE used_event > 0",
     ):
         database.execute(f"CREATE {definition}")
 

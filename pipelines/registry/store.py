@@ -139,7 +139,7 @@ class Registry(Database):
             FROM given
             JOIN orders ON orders.order_id = given.order_id AND orders.account = given.account
             JOIN cards ON cards.order_pk = orders.order_pk
-            WHERE cards.state <> {CardState.REFUSED}
+            WHERE cards.state NOT IN ({CardState.REFUSED}, {CardState.SURPLUS})
             ORDER BY cards.order_pk, cards.serial
             """,
         )

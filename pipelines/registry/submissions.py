@@ -51,6 +51,11 @@ def submission_records(registry: Database, events: list[int]) -> SubmissionRecor
         duplicate_orders=duplicates,
         rejected=_of_table(own, "rejected_rows"),
         findings=_of_table(own, "findings").rename({"column_name": "column"}),
+        approvals=own.select(
+            {**_EVENT, **columns_of("approvals", "about", "decision")},
+            "JOIN approvals ON approvals.event = delivery.original_event",
+            "delivery.event",
+        ),
         states=_states(registry, duplicates.select("event", "order_pk")),
         repeated=_repeated(again),
         repeated_reasons=again.select(

@@ -1,0 +1,116 @@
+"""The files that nights write for an order, once: what was released, what was refused, what came of a change.
+
+`release-<Order ID>-<date>`, `refused-…` and `outcome-…`, each as .xlsx and .csv, in the folder of the order's submission. A
+file is never changed after the night that wrote it; what happens later stands in a file of that date.
+"""
+
+import hashlib
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.common.durable_files import Access, thread_pool, write_atomically
+from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.settings import Settings
+from pipelines.delivery import archive, csv_files, outcome_files, release_files
+from pipelines.delivery.access import access_for
+from pipelines.excel import writers
+from pipelines.excel.book import Book, Sheet
+from pipelines.registry import night_records
+from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
+from pipelines.registry.records import OrderFiles
+from pipelines.registry.store import Registry
+from pipelines.run import Run
+
+_SMALL: Final = 2_000
+"""Workbooks of more cells are written by the writer for large ones, which lets other threads work."""
+
+
+def write_night_files(run: Run, event: int) -> OrderFiles:
+    """Write the files of orders of a night, unless they are there; what stands in them.
+
+    Raises CardsError, after all others, when those of an order can't be written.
+    """
+    found = night_records.files_of_night(run.registry, event)
+    _write(run, found, again=False)
+    return found
+
+
+def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
+    """Write all files that nights wrote for these orders again: the same cards in the same order."""
+    _write(run, night_records.files_of_orders(run.registry, order_pks), again=True)
+
+
+def _write(run: Run, found: OrderFiles, *, again: bool) -> None:
+    if found.files.is_empty():
+        return
+    archive.bring_back_orders(run, found.files["order_pk"])
+    rows = _rows_by_file(found, run.registry)
+
+    def write(file: dict[str, Any]) -> CardsError | None:
+        try:
+            _write_file(run.settings, file, rows[file["kind"]][file["order_pk"], file["event"]], again=again)
+        except Exception as error:  # an order never takes another with it
+            return to_cards_error(error)
+        return None
+
+    with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
+        failed = [error for error in pool.map(write, found.files.iter_rows(named=True)) if error]
+    if failed:
+        raise CardsError(f"{len(failed)} files of orders could not be written. {failed[0]}")
+
+
+def _rows_by_file(found: OrderFiles, registry: Registry) -> dict[str, dict[tuple[Any, ...], pl.DataFrame]]:
+    """What stands in each file, by its kind and by order and night."""
+    keys = ["order_pk", "event"]
+    times = found.files.select("order_pk", "event", "kind", "date")
+    frames = {
+        RELEASE: release_files.rows(found.released.join(times.filter(kind=RELEASE), on=keys, maintain_order="left")),
+        REFUSED: outcome_files.refused_rows(found.refused, registry),
+        OUTCOME: outcome_files.outcome_rows(
+            found.outcomes.join(found.files.filter(kind=OUTCOME), on=keys, maintain_order="left")
+        ),
+    }
+    return {
+        kind: frame.partition_by(keys, as_dict=True, include_key=False, maintain_order=True) for kind, frame in frames.items()
+    }
+
+
+def file_name(file: dict[str, Any]) -> str:
+    """The name of a file of an order, without its suffix: `release-10023456-7-2026-11-25`, `…~2` for the second of a date.
+
+    Earlier versions wrote one release file an order, without a date.
+    """
+    name = f"{file['kind']}-{file['order_id']}"
+    if not file["part"]:
+        return name
+    date = datetime.strptime(str(file["date"]), "%Y%m%d")
+    return f"{name}-{date:%Y-%m-%d}" + (f"~{file['part']}" if file["part"] > 1 else "")
+
+
+def _write_file(settings: Settings, file: dict[str, Any], rows: pl.DataFrame, *, again: bool) -> None:
+    access = access_for(settings, file["reseller"])
+    path = settings.outbox / file["reseller"] / file["folder"] / file_name(file)
+    digest = _write_csv(path.with_name(f"{path.name}.csv"), rows, access, again=again)
+    workbook = path.with_name(f"{path.name}.xlsx")
+    if again or not workbook.exists():
+        book = _book(file, rows, digest)
+        write_atomically(workbook, lambda staged: writers.write(staged, book, _SMALL), access)
+
+
+def _write_csv(path: Path, rows: pl.DataFrame, access: Access, *, again: bool) -> str:
+    """Write the CSV of a file, unless it is there; the SHA-256 of its bytes."""
+    if again or not path.exists():
+        write_atomically(path, lambda staged: csv_files.write_csv(rows, staged), access)
+    with path.open("rb") as written:
+        return hashlib.file_digest(written, "sha256").hexdigest()
+
+
+def _book(file: dict[str, Any], rows: pl.DataFrame, digest: str) -> Book:
+    if file["kind"] == RELEASE:
+        title, advice, facts = release_files.summary(file, digest)
+    else:
+        title, advice, facts = outcome_files.summary(file, rows)
+    return Book(title, advice, facts, [Sheet("Cards", rows)])
