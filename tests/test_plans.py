@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from pipelines.admin import lists, queries, retention
+from pipelines.admin.replay import replay
 from pipelines.delivery.recovery import rewrite_submission
 from pipelines.registry import database, limits
 from pipelines.registry.schema import INDEXES, TABLES
@@ -126,6 +127,12 @@ def live(shop: Shop) -> None:
     shop.send(change, row("E", btn="3035550142", quantity="1"), name="again.csv")
     shop.report((pairs[3][0], pairs[3][1]), ("10023456-4", pairs[3][1]), name="second.csv")
     shop.night()
+    shop.send(change, row("E", btn="3035550142", quantity="1"), name="again.csv")  # the same bytes
+    (shop.settings.inbox / "acme" / "check").mkdir()
+    shop.drop("check/tried.csv", csv_of(row("T", code=CHOSEN), row("E", btn="3035550142", quantity="1")))
+    assert len(shop.run()) == 1
+    for reason in ("ACCESS_FORMAT", "CODE_TAKEN"):
+        assert replay(shop.as_run, reason, since="2026-10-05", reseller="acme").failures == []
     left_in_hand(shop)
     for asked in (CHOSEN, pairs[0][0], "A", "3035550142", "8008604444"):
         queries.status(asked, shop.registry)
