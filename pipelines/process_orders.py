@@ -47,6 +47,8 @@ _RUN_SECONDS: Final = 600
 _LOOK_SECONDS: Final = 1
 _LOOK_SHARE: Final = 10
 """The inbox is looked through again after this, but not before so many times have passed what the last look took."""
+_TRIALS_SECONDS: Final = 5
+"""So long trials of a portion are decided, each by itself, before other files take their turn."""
 _IDLE_LOOKS: Final = 2
 """A run ends when so many looks found nothing but files that other workers have."""
 
@@ -147,37 +149,56 @@ def _answer_portion(
     yield Delivery([], portion.failures)
     groups = _groups(portion.files)
     portion.files.clear()  # so that the tables of a group are given back as soon as they are decided
+    left: set[Path] = set()
     while groups:
         spool.hold([file.copy for file in groups[0]])
-        answer = _answer_trial if groups[0][0].copy.file.is_trial else decide_and_deliver
-        yield from answer(run, groups.pop(0))
+        if groups[0][0].copy.file.is_trial:
+            left |= yield from _answer_trials(run, groups.pop(0))
+        else:
+            yield from decide_and_deliver(run, groups.pop(0))
     spool.hold([])
     give_back()
-    return {file.path for file in portion.done}
+    return {file.path for file in portion.done} - left
 
 
 def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
-    """All files together, but each by itself that was in hand when an earlier run died, and at last each trial."""
+    """All files together, then all trials, but each by itself that was in hand when an earlier run died."""
     suspects = [[file] for file in files if file.suspect]
-    together = [file for file in files if not file.suspect and not file.copy.file.is_trial]
-    tried = [[file] for file in files if not file.suspect and file.copy.file.is_trial]
-    return suspects + ([together] if together else []) + tried
+    others = [file for file in files if not file.suspect]
+    parts = ([file for file in others if file.copy.file.is_trial is is_trial] for is_trial in (False, True))
+    return suspects + [part for part in parts if part]
 
 
-def _answer_trial(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
-    """Answer a file that is only tried: the registry keeps nothing but what it cost its source."""
-    file = files.pop()
-    try:
-        folder, is_answered = trials.find_answer(run, file.copy)
-        if is_answered:  # by a run that died before it could remove the file
-            remove_dropped(file.copy.file)
-        elif inbox.is_unchanged(file.copy.file):
-            trial = try_file(run, file)
-            charge_trial(run.registry, trial.ingest)
-            run.runtime.checkpoint("charged")
-            yield Delivery([trials.deliver_trial(run, folder, file.copy, trial.records)], [])
-    except Exception as error:  # a file never takes another with it
-        yield Delivery([], [to_cards_error(error)])
+def _answer_trials(run: Run, files: list[OrderFile]) -> Generator[Delivery[Result], None, set[Path]]:
+    """Answer files that are only tried, each as if it came alone: the registry keeps nothing but what each cost its source,
+    before the next is decided. Those are left (their paths) for which others would have to wait.
+    """
+    begun = time.monotonic()
+    failures: list[CardsError] = []
+    tried: list[trials.TrialAnswer] = []
+    first = len(files)
+    while files and (len(files) == first or time.monotonic() - begun < _TRIALS_SECONDS):
+        file = files.pop(0)
+        try:
+            tried += _try(run, file, {one.folder for one in tried})
+        except Exception as error:  # a file never takes another with it
+            failures.append(to_cards_error(error))
+    delivery = trials.deliver_trials(run, tried)
+    yield Delivery(list(delivery.results), failures + delivery.failures)
+    return {file.copy.file.path for file in files}
+
+
+def _try(run: Run, file: OrderFile, taken: set[Path]) -> list[trials.TrialAnswer]:
+    """Decide a trial and charge it; nothing if it was answered by a run that died before it could remove the file."""
+    folder, is_answered = trials.find_answer(run, file.copy, taken)
+    if is_answered:
+        remove_dropped(file.copy.file)
+    if is_answered or not inbox.is_unchanged(file.copy.file):
+        return []
+    trial = try_file(run, file)
+    charge_trial(run.registry, trial.ingest)
+    run.runtime.checkpoint("charged")
+    return [trials.TrialAnswer(folder, file.copy, trial.records)]
 
 
 def decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
