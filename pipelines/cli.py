@@ -146,7 +146,8 @@ def check(
         f"{result.file}: {count(result.rows, 'row')}; {count(result.orders_placed, 'order')} can be placed, "
         f"{result.orders_already_placed} already placed, {result.orders_rejected} would be rejected."
     )
-    console.print_table("Reasons", [asdict(finding) for finding in result.findings], show_codes=show_codes)
+    findings = [{**asdict(finding), "row": finding.row or "file"} for finding in result.findings]
+    console.print_table("Reasons", findings, show_codes=show_codes)
 
 
 @app.command(epilog="Example: cards template --reseller acme orders.xlsx")

@@ -32,6 +32,39 @@ FORBIDDEN_SEQUENCES: Final = (
 
 STATES: Final = ("placed", "ready", "refused", "blocked", "disconnected", "external", "surplus")
 
+STATE_WORDS = {
+    "placed": ("still awaits the network", "still await the network"),
+    "awaited": ("has an earlier order that is still awaited", "have an earlier order that is still awaited"),
+    "ready": ("is not blocked", "are not blocked"),
+    "blocked": ("is blocked", "are blocked"),
+    "refused": ("was refused by the network", "were refused by the network"),
+    "disconnected": ("is disconnected", "are disconnected"),
+    "surplus": ("was not released", "were not released"),
+}
+"""What is said to its reseller of a card in a state that an order can't be done in, and of several ones."""
+CARD_STATE: Final = r"( \([^()]*\))$"
+"""How a finding says it, behind the code or the Order ID that it is about."""
+
+
+def card_words(state: pl.Expr) -> pl.Expr:
+    """A card's state in words."""
+    words = {name: f"the card {one}" for name, (one, _) in STATE_WORDS.items()}
+    return state.replace_strict(words, default="the card can't be used", return_dtype=pl.String)
+
+
+def cards_words(state: pl.Expr, cards: pl.Expr, first: pl.Expr) -> pl.Expr:
+    """How many cards are in a state, in words; only the `first` of several such texts says that they are cards."""
+    one, many = (
+        state.replace_strict(
+            {name: words[n] for name, words in STATE_WORDS.items()}, default="can't be used", return_dtype=pl.String
+        )
+        for n in (0, 1)
+    )
+    is_one = cards == 1
+    noun = pl.when(~first).then(pl.lit("")).when(is_one).then(pl.lit(" card")).otherwise(pl.lit(" cards"))
+    return pl.format("{}{} {}", cards, noun, pl.when(is_one).then(one).otherwise(many))
+
+
 _ROUNDED = r"^[0-9][.,]?[0-9]*[eE]\+?[0-9]+$"
 
 

@@ -91,8 +91,8 @@ _TABLE = [
     Reason("BTN_EXHAUSTED", "row", "BTN", "This BTN has fewer free PINs than asked for. Lower Quantity or use another BTN."),
     Reason("CARD_UNKNOWN", "row", "Code", "You have no such card on this account. Correct the code, Order ID or account."),
     Reason("CARD_NOT_READY", "row", "Code",
-           "The card is not in a state that allows this, or an earlier order for it is still awaited. "
-           "Look at its state and order again later."),
+           "This can't be done with a card in that state. Resubmit the order when the state has changed, or take the card out "
+           "of it."),
     Reason("CARD_DISCONNECTED", "row", "Code", "The card is disconnected for good. Take it out of the order."),
     Reason("NOTHING_TO_CHANGE", "row", "Action",
            "Say what to change: fill in Access Number, Product Account Number or one of the international flags."),

@@ -228,6 +228,31 @@ def test_every_card_of_a_cell_that_cannot_be_taken_is_named(ready: Shop) -> None
     assert all(code in answer.rejections["What to fix"].item() for code in (FOUR, NOBODYS))
 
 
+def test_the_states_of_cards_that_are_not_ready_are_said_once(ready: Shop) -> None:
+    new = ready.send(row("NEW", quantity="3"), name="new.csv")
+    answer = ready.send(
+        take("Block", "NR1", target_order_id=new.confirmation["Order ID"][0]),
+        take("Block", "NR2", code=" ".join(new.codes)),
+        take("Unblock", "NR3", code=ONE),
+        name="not-ready.csv",
+    )
+    fix = answer.rejections["What to fix"].to_list()
+    assert fix[0].startswith("Order ID “10023456-3”: 3 cards still await the network. This can't be done")
+    assert fix[1].startswith(
+        f"Code {', '.join(f'“{code}”' for code in sorted(new.codes))}: Each card still awaits the network."
+    )
+    assert fix[2].startswith(f"Code “{ONE}”: The card is not blocked. ")
+    assert [text.count("This can't be done") for text in fix] == [1, 1, 1]
+
+
+def test_cards_of_an_order_id_are_counted_by_their_states(ready: Shop) -> None:
+    ready.send(take("Disconnect", "D", code=ONE), name="d.csv")
+    answer = ready.send(take("Unblock", "U", target_order_id="10023456-1"), name="u.csv")
+    rest = len(ready.registry.query("SELECT code FROM cards WHERE order_pk = 1", {"code": pl.Int64})) - 1
+    (fix,) = answer.rejections["What to fix"]
+    assert f"1 card has an earlier order that is still awaited, {rest} {'is' if rest == 1 else 'are'} not blocked." in fix
+
+
 def test_a_change_of_nothing_is_refused(ready: Shop) -> None:
     assert ready.send(take("Change", access_number="", code=ONE), name="take.csv").reasons == {2: ["NOTHING_TO_CHANGE"]}
 

@@ -181,7 +181,7 @@ def test_a_file_is_entered_with_what_it_cost_and_the_time_of_the_decision() -> N
     assert events.select("file", "source", "file_name", "at", "rows", "readable", "original_event").rows() == [
         (0, "acme", "0.csv", AT, 1, 1, 0), (1, "acme", "1.csv", AT, 1, 1, 0),
     ]  # fmt: skip
-    assert decision.ingest.usage.rows() == [(0, 100, 250), (1, 100, 250)]
+    assert decision.ingest.usage.rows() == [(0, 1, 100, 250), (1, 1, 100, 250)]
 
 
 def test_the_same_facts_and_random_bytes_give_the_same_decision() -> None:
@@ -262,7 +262,10 @@ def test_a_finding_shows_what_stands_in_the_cell_and_nothing_else() -> None:
         cards=cards((ACME, CODES[3], "placed", False)),
     )  # fmt: skip
     found = decision.ingest.findings.select("source_row", "column", "reason", "value").rows()
-    assert found == [(2, "code", "CODE_TAKEN", TWO), (3, "target_order_id", "CARD_NOT_READY", "10023456-1")]
+    assert found == [
+        (2, "code", "CODE_TAKEN", TWO),
+        (3, "target_order_id", "CARD_NOT_READY", "10023456-1 (1 card still awaits the network)"),
+    ]
 
 
 # -- orders in part ----------------------------------------------------------------------------------------------------

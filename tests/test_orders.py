@@ -310,7 +310,7 @@ def test_strange_files_get_a_folder_with_a_reason_and_the_others_go_on(shop: Sho
     assert len(answers.pop("orders.csv").codes) == 2
     assert set(answers) == set(STRANGE)
     for name, answer in answers.items():
-        assert {path.name for path in answer.folder.iterdir()} == {name, "rejections.csv", "rejections.xlsx"}
+        assert {path.name for path in answer.folder.iterdir()} == {name, "rejections.csv", "rejections.xlsx", "status.json"}
         assert (answer.folder / name).read_bytes() == STRANGE[name]
         assert answer.rejections["Reason"].str.contains("FILE_|COLUMN_").all()
         assert answer.told["orders_placed"] == 0
@@ -547,3 +547,29 @@ def _saved(book: Any) -> bytes:
     content = io.BytesIO()
     book.save(content)
     return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        csv_of(row("A", quantity="x"), row("A", quantity="1"), row("B", quantity="1")),
+        b"Action,Quantity\nAdd,3\nAdd,4\n",
+        csv_of(*(row(f"N{n}", quantity="x") for n in range(150))),
+        csv_of(row("", quantity="1"), row("", quantity="2")),
+        b"",
+        b"PK\x03\x04 not a workbook",
+    ],
+)
+def test_a_check_and_a_run_count_what_is_rejected_alike(content: bytes, tmp_path: Path, sqlite: NewRegistry) -> None:
+    with sqlite() as url:
+        shop = Shop(tmp_path / "home", url, max_findings=120)
+        path = tmp_path / "orders.csv"
+        path.write_bytes(content)
+        checked = check(path, "acme", shop.as_run)
+        shop.drop("orders.csv", content)
+        (answer,) = shop.run()
+        counts = ("rows", "rows_rejected", "orders_placed", "orders_already_placed", "orders_rejected")
+        assert {name: getattr(checked, name) for name in counts} == {name: answer.told[name] for name in counts}
+        if answer.told["orders_placed"] == 0:
+            assert answer.told["rows_rejected"] == answer.told["rows"]
+        shop.registry.close()

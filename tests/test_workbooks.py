@@ -28,6 +28,7 @@ from pipelines.excel import book, look, writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import Book, Sheet
 from pipelines.excel.openpyxl_style import Painter
+from pipelines.excel.order_template import write_template
 from pipelines.excel.second_writer import MANY, SecondWriter, packed, unpacked
 from pipelines.excel.senders_look import rebuild_look
 from tests.conftest import NOW, Shop, csv_of, row, some_codes
@@ -302,6 +303,40 @@ def test_a_rejection_workbook_opens_where_there_is_something_to_fix(rejected: Pa
         assert [page.title for page in book if page.sheet_view.tabSelected] == ["Orders"]
 
 
+def test_it_opens_at_the_first_marked_cell(rejected: Path, shop: Shop) -> None:
+    for path in (rejected, shop.send(row("A", quantity="x"), row("A", quantity="1"), name="a.csv").folder / "rejections.xlsx"):
+        page = openpyxl.load_workbook(path)["Orders"]
+        marked = [cell.coordinate for line in page.iter_rows(min_row=2) for cell in line if cell.comment]
+        assert page.sheet_view.selection[-1].activeCell == marked[0]
+
+
+def test_a_template_to_which_columns_were_added_comes_back_with_its_lists(shop: Shop, tmp_path: Path) -> None:
+    write_template(tmp_path / "t.xlsx", *shop.registry.catalogue(), "acme")
+    book = openpyxl.load_workbook(tmp_path / "t.xlsx")
+    page = book["Orders"]
+    page.insert_cols(1)
+    page["A1"] = "Our note"
+    for header, cell in row("T1", quantity="x").items():
+        page.cell(2, [one.value for one in page[1]].index(header) + 1, cell)
+    book.save(tmp_path / "t.xlsx")
+    shop.drop("t.xlsx", (tmp_path / "t.xlsx").read_bytes())
+    (answer,) = shop.run()
+    page = openpyxl.load_workbook(answer.folder / "rejections.xlsx")["Orders"]
+    lists = {str(one.sqref): one.formula1 for one in page.data_validations.dataValidation}
+    letters = {cell.value: cell.column_letter for cell in page[1]}
+    assert letters["Customer Account Number"] == "D"
+    assert lists["D2:D1048576"] == "Accounts"
+    assert "$D2" in lists[f"{letters['Product Account Number']}2:{letters['Product Account Number']}1048576"]
+
+
+def test_reason_and_what_to_fix_are_wrapped(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="x"), name="a.csv")
+    page = openpyxl.load_workbook(answer.folder / "rejections.xlsx")["Orders"]
+    last = page[2][-2:]
+    assert [cell.alignment.wrap_text for cell in last] == [True, True]
+    assert [round(page.column_dimensions[cell.column_letter].width) for cell in last] == [29, 61]
+
+
 def test_the_summary_counts_reasons(rejected: Path) -> None:
     lines = [[cell.value for cell in line] for line in openpyxl.load_workbook(rejected)["Summary"].iter_rows(max_col=3)]
     counts = {line[0]: line[2] for line in lines if str(line[0]).isupper()}
@@ -389,7 +424,9 @@ def test_a_confirmation_says_at_a_glance_what_happened_and_what_to_do(shop: Shop
     assert book.sheetnames == ["Summary", "Orders", "Codes"]
     facts = {line[0].value: line[1].value for line in book["Summary"].iter_rows(min_row=4) if line[0].value}
     assert (facts["Orders placed"], facts["Orders rejected"], facts["Codes placed"]) == (2, 1, 2)
-    assert facts["Received"] == NOW.replace(tzinfo=None)
+    assert facts["Received"] == "2026-10-05 09:30 (UTC-06:00)"
+    assert (facts["Reseller"], facts["Product accounts"], facts["Access numbers"]) == ("acme", "7001", "8008604444")
+    assert (facts["Cards ordered"], facts["Cards released at confirmation"], facts["Cards outstanding"]) == (2, 0, 2)
     assert str(book["Summary"]["B2"].value).startswith("Do not print these codes yet.")
     assert "rejections.xlsx" in str(book["Summary"]["B2"].value)
     for page in (book["Orders"], book["Codes"]):
@@ -550,3 +587,13 @@ def test_the_second_writer_is_started_for_many_workbooks_alone(tmp_path: Path) -
     again = unpacked(*packed(_one_book()))
     assert [sheet.rows.equals(one.rows) for sheet, one in zip(again.sheets, _one_book().sheets, strict=True)] == [True, True]
     assert again._replace(sheets=[]) == _one_book()._replace(sheets=[])
+
+
+def test_a_confirmation_of_the_house_names_the_operator(shop: Shop) -> None:
+    facts = {
+        line[0].value: line[1].value
+        for line in openpyxl.load_workbook(shop.send(row("ONE", quantity="1"), sender="house").folder / "confirmation.xlsx")[
+            "Summary"
+        ].iter_rows(min_row=4)
+    }
+    assert facts["Reseller"] == "the operator"

@@ -1,18 +1,20 @@
 """The confirmation: what was placed, and what was placed before."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
+from pipelines.common.words import zoned_time
 from pipelines.delivery.placed_before import placed_before
 from pipelines.delivery.results import submission_result
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
 from pipelines.excel.writers import WriteBook
 from pipelines.registry.records import SubmissionRecords
 from schemas import actions
+from schemas.sources import OPERATOR
 
+_NAMED: Final = 10
 _NOT_YET: Final = (
     "Do not print these codes yet. A code is safe to print when it appears in a release file of this folder; "
     "that is after the network has confirmed it, usually the next morning."
@@ -60,6 +62,13 @@ def _repeated(source: str, earlier: dict[str, Any]) -> str:
     )
 
 
+def _named(label: str, column: pl.Series) -> list[tuple[str, Any]]:
+    """What stands in a column, once each; of many the first ones."""
+    each = sorted({value for value in column.to_list() if value})
+    more = f" and {len(each) - _NAMED:,} more" if len(each) > _NAMED else ""
+    return [(label, ", ".join(each[:_NAMED]) + more)] if each else []
+
+
 def write_confirmation(
     path: Path, records: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int, write: WriteBook
 ) -> None:
@@ -67,18 +76,25 @@ def write_confirmation(
     event = records.events.row(0, named=True)
     counts = submission_result(records, "")
     new = records.orders["action"].is_in(actions.issuing()).any()
+    cards = int(records.orders["cards"].sum())
     facts: list[tuple[str, Any]] = [
+        ("Reseller", "the operator" if event["source"] == OPERATOR else event["source"]),
         ("File", event["file_name"]),
-        ("Received", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
+        ("Received", zoned_time(event["at"])),
+        *_named("Product accounts", orders["Product Account Number"]),
+        *_named("Access numbers", orders["Access Number"]),
         ("Rows in the file", counts.rows),
         ("Orders placed", counts.orders_placed),
         ("Orders already placed", counts.orders_already_placed),
         ("Orders rejected", counts.orders_rejected),
-        ("Codes placed", counts.codes_placed),
         ("Rows rejected", counts.rows_rejected),
+        ("Cards ordered", cards),
+        ("Codes placed", counts.codes_placed),
+        ("Cards released at confirmation", 0),
+        ("Cards outstanding", cards),
         *[("Remark", note) for note in event["notes"].splitlines()],
     ]
-    facts[2:2] = [("Answered before in", f"outbox/{event['source']}/{folder}") for folder in records.repeated["folder"]]
+    facts[3:3] = [("Answered before in", f"outbox/{event['source']}/{folder}") for folder in records.repeated["folder"]]
     advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, fix it and resubmit it."
                                              if counts.rows_rejected else "")  # fmt: skip
     fit = {"Orders": orders.height * orders.width <= MOST_CELLS, "Codes": len(rows) <= most_codes}

@@ -19,14 +19,14 @@ _PLAIN: Final = (pl.String, pl.Int64, pl.UInt32)
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """A CSV file in which no cell can become a formula (OWASP, “CSV injection”): an apostrophe goes before it."""
     if len(frame) <= _FEW and frame.width > 1 and all(kind in _PLAIN for kind in frame.dtypes):
-        path.write_text(_few_rows(frame), "utf-8", newline="")
+        path.write_text(csv_text(frame), "utf-8", newline="")
         return
     with path.open("wb") as file:
         _safe(frame).write_csv(file, line_terminator="\r\n")
 
 
-def _few_rows(frame: pl.DataFrame) -> str:
-    """The same file, made by Python: Polars takes ten times as long to write a few rows."""
+def csv_text(frame: pl.DataFrame) -> str:
+    """The text of such a file, made by Python: Polars takes ten times as long to write a few rows."""
     written = io.StringIO(newline="")
     lines = csv.writer(written, lineterminator="\r\n")
     lines.writerow(frame.columns)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pipelines.common.durable_files import ensure_dir, fsync, move_file, staging_dir, thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
-from pipelines.delivery import reconciliation_workbook, submission
+from pipelines.delivery import index, reconciliation_workbook, submission
 from pipelines.delivery.access import access_for
 from pipelines.delivery.results import Delivery, Result, report_result, submission_result
 from pipelines.delivery.submission import SubmissionReports
@@ -27,10 +27,13 @@ AT_ONCE: Final = 8
 """So many folders are written at once: most of the time they wait for the disk, which writes several in one go."""
 
 
-def deliver(run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool = False) -> Delivery[Result]:
+def deliver(
+    run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool = False, again: bool = False
+) -> Delivery[Result]:
     """Write the reports of events beside their originals, remove these from the inbox, and mark the events as delivered.
 
     A failure never keeps the other events from being delivered. `plain`: write CSV files alone, no workbooks.
+    `again`: an earlier run may have delivered some of them.
     """
     records = run.registry.submission_records(list(events))
     catalogue = run.registry.catalogue() if len(records.findings) else None
@@ -56,9 +59,20 @@ def deliver(run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool =
                 delivered.append(one.event["event"])
                 results += [outcome] if outcome else []
             run.runtime.progress("delivering", done, len(reports))
+    _write_index(run.settings, [one for one in reports if one.event["event"] in set(delivered)], once=again)
     run.registry.mark_delivered(delivered)
     run.runtime.checkpoint("delivered")
     return Delivery(results, failures)
+
+
+def _write_index(settings: Settings, reports: list[SubmissionReports], *, once: bool) -> None:
+    """Add the answers to the indexes of their resellers."""
+    answers: dict[str, list[index.Answer]] = {}
+    for one in reports:
+        if one.event["kind"] == "orders":
+            answers.setdefault(one.event["source"], []).extend(index.answers_of(one.records))
+    for source, rows in answers.items():
+        index.append(settings, source, rows, once=once)
 
 
 def _build_reports(records: SubmissionRecords) -> tuple[list[SubmissionReports], list[CardsError]]:
@@ -78,7 +92,7 @@ def _deliver_one(
 ) -> Result | None:
     """Write what one event answers."""
     if reports.event["kind"] == "night":
-        reconciliation_workbook.write_night(run, reports.event)
+        reconciliation_workbook.write_night(run, reports.event, again=True)
         return None
     folder = submission_folder(run.settings, reports.event)
     write_event_placement(run.settings, reports)
@@ -119,7 +133,7 @@ def _write(
         with staging_dir(folder) as new:
             try:
                 original = copy.path if copy else None
-                submission.write_folder(new, reports, original, annotator, settings.max_sheet_codes, write_book)
+                submission.write_folder(new, reports, original, annotator, settings.max_sheet_codes, folder, write_book)
                 _archive(settings, copy, new)
                 for path in (*new.iterdir(), new):
                     fsync(path, access)

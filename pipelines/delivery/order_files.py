@@ -5,7 +5,6 @@ file is never changed after the night that wrote it; what happens later stands i
 """
 
 import hashlib
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +13,10 @@ import polars as pl
 from pipelines.common.durable_files import Access, thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
-from pipelines.delivery import archive, csv_files, outcome_files, release_files
+from pipelines.delivery import archive, csv_files, index, outcome_files, release_files, status
 from pipelines.delivery.access import access_for
+from pipelines.delivery.file_names import order_file_name
+from pipelines.delivery.index import Answer
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
 from pipelines.registry import night_records
@@ -28,14 +29,29 @@ _SMALL: Final = 2_000
 """Workbooks of more cells are written by the writer for large ones, which lets other threads work."""
 
 
-def write_night_files(run: Run, event: int) -> OrderFiles:
-    """Write the files of orders of a night, unless they are there; what stands in them.
+def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
+    """Write the files of orders of a night, unless they are there, and note them in index and status of their submissions.
 
-    Raises CardsError, after all others, when those of an order can't be written.
+    `again`: a run died of it before. Raises CardsError, after all others, when those of an order can't be written.
     """
     found = night_records.files_of_night(run.registry, event)
     _write(run, found, again=False)
-    return found
+    _write_index(run, found.files, once=again)
+    status.rewrite(run, found.files["submission"])
+
+
+def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> None:
+    """Add the files to the indexes of their resellers."""
+    for (reseller,), part in files.group_by("reseller", maintain_order=True):
+        answers = [
+            Answer(file["at"], file["file_name"], file["kind"], f"{file['folder']}/{_name(file)}.csv", 1, file["cards"])
+            for file in part.iter_rows(named=True)
+        ]
+        index.append(run.settings, str(reseller), answers, once=once)
+
+
+def _name(file: dict[str, Any]) -> str:
+    return order_file_name(file["kind"], file["order_id"], file["date"], file["part"])
 
 
 def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
@@ -78,21 +94,9 @@ def _rows_by_file(found: OrderFiles, registry: Registry) -> dict[str, dict[tuple
     }
 
 
-def file_name(file: dict[str, Any]) -> str:
-    """The name of a file of an order, without its suffix: `release-10023456-7-2026-11-25`, `…~2` for the second of a date.
-
-    Earlier versions wrote one release file an order, without a date.
-    """
-    name = f"{file['kind']}-{file['order_id']}"
-    if not file["part"]:
-        return name
-    date = datetime.strptime(str(file["date"]), "%Y%m%d")
-    return f"{name}-{date:%Y-%m-%d}" + (f"~{file['part']}" if file["part"] > 1 else "")
-
-
 def _write_file(settings: Settings, file: dict[str, Any], rows: pl.DataFrame, *, again: bool) -> None:
     access = access_for(settings, file["reseller"])
-    path = settings.outbox / file["reseller"] / file["folder"] / file_name(file)
+    path = settings.outbox / file["reseller"] / file["folder"] / _name(file)
     digest = _write_csv(path.with_name(f"{path.name}.csv"), rows, access, again=again)
     workbook = path.with_name(f"{path.name}.xlsx")
     if again or not workbook.exists():

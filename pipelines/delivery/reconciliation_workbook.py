@@ -27,15 +27,15 @@ MOST_ROWS: Final = 10_000
 """A sheet of the workbook has no more rows; a CSV file beside it then has them all."""
 
 
-def write_night(run: Run, event: dict[str, Any]) -> NightRecords:
-    """Write the placement file, workbook and the files of orders of a night; what it did."""
+def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> NightRecords:
+    """Write the placement file, workbook and the files of orders of a night; what it did. `again`: a run died of it before."""
     settings, registry = run.settings, run.registry
     night = night_records.load_reconciliation(registry, event)
     cards = night_records.placements(registry, event["event"]).with_columns(code=code_text(pl.col("code")))
     if len(cards):
         submission.write_placement(settings.outbox, event, submission.placement_rows(cards))
     write_workbook(settings, registry, night)
-    order_files.write_night_files(run, event["event"])
+    order_files.write_night_files(run, event["event"], again=again)
     return night
 
 

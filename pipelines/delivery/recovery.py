@@ -61,11 +61,11 @@ def _finish(run: Run, sources: Callable[[str], bool], left: Leftovers, spool: Sp
     strikes = limits.strikes_of(run.registry, list(events.select("source", "digest").iter_rows()))
     keys = dict(events.select("event", pl.struct("source", "digest").alias("key")).iter_rows())
     struck = {event: strikes.get((key["source"], key["digest"])) for event, key in keys.items()}
-    deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None})]
+    deliveries = [deliver(run, {event: copy for event, copy in originals.items() if struck[event] is None}, again=True)]
     for event, copy in originals.items():
         if (times := struck[event]) is not None:
             spool.hold([copy] if copy else [])
-            deliveries.append(deliver(run, {event: copy}, plain=times >= limits.MOST_STRIKES))
+            deliveries.append(deliver(run, {event: copy}, plain=times >= limits.MOST_STRIKES, again=True))
             spool.hold([])
     return merge(deliveries)
 
@@ -118,7 +118,7 @@ def rewrite_submission(run: Run, event: int) -> Path:
     ensure_dir(folder, access)
     with staging_dir(folder) as new, Annotator(run.settings, run.registry.catalogue()) as annotator:
         original = find_original(folder, reports.event["digest"])
-        submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes)
+        submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes, folder)
         for path in new.iterdir():
             fsync(path, access)
             path.replace(folder / path.name)

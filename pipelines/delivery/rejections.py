@@ -5,10 +5,12 @@ from typing import Any, Final
 
 import polars as pl
 
+from pipelines.delivery.results import submission_result
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import MOST_CELLS, NOTED, SMALL, Book, Sheet
 from pipelines.registry.records import SubmissionRecords
+from schemas.codes import CARD_STATE
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
 from schemas.sources import OPERATOR
@@ -20,7 +22,9 @@ _NEW_ID: Final = "Other rows of this order were placed: give this row a new Cust
 
 
 def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
-    """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix."""
+    """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix. What concerns a
+    file without usable rows stands in a row that has no number.
+    """
     worded = _with_messages(records.findings)
     whole = worded.filter(pl.col("source_row") == 0)
     each = _joined(worded.filter(pl.col("source_row") > 0).select("source_row", "reason", "words"))
@@ -40,7 +44,7 @@ def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
         return named
     blank = [pl.lit("").alias(HEADERS[name]) for name in names]
     return whole.select(
-        *blank, pl.col("source_row").alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
+        *blank, pl.lit(None, pl.UInt32).alias("Row"), pl.col("reason").alias("Reason"), pl.col("words").alias("What to fix")
     )
 
 
@@ -60,17 +64,43 @@ def sorted_findings(findings: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_messages(findings: pl.DataFrame) -> pl.DataFrame:
-    """The findings in order, with `words`: the column, what stands in it, and what to do."""
+    """The findings in order, with `words`: the column, what stands in it, and what to do. What is wrong with several values
+    of a cell for one reason is said once.
+    """
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     column = pl.col("column").replace_strict(HEADERS, default="", return_dtype=pl.String)
-    value = pl.col("value").str.slice(0, 200)
-    value = pl.when(pl.col("value") != "").then(
-        pl.when(pl.col("source_row") > 0).then(pl.format("“{}”", value)).otherwise(value)
+    found = _one_a_cell(_with_states(sorted_findings(findings)))
+    state = pl.when(pl.col("state") != "").then(
+        pl.col("state").str.slice(0, 1).str.to_uppercase() + pl.col("state").str.slice(1)
     )
+    words = pl.concat_str(state + ".", words, separator=" ", ignore_nulls=True)
+    value = pl.when(pl.col("value") != "").then("value")
     where = pl.concat_str(pl.when(column != "").then(column), value, separator=" ", ignore_nulls=True)
-    return sorted_findings(findings).with_columns(
-        words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words)
-    )
+    return found.with_columns(words=pl.when(where != "").then(pl.format("{}: {}", where, words)).otherwise(words))
+
+
+def _with_states(findings: pl.DataFrame) -> pl.DataFrame:
+    """The findings with their `value` as it is shown, and what it says of the `state` of cards apart from it."""
+    not_ready = pl.col("reason") == "CARD_NOT_READY"
+    state = pl.when(not_ready).then(pl.col("value").str.extract(CARD_STATE).str.strip_chars(" ()")).fill_null("")
+    value = pl.when(not_ready).then(pl.col("value").str.replace(CARD_STATE, "")).otherwise("value").str.slice(0, 200)
+    quoted = pl.when((pl.col("source_row") > 0) & (pl.col("value") != "")).then(pl.format("“{}”", value)).otherwise(value)
+    return findings.with_columns(value=quoted, state=state)
+
+
+def _one_a_cell(findings: pl.DataFrame) -> pl.DataFrame:
+    """One finding for all values of a cell that have the same reason (and `state`)."""
+    keys = ["source_row", "column", "reason", "state"]
+    several = pl.struct(keys).is_duplicated()
+    if not findings.select(several.any()).item():
+        return findings
+    values = findings.with_row_index("at").filter(several).group_by(keys, maintain_order=True).agg(
+        pl.col("at").first(), pl.col("value").unique(maintain_order=True).str.join(", ")
+    )  # fmt: skip
+    plural = pl.col("state").str.replace("^the card", "each card")
+    joined = values.with_columns(state=pl.when(pl.col("value").str.contains("”, “")).then(plural).otherwise("state"))
+    single = findings.with_row_index("at").filter(~several)
+    return pl.concat([single.select(joined.columns), joined]).sort("at").drop("at")
 
 
 def write_rejections(
@@ -84,7 +114,11 @@ def write_rejections(
     words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
     what = counts.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
-    facts: list[tuple[str, Any]] = [("File", event["file_name"]), ("Rows rejected", len(records.rejected)), *found]
+    facts: list[tuple[str, Any]] = [
+        ("File", event["file_name"]),
+        ("Rows rejected", submission_result(records, "").rows_rejected),
+        *found,
+    ]
     if rows.height * rows.width > MOST_CELLS:
         advice = "There are too many rejected rows for a workbook. Correct them in rejections.csv and resubmit that file."
         writers.write(path, Book("Rejected orders", advice, facts, [], what))

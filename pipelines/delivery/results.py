@@ -72,22 +72,48 @@ def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResu
     event = records.events.row(0, named=True)
     if len(records.repeated):
         return _repeated_result(records, folder)
-    keys = ["account", "customer_order_id"]
-    rejected = records.rejected
-    if len(rejected):
-        rejected = rejected.join(records.orders.select(keys), on=keys, how="anti")
+    rejected = count_rejected(
+        event["rows"], records.rejected, records.findings, records.orders, int(records.duplicate_orders["rows"].sum())
+    )
     return SubmissionResult(
         reseller=event["source"],
         file=event["file_name"],
         folder=folder,
         orders_placed=len(records.orders),
         orders_already_placed=len(records.duplicate_orders),
-        orders_rejected=rejected.n_unique(keys) if len(rejected) else 0,
+        orders_rejected=rejected.orders,
         codes_placed=len(records.codes),
         rows=event["rows"],
-        rows_rejected=len(records.rejected) if event["readable"] else event["rows"],
+        rows_rejected=rejected.rows,
         reasons=reason_counts(records),
     )
+
+
+class Rejected(NamedTuple):
+    """How many orders and rows of a file were rejected."""
+
+    orders: int
+    rows: int
+
+
+def count_rejected(
+    rows: int, rejected: pl.DataFrame, findings: pl.DataFrame, placed: pl.DataFrame, duplicate_rows: int
+) -> Rejected:
+    """What was rejected of a file with so many rows, some of which an earlier file placed.
+
+    `rejected`: its rejected rows as they came; of a file that was rejected as a whole these may be only the first ones, and
+    all others are rejected with them. `placed`: `account`, `customer_order_id` of the orders that were. A row without one of
+    them is an order by itself.
+    """
+    keys = ["account", "customer_order_id"]
+    if len(rejected):
+        orders = rejected.select(*keys, "source_row").join(placed.select(keys), on=keys, how="anti")
+        loose = pl.any_horizontal(pl.col(keys) == "")
+        count = orders.select(pl.struct(*keys, pl.when(loose).then("source_row").otherwise(0)).n_unique()).item()
+    else:
+        count = 0
+    whole = len(findings) > 0 and bool((findings["source_row"] == 0).any())
+    return Rejected(count, rows - duplicate_rows if whole else len(rejected))
 
 
 def _repeated_result(records: SubmissionRecords, folder: str) -> SubmissionResult:

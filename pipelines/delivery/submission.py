@@ -1,6 +1,5 @@
 """The reports of one submission, built from what the registry holds."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -11,10 +10,12 @@ from pipelines.delivery.confirmation import confirmation_orders, confirmation_ro
 from pipelines.delivery.csv_files import write_csv
 from pipelines.delivery.placed_before import placed_before
 from pipelines.delivery.rejections import rejection_rows, write_rejections
+from pipelines.delivery.status import NAME as STATUS
+from pipelines.delivery.status import status_of, write_status
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.writers import WriteBook
-from pipelines.registry.records import SubmissionRecords
+from pipelines.registry.records import SubmissionRecords, by_event, part_by_event
 from schemas.codes import code_text
 from schemas.sources import NETWORK
 
@@ -46,25 +47,15 @@ def build_reports(records: SubmissionRecords) -> list[SubmissionReports]:
     """What is written for each event, made for all at once: a query costs as much for a small file as for a thousand."""
     cards = _cards(records)
     made = (confirmation_orders(records), confirmation_rows(records, cards), placement_rows(cards))
-    parts = [_by_event(frame) for frame in records]
-    more = [_by_event(frame) for frame in made]
+    more = [part_by_event(frame) for frame in made]
     return [
         SubmissionReports(
             event,
-            SubmissionRecords(*(part(event["event"]) for part in parts)),
+            of_event,
             *(part(event["event"]).drop("event") for part in more),
         )
-        for event in records.events.iter_rows(named=True)
+        for event, of_event in zip(records.events.iter_rows(named=True), by_event(records), strict=True)
     ]
-
-
-def _by_event(frame: pl.DataFrame) -> Callable[[int], pl.DataFrame]:
-    """What concerns an event, by its number."""
-    parts = (
-        frame.partition_by("event", as_dict=True) if frame["event"].n_unique() > 1 else {tuple(frame["event"].head(1)): frame}
-    )
-    none = frame.clear()
-    return lambda event: parts.get((event,), none)
 
 
 def write_folder(
@@ -73,9 +64,10 @@ def write_folder(
     original: Path | None,
     annotator: Annotator | None,
     most_codes: int,
+    target: Path,
     write_book: WriteBook = writers.write,
 ) -> None:
-    """Write the reports of one event into a folder.
+    """Write the reports of one event into a folder, which will become `target`.
 
     `original`: where the file that it answers lies, if it is there; `annotator`: what makes a rejection workbook of the
     reseller's own, None to write CSV files alone; `most_codes`: how many codes a workbook lists; `write_book`: who writes
@@ -94,6 +86,8 @@ def write_folder(
         write_csv(rows, folder / "rejections.csv")
         if annotator:
             write_rejections(folder / "rejections.xlsx", reports.records, rows, original, annotator)
+    if reports.event["kind"] == "orders":
+        write_status(folder / STATUS, status_of(reports.records, target))
 
 
 def _cards(records: SubmissionRecords) -> pl.DataFrame:

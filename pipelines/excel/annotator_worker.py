@@ -8,6 +8,7 @@ ours is a new workbook. It runs apart, with a ceiling on memory, because openpyx
 
 import io
 import json
+import re
 import resource
 import sys
 from datetime import datetime
@@ -30,6 +31,8 @@ _WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
 _LIST_NAMES: Final = ("CodeTypes", "EveryonesNumbers", "ProductsOf")
 """Some names that only our template has."""
 _NAMES_WITHIN: Final = 1 << 20
+_CELL: Final = re.compile(r"\$([A-Z]{1,2})2\b")
+"""A cell of the first row that is filled in, as the formulas of our checks name it."""
 _MOST_CELLS: Final = 200_000
 
 
@@ -44,8 +47,7 @@ def annotate(job: dict[str, Any], content: bytes) -> tuple[str, bytes]:
     names = [job["by_header"].get(header_key(str(cell.value))) for cell in kept]
     if theirs is None or not any(names) or len(kept) * len(job["rows"]) > _MOST_CELLS:
         return "not laid out", b""
-    rules = job["rules"] if [cell.value for cell in kept] == job["headers"] else None
-    return "annotated", _annotated(job, theirs, kept, {name: place for place, name in enumerate(names, 1) if name}, rules)
+    return "annotated", _annotated(job, theirs, kept, {name: place for place, name in enumerate(names, 1) if name})
 
 
 def _names_our_lists(content: bytes) -> bool:
@@ -58,7 +60,7 @@ def _names_our_lists(content: bytes) -> bool:
     return all(f'name="{name}"'.encode() in start for name in _LIST_NAMES)
 
 
-def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], places: dict[str, int], rules: Any) -> bytes:
+def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], places: dict[str, int]) -> bytes:
     """A workbook of ours: a summary, and the rejected rows with the columns of theirs."""
     book, painter = Workbook(), Painter()
     book.security = None  # else an empty protection of the workbook is written
@@ -68,9 +70,10 @@ def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], place
     ours = book.create_sheet("Orders")
     _copy(theirs, ours, painter, kept, [row for row, _, _ in job["rows"]])
     _add_last(ours, painter, job, len(kept) + 1)
-    if rules is not None:
-        checks, lists = rules
-        openpyxl_style.apply_checks(ours, [Check(*check) for check in checks])
+    if job["rules"]:
+        checks, lists = job["rules"]
+        letters = {title: get_column_letter(place) for place, title in enumerate((cell.value for cell in kept), 1)}
+        openpyxl_style.apply_checks(ours, _checks_by_letter(job["headers"], [Check(*check) for check in checks], letters))
         openpyxl_style.add_lists(book, painter, lists)
     _add_notes(ours, job, places)
     book.active = ours
@@ -79,6 +82,25 @@ def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], place
     made = io.BytesIO()
     book.save(made)
     return made.getvalue()
+
+
+def _checks_by_letter(headers: list[str], checks: list[Check], letters: dict[Any, str]) -> dict[str, Check]:
+    """The checks of our template's columns by their letters in a workbook in which the sender may have moved, added and
+    deleted columns (`letters`: header to letter). A formula that names a deleted column is left out.
+    """
+    moved = {get_column_letter(place): letters.get(header, "") for place, header in enumerate(headers, 1)}
+
+    def formula(text: str) -> str:
+        named = _CELL.findall(text)
+        return _CELL.sub(lambda found: f"${moved[found[1]]}2", text) if all(moved.get(one) for one in named) else ""
+
+    placed = ((letters[header], check) for header, check in zip(headers, checks, strict=True) if header in letters)
+    return {
+        letter: check._replace(
+            kind=check.kind if formula(check.formula) else "", formula=formula(check.formula), unused=formula(check.unused)
+        )
+        for letter, check in placed
+    }
 
 
 def _copy(theirs: SendersSheet, ours: Any, painter: Painter, kept: list[Any], rows: list[int]) -> None:
@@ -131,6 +153,8 @@ def _add_notes(ours: Any, job: dict[str, Any], places: dict[str, int]) -> None:
         keep_readable(cell)
         if count < job["noted"] and cell.comment is None:
             openpyxl_style.note(cell, look.legible_text(text))
+        if count == 0:
+            openpyxl_style.open_at(ours, cell)
 
 
 def main() -> None:

@@ -6,7 +6,20 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.excel.look import CELLS, COUNT, DECIMAL, ILLEGAL, MAX_TEXT, MAX_WIDTH, TEXT, TIME, WRAPPED, Style, column_width
+from pipelines.excel.look import (
+    CELLS,
+    COUNT,
+    DECIMAL,
+    ILLEGAL,
+    MAX_TEXT,
+    MAX_WIDTH,
+    TEXT,
+    TIME,
+    WRAPPED,
+    WRAPPING,
+    Style,
+    column_width,
+)
 
 SMALL: Final = 200_000
 """A workbook of up to this many cells is written with its print set-up, borders and notes."""
@@ -76,7 +89,8 @@ def column_looks(rows: pl.DataFrame) -> list[tuple[int, Style]]:
 
 def _column_look(column: pl.Series) -> tuple[int, Style]:
     longest = max((len(_cell_text(value)) for value in column.to_list()), default=0)
-    style = WRAPPED if longest > MAX_WIDTH - 2 and column.dtype == pl.String else CELLS[_number_format(column.dtype)]
+    is_long = column.dtype == pl.String and (longest > MAX_WIDTH - 2 or column.name in WRAPPING)
+    style = WRAPPED if is_long else CELLS[_number_format(column.dtype)]
     return column_width(column.name, longest), style
 
 

@@ -48,6 +48,9 @@ LINE_HEIGHT: Final = 15.75  # in points, like all heights; each is a whole numbe
 MAX_WIDTH: Final = 60
 """The widest column that adapts to its cells; longer text is wrapped."""
 
+WRAPPING: Final = {"Reason": 28, "What to fix": MAX_WIDTH}
+"""Columns of sentences, whose text is always wrapped, and their widths."""
+
 MAX_HEIGHT: Final = 409.0
 
 MARGINS: Final = {"left": 0.4, "right": 0.4, "top": 0.5, "bottom": 0.7}
@@ -80,8 +83,15 @@ def column_letter(place: int) -> str:
 
 
 def column_width(header: str, longest: int) -> int:
-    """The width of a column whose longest cell has so many characters."""
-    return min(MAX_WIDTH, max(len(header) + 4, longest + 2))
+    """The width of a column whose longest cell has so many characters. A header takes up to two lines."""
+    return WRAPPING.get(header) or min(MAX_WIDTH, max(_header_width(header) + 4, longest + 2))
+
+
+def _header_width(header: str) -> int:
+    """The characters of the longer line, where a header is broken in two."""
+    words = header.split(" ")
+    breaks = (max(len(" ".join(words[:place])), len(" ".join(words[place:]))) for place in range(1, len(words) + 1))
+    return min(breaks)
 
 
 def text_height(text: str, width: int) -> float:

@@ -1,6 +1,6 @@
 """`look` and the rules of a sheet Orders as openpyxl takes them: for the template and for annotated workbooks."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from pipelines.excel import look
 from pipelines.excel.checks import Check
 
 _LAST_ROW: Final = 1_048_576
+_ABOVE: Final = 8
 _CELL_MARGIN: Final = 0.7109375
 _LISTED: Final = look.Style(border=False)
 
@@ -116,10 +117,17 @@ def note(cell: Any, text: str) -> None:
     cell.comment = Comment(text, look.AUTHOR, width=width, height=height)
 
 
-def apply_checks(page: Worksheet, checks: Iterable[Check]) -> None:
-    """Make the first columns of a sheet Orders text, and check what is typed into them."""
-    for place, check in enumerate(checks, 1):
-        letter = get_column_letter(place)
+def open_at(page: Worksheet, cell: Any) -> None:
+    """Have a sheet with a frozen header open at a cell."""
+    view: Any = page.sheet_view
+    view.pane.topLeftCell = f"A{max(2, cell.row - _ABOVE)}"
+    for selection in view.selection:
+        selection.activeCell = selection.sqref = cell.coordinate
+
+
+def apply_checks(page: Worksheet, checks: Mapping[str, Check]) -> None:
+    """Make columns of a sheet Orders text, and check what is typed into them; the checks by the letters of the columns."""
+    for letter, check in checks.items():
         page.column_dimensions[letter].number_format = look.TEXT  # the whole column: Excel keeps what is typed as it is
         cells = f"{letter}2:{letter}{_LAST_ROW}"
         page.add_data_validation(_validation(check, cells))

@@ -88,7 +88,7 @@ def _model(offer: Offer) -> dict[str, str]:
 
 def _orders(page: Worksheet, painter: Painter, checks: list[Check]) -> None:
     painter.table(page, list(HEADERS.values()), [], _widths())
-    apply_checks(page, checks)
+    apply_checks(page, {look.column_letter(place): check for place, check in enumerate(checks)})
     page.sheet_properties.tabColor = look.BLUE
     page.print_options.gridLines = True
 

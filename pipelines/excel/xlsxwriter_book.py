@@ -12,6 +12,8 @@ from pipelines.excel import look
 from pipelines.excel.book import NOTED, Book, column_looks
 
 Formats = Callable[[look.Style], Any]
+_ABOVE: Final = 8
+"""So many rows above, and columns left of, the cell at which a sheet opens are in sight."""
 _OPTIONS: Final = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
 
 
@@ -30,6 +32,7 @@ def write_small(path: Path | BinaryIO, book: Book) -> None:
             styles = _write_table(page, formats, sheet.rows)
             if sheet.marks is not None:
                 _write_marks(page, formats, sheet.rows, sheet.marks, styles)
+                _select_first(page, sheet.rows, sheet.marks)
             if sheet.title == book.opens_on:
                 page.activate()
 
@@ -129,6 +132,14 @@ def _write_marks(page: Any, formats: Formats, rows: pl.DataFrame, marks: pl.Data
         if count < NOTED:
             width, height = look.note_size(text)
             page.write_comment(index + 1, place, text, {"author": look.AUTHOR, "width": width, "height": height})
+
+
+def _select_first(page: Any, rows: pl.DataFrame, marks: pl.DataFrame) -> None:
+    """Have the sheet open at the first marked cell."""
+    if len(marks):
+        row, column = marks["index"].item(0) + 1, rows.columns.index(marks["column"].item(0))
+        page.freeze_panes(1, 0, max(1, row - _ABOVE), max(0, column - _ABOVE))
+        page.set_selection(row, column, row, column)
 
 
 def _set_up_page(page: Any, *, landscape: bool) -> None:

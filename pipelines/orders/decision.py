@@ -15,6 +15,7 @@ from pipelines.orders.facts import Facts
 from pipelines.orders.ownership import account_findings, btn_findings, contested_btns, owned_rows
 from pipelines.registry.records import IngestBatch
 from schemas import actions
+from schemas.codes import CARD_STATE
 from schemas.findings import FINDING, ROW, flooded_files, violations, whole_files
 from schemas.orders import BTN4, NAMES, RANDOM
 from schemas.reasons import passing
@@ -291,12 +292,16 @@ def _short_cell(name: str) -> pl.Expr:
 
 
 def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
-    """The findings with what stands in the source's own cell: no finding ever shows a value that its source did not write."""
+    """The findings with what stands in the source's own cell: no finding ever shows a value that its source did not write,
+    but the state of its own cards.
+    """
     cells = found.join(rows_in(raw, found, ROW).select(*ROW, *NAMES), on=ROW, how="left", maintain_order="left")
     own = pl.coalesce(*(pl.when(pl.col("column") == name).then(name) for name in NAMES if name != "code"), "value", pl.lit(""))
     kept = (pl.col("source_row") == 0) | pl.col("reason").is_in(["CELL_CHARACTER", "CELL_FORMULA"])
     by_order = (pl.col("column") == "code") & pl.col("code").is_null() & pl.col("target_order_id").is_not_null()
     value = pl.when(kept).then("value").when(by_order).then("target_order_id").otherwise(own).str.slice(0, _SHORT)
+    not_ready = (pl.col("reason") == "CARD_NOT_READY") & (by_order | (pl.col("column") == "target_order_id"))
+    value += pl.when(not_ready).then(pl.col("value").str.extract(CARD_STATE)).fill_null("")
     column = pl.when(by_order).then(pl.lit("target_order_id")).otherwise("column")
     return cells.select(*ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
 

@@ -4,13 +4,15 @@ import polars as pl
 
 from pipelines.codes.capacity import FEWEST_PINS, first_come, free_pins
 from schemas import actions
-from schemas.codes import STATES, has_forbidden_sequence
+from schemas.codes import STATE_WORDS, STATES, card_words, cards_words, code_text, has_forbidden_sequence
 from schemas.findings import FINDING, NO_FINDINGS, all_violations, violations
 from schemas.orders import BTN4, TELEPHONE
 from schemas.pins import PINS
 
 _LISTED_CARDS = 20
 """So many cards of a row are named for a reason; an Order ID can stand for any number of them."""
+_AWAITED = "awaited"
+"""What a card is, beside its state, while an earlier order for it waits for the network."""
 _NEVER = pl.lit(value=False)
 
 
@@ -51,12 +53,24 @@ def card_findings(named: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
     if named.is_empty():
         return NO_FINDINGS
     found = named.join(cards, on=["account", "code"], how="left", maintain_order="left")
-    return _few(all_violations(found, ((valid, reason, "code") for reason, valid in _card_rules().items())))
+    rules = _card_rules()
+    told = pl.format("{} ({})", code_text(pl.col("code")), card_words(_state()))
+    found = found.with_columns(code=pl.when(rules["CARD_NOT_READY"]).then(code_text(pl.col("code"))).otherwise(told))
+    return _few(all_violations(found, ((valid, reason, "code") for reason, valid in rules.items())))
+
+
+def _state() -> pl.Expr:
+    """The state of a card, for words about it."""
+    return pl.when("awaited").then(pl.lit(_AWAITED)).otherwise(_state_name())
+
+
+def _state_name() -> pl.Expr:
+    return pl.col("state").replace_strict(dict(enumerate(STATES)), default=None, return_dtype=pl.String)
 
 
 def _card_rules() -> dict[str, pl.Expr]:
     """What must be true of a card that an order takes, by reason."""
-    state = pl.col("state").replace_strict(dict(enumerate(STATES)), default=None, return_dtype=pl.String)
+    state = _state_name()
     allowed = pl.any_horizontal(
         *((pl.col("action") == name) & state.is_in(action.cards_in) for name, action in actions.ACTIONS.items())
     )
@@ -69,7 +83,7 @@ def _card_rules() -> dict[str, pl.Expr]:
 
 
 def order_card_findings(by_order: pl.DataFrame, order_cards: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
-    """Findings about the cards that orders name by Order ID, once for each reason.
+    """Findings about the cards that orders name by Order ID, once for each reason; CARD_NOT_READY counts the cards by state.
 
     `by_order`: `file`, `source_row`, `action`, `account`, `target`. What is true of an Order ID and an action is true in
     every row, so that thousands of rows that name one large order cost no more than one.
@@ -79,21 +93,40 @@ def order_card_findings(by_order: pl.DataFrame, order_cards: pl.DataFrame, cards
     keys = by_order.select("account", "target_order_id", "action").unique(maintain_order=True)
     of_orders = keys.join(order_cards, left_on=["account", "target_order_id"], right_on=["account", "order_id"], how="left")
     states = of_orders.join(cards, on=["account", "code"], how="left")
+    rules = _card_rules()
+    counts = _counts_by_state(states.filter(~rules["CARD_NOT_READY"]), keys.columns)
     broken = pl.concat(
-        states.filter(~valid).select(*keys.columns, reason=pl.lit(reason)).unique() for reason, valid in _card_rules().items()
+        states.filter(~valid).select(*keys.columns, reason=pl.lit(reason)).unique() for reason, valid in rules.items()
     )
+    broken = broken.join(counts, on=[*keys.columns, "reason"], how="left")
     rows = by_order.join(broken, on=keys.columns, maintain_order="left")
-    return rows.select("file", "source_row", "reason", column=pl.lit("target_order_id"), value="target_order_id").select(
-        *FINDING
-    )
+    value = pl.concat_str("target_order_id", pl.format(" ({})", "counts"), ignore_nulls=True)
+    return rows.select("file", "source_row", "reason", column=pl.lit("target_order_id"), value=value).select(*FINDING)
+
+
+def _counts_by_state(cards: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """`counts`: how many cards of each of the `keys` are in which state, in words; `reason` CARD_NOT_READY."""
+    each = cards.group_by(*keys, state=_state(), maintain_order=True).agg(cards=pl.len())
+    each = each.sort("cards", maintain_order=True)
+    if each.is_empty():
+        return each.select(*keys, counts=pl.lit("").cast(pl.String), reason=pl.lit("").cast(pl.String))
+    first = pl.int_range(pl.len()).over(keys) == 0
+    words = each.with_columns(words=cards_words(pl.col("state"), pl.col("cards"), first))
+    joined = words.group_by(keys, maintain_order=True).agg(counts=pl.col("words").str.join(", "))
+    return joined.with_columns(reason=pl.lit("CARD_NOT_READY"))
 
 
 def contested_orders(named: pl.DataFrame) -> pl.DataFrame:
     """CARD_NOT_READY findings: rows that name an order whose cards an earlier valid row takes."""
     by_order = named.filter(pl.col("target_order_id").is_not_null())
-    return violations(
-        by_order, pl.struct("account", "target_order_id").is_first_distinct(), "CARD_NOT_READY", "target_order_id"
-    )
+    late = by_order.filter(~pl.struct("account", "target_order_id").is_first_distinct())
+    return violations(_with_awaited(late, "target_order_id"), _NEVER, "CARD_NOT_READY", "target_order_id")
+
+
+def _with_awaited(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The rows that come too late for a card or an order, which say so beside it."""
+    words = f" (the card {STATE_WORDS[_AWAITED][0]})"
+    return rows.with_columns(pl.col(name) + words)
 
 
 def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
@@ -111,7 +144,12 @@ def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
         pl.concat(
             [
                 violations(several, pl.col("first") | ~pl.col("here"), "CODE_REPEATED", "code"),
-                violations(several, pl.col("first") | pl.col("here"), "CARD_NOT_READY", "code"),
+                violations(
+                    _with_awaited(several.with_columns(code_text(pl.col("code"))), "code"),
+                    pl.col("first") | pl.col("here"),
+                    "CARD_NOT_READY",
+                    "code",
+                ),
             ]
         )
     )

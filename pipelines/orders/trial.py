@@ -50,6 +50,7 @@ def _records(decision: Decision, earlier: pl.DataFrame, at: str) -> SubmissionRe
     none = pl.DataFrame(schema={"event": INT})
     return SubmissionRecords(
         approvals=none,
+        order_files=none,
         states=none,
         repeated=none,
         repeated_reasons=none,

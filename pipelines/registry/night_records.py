@@ -247,8 +247,10 @@ def _trend(registry: Registry, last: int) -> pl.DataFrame:
 
 _FILE: Final = {
     **columns_of("order_files"),
+    "submission": integer("submission.event"),
     "reseller": text("submission.source"),
     "folder": text("submission.folder"),
+    "file_name": text("submission.file_name"),
     **columns_of("orders", "order_id", "account", "customer_order_id", "action", "product", "access_number", "code_type"),
     "ordered": integer("orders.cards + orders.granted"),
     "date": integer("night.reconciliation_date"),

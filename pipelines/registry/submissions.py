@@ -9,7 +9,7 @@ from pipelines.registry.database import Database
 from pipelines.registry.records import SubmissionRecords
 from pipelines.registry.schema import INT, ORDER
 
-_NOT_IN_REPORTS: Final = ("event", "content", "awaiting", "since", "confirmed", "granted", "judged_event")
+_NOT_IN_REPORTS: Final = ("event", "content", "since", "judged_event")
 """The columns of an order that no report of its submission shows."""
 _LISTED: Final = 1_000
 """So many orders are listed of a file that was answered before: its first answer has them all."""
@@ -25,8 +25,8 @@ _PLACED: Final = "JOIN events AS placed ON placed.event = orders.event"
 _DUPLICATE: Final = {**_ORDER, "placed_in": text(_FOLDER)}
 
 
-def submission_records(registry: Database, events: list[int]) -> SubmissionRecords:
-    """All that the reports of these events' files say."""
+def submission_records(registry: Database, events: list[int], *, with_codes: bool = True) -> SubmissionRecords:
+    """All that the reports of these events' files say. `with_codes`: with the cards that the orders issued."""
     known = _events(registry, events)
     is_again = (pl.col("kind") == "orders") & (pl.col("original_event") != pl.col("event"))
     own, again = _Given(registry, known.filter(~is_again)), _Given(registry, known.filter(is_again))
@@ -34,13 +34,13 @@ def submission_records(registry: Database, events: list[int]) -> SubmissionRecor
     return SubmissionRecords(
         events=known,
         orders=own.select(_ORDER, f"{_ORDERS} {_PLACED}", "orders.order_pk"),
-        codes=own.select(
+        codes=(own if with_codes else own.none()).select(
             {**_EVENT, **columns_of("cards", "order_pk", "serial", "code")},
             f"{_ORDERS} JOIN cards ON cards.order_pk = orders.order_pk AND cards.serial <= orders.cards",
             "cards.order_pk, cards.serial",
         ),
         card_actions=own.select(
-            {**_EVENT, **columns_of("card_actions", "order_pk"), **columns_of("cards", "code")},
+            {**_EVENT, **columns_of("card_actions", "order_pk", "outcome"), **columns_of("cards", "code")},
             f"""
             {_ORDERS}
             JOIN card_actions ON card_actions.order_pk = orders.order_pk
@@ -55,6 +55,19 @@ def submission_records(registry: Database, events: list[int]) -> SubmissionRecor
             {**_EVENT, **columns_of("approvals", "about", "decision")},
             "JOIN approvals ON approvals.event = delivery.original_event",
             "delivery.event",
+        ),
+        order_files=own.select(
+            {
+                **_EVENT,
+                **columns_of("order_files", "order_pk", "kind", "part", "cards"),
+                "date": integer("night.reconciliation_date"),
+            },
+            f"""
+            {_ORDERS}
+            JOIN order_files ON order_files.order_pk = orders.order_pk
+            JOIN events AS night ON night.event = order_files.event
+            """,
+            "order_files.order_pk, order_files.event, order_files.kind",
         ),
         states=_states(registry, duplicates.select("event", "order_pk")),
         repeated=_repeated(again),
@@ -72,6 +85,10 @@ class _Given:
     def __init__(self, registry: Database, events: pl.DataFrame) -> None:
         self._registry = registry
         self._events = events.select(asked="event")
+
+    def none(self) -> "_Given":
+        """No events."""
+        return _Given(self._registry, self._events.rename({"asked": "event"}).clear())
 
     def select(self, columns: Columns, joins: str, order_by: str) -> pl.DataFrame:
         """Rows of tables that are joined to the events, called `delivery`."""

@@ -1,0 +1,209 @@
+"""`status.json`: where a submission stands, for programs. docs/status.schema.json describes it. It never holds a code."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from pipelines.common.durable_files import thread_pool, write_atomically
+from pipelines.common.settings import Settings
+from pipelines.delivery.access import access_for
+from pipelines.delivery.file_names import order_file_name
+from pipelines.delivery.results import submission_result
+from pipelines.registry.reconciliation import REFUSED, RELEASE
+from pipelines.registry.records import SubmissionRecords, by_event
+from pipelines.registry.submissions import submission_records
+from pipelines.run import Run
+from schemas import actions
+from schemas.actions import ActionOutcome
+
+VERSION: Final = 1
+NAME: Final = "status.json"
+MOST_ORDERS: Final = 1_000
+"""So many orders are listed; `orders_total` counts them all."""
+
+
+@dataclass(frozen=True)
+class OrderFile:
+    """A file that a night wrote for an order. `sha256`: of a release file's bytes, else empty."""
+
+    name: str
+    kind: str
+    date: str
+    cards: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class OrderStatus:
+    """An order that the submission placed.
+
+    `state`: waiting (for the network), partly_released, released (all it asked for), closed (the network has answered, and
+    less than was asked for is released) of an order that issues cards; waiting, done, partly_done, not_done of another.
+    """
+
+    order_id: str
+    customer_order_id: str
+    customer_account: str
+    action: str
+    state: str
+    ordered: int
+    released: int
+    refused: int
+    outstanding: int
+    files: list[OrderFile]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What was rejected, and how many rows for each reason."""
+
+    orders: int
+    rows: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a submission stands.
+
+    `state`: answered (nothing is placed by it), placed (an order waits for the network), partly_released (that, and some of
+    it is released), released (nothing waits any more).
+    """
+
+    version: int
+    reseller: str
+    file: str
+    sha256: str
+    received: str
+    state: str
+    already_placed: int
+    rejected: Rejected
+    orders_total: int
+    orders: list[OrderStatus]
+
+
+def status_of(records: SubmissionRecords, folder: Path) -> Status:
+    """The status of a submission, from what the registry holds; `folder`: where its release files lie."""
+    event = records.events.row(0, named=True)
+    counts = submission_result(records, "")
+    listed = records.orders.head(MOST_ORDERS)
+    files = _files(records.order_files, folder)
+    done = _done(records.card_actions)
+    orders = [_order(row, files.get(row["order_pk"], []), done.get(row["order_pk"], 0)) for row in listed.iter_rows(named=True)]
+    return Status(
+        version=VERSION,
+        reseller=event["source"],
+        file=event["file_name"],
+        sha256=event["digest"],
+        received=event["at"],
+        state=_state(records),
+        already_placed=counts.orders_already_placed,
+        rejected=Rejected(counts.orders_rejected, counts.rows_rejected, counts.reasons),
+        orders_total=len(records.orders),
+        orders=orders,
+    )
+
+
+def write_status(path: Path, status: Status) -> None:
+    """Write a status as JSON."""
+    path.write_text(json.dumps(asdict(status), ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def rewrite(run: Run, events: pl.Series) -> None:
+    """Write the status of submissions again, as it stands."""
+    if events.is_empty():
+        return
+    records = submission_records(run.registry, events.unique().sort().to_list(), with_codes=False)
+    with thread_pool() as pool:
+        list(pool.map(lambda part: _rewrite(run.settings, part), by_event(records)))
+
+
+def _rewrite(settings: Settings, records: SubmissionRecords) -> None:
+    event = records.events.row(0, named=True)
+    folder = settings.outbox / event["source"] / event["folder"]
+    if folder.is_dir():  # it is not yet there when it is still to be delivered, with its status
+        status = status_of(records, folder)
+        write_atomically(folder / NAME, lambda staged: write_status(staged, status), access_for(settings, event["source"]))
+
+
+def _state(records: SubmissionRecords) -> str:
+    if records.orders.is_empty():
+        return "answered"
+    waits = bool((records.orders["awaiting"] > 0).any())
+    released = bool((records.order_files["kind"] == RELEASE).any())
+    return ("partly_released" if released else "placed") if waits else "released"
+
+
+def _done(card_actions: pl.DataFrame) -> dict[int, int]:
+    """How many cards of each order that takes cards are done."""
+    if card_actions.is_empty():
+        return {}
+    return dict(card_actions.filter(outcome=ActionOutcome.SHOWN).group_by("order_pk").len().iter_rows())
+
+
+def _files(files: pl.DataFrame, folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """The files of each order: `kind`, `date`, `part`, `cards`, and where they lie."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in files.iter_rows(named=True):
+        found.setdefault(row["order_pk"], []).append({**row, "in": folder})
+    return found
+
+
+def _order(order: dict[str, Any], files: list[dict[str, Any]], done: int) -> OrderStatus:
+    def cards(kind: str) -> int:
+        return sum(file["cards"] for file in files if file["kind"] == kind)
+
+    issues = order["action"] in actions.issuing()
+    ordered = order["cards"] + order["granted"]
+    released, refused = cards(RELEASE), cards(REFUSED)
+    waits = order["awaiting"] > 0
+    return OrderStatus(
+        order_id=order["order_id"],
+        customer_order_id=order["customer_order_id"],
+        customer_account=order["account"],
+        action=order["action"],
+        state=_issue_state(released, ordered, waits=waits) if issues else _action_state(done, order["cards"], waits=waits),
+        ordered=ordered,
+        released=released,
+        refused=refused,
+        outstanding=max(ordered - released, 0) if issues and waits else 0,
+        files=[_file(order["order_id"], file) for file in files],
+    )
+
+
+def _issue_state(released: int, ordered: int, *, waits: bool) -> str:
+    if released >= ordered:
+        return "released"
+    if waits:
+        return "partly_released" if released else "waiting"
+    return "closed"
+
+
+def _action_state(done: int, cards: int, *, waits: bool) -> str:
+    if waits:
+        return "waiting"
+    return "done" if done == cards else "partly_done" if done else "not_done"
+
+
+def _file(order_id: str, file: dict[str, Any]) -> OrderFile:
+    name = f"{order_file_name(file['kind'], order_id, file['date'], file['part'])}.csv"
+    date = str(file["date"])
+    return OrderFile(
+        name=name,
+        kind=file["kind"],
+        date=f"{date[:4]}-{date[4:6]}-{date[6:]}" if file["part"] else "",
+        cards=file["cards"],
+        sha256=_sha256(file["in"] / name) if file["kind"] == RELEASE else "",
+    )
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
