@@ -74,11 +74,11 @@ def _original(run: Run, spool: Spool, left: Leftovers, event: dict[str, Any]) ->
     """The private copy of what an event answers: the dead run's own, or one of the file that still lies in the inbox."""
     if event["kind"] == "night":
         return None
-    if event["replays"]:
-        return _replayed_original(run, spool, event)
+    if event["replays"] and (replayed := _replayed_original(run, spool, event)):
+        return replayed
     dropped = next(
-        (file for file in inbox.list_files(run.settings.inbox)
-         if not file.is_trial and (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
+        (file for file in inbox.list_files(run.settings.inbox) if not event["replays"]
+         and not file.is_trial and (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
     )  # fmt: skip
     copy = spool.take(dropped, run.settings.max_file_mb << 20) if dropped else None
     if copy and copy.digest == event["digest"]:
