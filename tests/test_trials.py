@@ -210,6 +210,8 @@ def test_a_killed_run_leaves_the_file_or_its_answer(step: str, shop: Shop, worke
     assert worker.run("run", "--json", environment=environment(shop), kill=step).code == KILLED
     assert worker.run("run", "--json", environment=environment(shop)).code == 0
     assert shop.waiting() == []
+    rows = read_csv(shop.settings.outbox / "acme" / "index.csv").select("File", "Answer", "Path", "Orders", "Cards").rows()
+    assert rows == [("orders.csv", "trial", f"check/{folder_of(shop).name}/trial.csv", "2", "0")]
     assert sorted(path.name for path in folder_of(shop).iterdir()) == [
         "orders.csv", "rejections.csv", "rejections.xlsx", "trial.csv", "trial.xlsx",
     ]  # fmt: skip

@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.common.durable_files import ensure_dir, fsync, move_file, remove_stale_staging, staging_dir, thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
+from pipelines.delivery import index
 from pipelines.delivery.access import access_for
 from pipelines.delivery.confirmation import with_headers
 from pipelines.delivery.csv_files import write_csv
@@ -90,20 +91,38 @@ def deliver_trials(run: Run, answers: list[TrialAnswer]) -> Delivery[SubmissionR
             except Exception as error:  # a file never takes another with it
                 return to_cards_error(error)
 
-        for folder in {answer.folder.parent for answer in answers}:
-            remove_stale_staging(folder)
+        try:
+            for source in sorted({answer.copy.file.source for answer in answers}):
+                _prepare(run.settings, source, [answer for answer in answers if answer.copy.file.source == source])
+        except Exception as error:  # the files stay in the inbox
+            return Delivery([], [to_cards_error(error)])
         outcomes = list(pool.map(deliver_one, answers))
     return Delivery(
         [one for one in outcomes if isinstance(one, SubmissionResult)], [one for one in outcomes if isinstance(one, CardsError)]
     )
 
 
+def _prepare(settings: Settings, source: str, answers: list[TrialAnswer]) -> None:
+    """Make the folders of a source, remove what dead runs began there, and enter the answers in its index: before they are
+    written, as a run that dies afterwards leaves nothing that says which row is missing.
+    """
+    access = access_for(settings, source)
+    folder = settings.outbox / source / CHECK
+    for above in (folder.parent, folder):
+        ensure_dir(above, access)
+    remove_stale_staging(folder)
+    rows = []
+    for answer in answers:
+        event, found = answer.records.events.row(0, named=True), trial_result(answer.records, "")
+        path, reasons = f"{CHECK}/{answer.folder.name}/trial.csv", "; ".join(found.reasons)
+        rows.append(index.Answer(event["at"], event["file_name"], "trial", path, found.orders_placeable, 0, reasons))
+    index.append(settings, source, rows, once=True)
+
+
 def _deliver(run: Run, answer: TrialAnswer, annotator: Annotator) -> SubmissionResult:
     """Write an answer, original and all, so that its folder appears whole or not at all; then remove the dropped file."""
     folder, copy, records = answer
     access = access_for(run.settings, copy.file.source)
-    for above in (folder.parent.parent, folder.parent):
-        ensure_dir(above, access)
     with staging_dir(folder) as new:
         _write(new, copy, records, annotator)
         if _is_kept(run.settings, copy):
