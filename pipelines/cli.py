@@ -192,6 +192,32 @@ def report(
             console.print_line(f"{folder} holds {', '.join(names)}.")
 
 
+@app.command(epilog="Example: cards replay --reason PRODUCT_UNKNOWN --since 2026-10-01 --dry-run")
+def replay(
+    reason: Annotated[str, typer.Option(metavar="CODE", help="Submissions that were rejected for this reason.")],
+    since: Annotated[str, typer.Option(metavar="DATE", help="Only those from this date on, as 2026-01-31.")] = "",
+    reseller: Annotated[str, typer.Option(help="Only this reseller's.", autocompletion=completion.resellers)] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of them, and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Answer submissions again, from their originals, that were rejected because our catalogue or a rule was wrong.
+
+    One that would be rejected as before is left as it is.
+    """
+    from pipelines import console
+    from pipelines.admin import replay as job
+
+    with open_cli_run(quiet=as_json) as opened:
+        done = job.replay(opened, reason, since, reseller, dry_run=dry_run)
+    submissions = [asdict(one) for one in done.submissions]
+    if as_json:
+        console.print_json({"dry_run": dry_run, "submissions": submissions, "failures": failure_lines(done.failures)})
+    else:
+        rows = [{**one, "reasons": console.format_reasons(one["reasons"])} for one in submissions]
+        console.print_table("Replayed", rows)
+    exit_on(done.failures)
+
+
 @app.command(epilog="Example: cards archive --before 2026-01-01; cards archive --before 2026-07-01 --reseller acme")
 def archive(
     before: Annotated[str, typer.Option(metavar="DATE", help="Archive what is older than this date, as 2026-01-31.")],

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import polars as pl
+
 from pipelines.common.errors import CardsError, ConflictError, UsageError, to_cards_error
 from pipelines.common.memory import give_back
 from pipelines.delivery import recovery, trials
@@ -30,6 +32,7 @@ from pipelines.orders.facts import load_facts
 from pipelines.orders.loading import load_file, load_portion, with_original_events
 from pipelines.orders.trial import try_file
 from pipelines.registry import limits
+from pipelines.registry.replays import replayed
 from pipelines.registry.trials import charge_trial
 from pipelines.run import Run, open_claims
 from schemas.orders import HEADERS
@@ -44,6 +47,8 @@ _RUN_SECONDS: Final = 600
 _LOOK_SECONDS: Final = 1
 _LOOK_SHARE: Final = 10
 """The inbox is looked through again after this, but not before so many times have passed what the last look took."""
+_TRIALS_SECONDS: Final = 5
+"""So long trials of a portion are decided, each by itself, before other files take their turn."""
 _IDLE_LOOKS: Final = 2
 """A run ends when so many looks found nothing but files that other workers have."""
 
@@ -144,40 +149,59 @@ def _answer_portion(
     yield Delivery([], portion.failures)
     groups = _groups(portion.files)
     portion.files.clear()  # so that the tables of a group are given back as soon as they are decided
+    left: set[Path] = set()
     while groups:
         spool.hold([file.copy for file in groups[0]])
-        answer = _answer_trial if groups[0][0].copy.file.is_trial else _decide_and_deliver
-        yield from answer(run, groups.pop(0))
+        if groups[0][0].copy.file.is_trial:
+            left |= yield from _answer_trials(run, groups.pop(0))
+        else:
+            yield from decide_and_deliver(run, groups.pop(0))
     spool.hold([])
     give_back()
-    return {file.path for file in portion.done}
+    return {file.path for file in portion.done} - left
 
 
 def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
-    """All files together, but each by itself that was in hand when an earlier run died, and at last each trial."""
+    """All files together, then all trials, but each by itself that was in hand when an earlier run died."""
     suspects = [[file] for file in files if file.suspect]
-    together = [file for file in files if not file.suspect and not file.copy.file.is_trial]
-    tried = [[file] for file in files if not file.suspect and file.copy.file.is_trial]
-    return suspects + ([together] if together else []) + tried
+    others = [file for file in files if not file.suspect]
+    parts = ([file for file in others if file.copy.file.is_trial is is_trial] for is_trial in (False, True))
+    return suspects + [part for part in parts if part]
 
 
-def _answer_trial(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
-    """Answer a file that is only tried: the registry keeps nothing but what it cost its source."""
-    file = files.pop()
-    try:
-        folder, is_answered = trials.find_answer(run, file.copy)
-        if is_answered:  # by a run that died before it could remove the file
-            remove_dropped(file.copy.file)
-        elif inbox.is_unchanged(file.copy.file):
-            trial = try_file(run, file)
-            charge_trial(run.registry, trial.ingest)
-            run.runtime.checkpoint("charged")
-            yield Delivery([trials.deliver_trial(run, folder, file.copy, trial.records)], [])
-    except Exception as error:  # a file never takes another with it
-        yield Delivery([], [to_cards_error(error)])
+def _answer_trials(run: Run, files: list[OrderFile]) -> Generator[Delivery[Result], None, set[Path]]:
+    """Answer files that are only tried, each as if it came alone: the registry keeps nothing but what each cost its source,
+    before the next is decided. Those are left (their paths) for which others would have to wait.
+    """
+    begun = time.monotonic()
+    failures: list[CardsError] = []
+    tried: list[trials.TrialAnswer] = []
+    first = len(files)
+    while files and (len(files) == first or time.monotonic() - begun < _TRIALS_SECONDS):
+        file = files.pop(0)
+        try:
+            tried += _try(run, file, {one.folder for one in tried})
+        except Exception as error:  # a file never takes another with it
+            failures.append(to_cards_error(error))
+    delivery = trials.deliver_trials(run, tried)
+    yield Delivery(list(delivery.results), failures + delivery.failures)
+    return {file.copy.file.path for file in files}
 
 
-def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
+def _try(run: Run, file: OrderFile, taken: set[Path]) -> list[trials.TrialAnswer]:
+    """Decide a trial and charge it; nothing if it was answered by a run that died before it could remove the file."""
+    folder, is_answered = trials.find_answer(run, file.copy, taken)
+    if is_answered:
+        remove_dropped(file.copy.file)
+    if is_answered or not inbox.is_unchanged(file.copy.file):
+        return []
+    trial = try_file(run, file)
+    charge_trial(run.registry, trial.ingest)
+    run.runtime.checkpoint("charged")
+    return [trials.TrialAnswer(folder, file.copy, trial.records)]
+
+
+def decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
     """Decide files together, commit them in one transaction, and deliver; what had to wait for it is decided again.
 
     The list of files is empty afterwards: what is decided is given back before its answers are written.
@@ -185,7 +209,7 @@ def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[R
     batch = build_batch(files, run.settings.max_quantity, run.settings.max_findings)
     files.clear()
     tries = 0
-    while batch.files:
+    while (batch := _still_wanted(run, batch)).files:
         events, left = _decide_and_commit(run, batch)
         tries = 0 if events else tries + 1
         if tries > _TRIES:
@@ -193,6 +217,13 @@ def _decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[R
         run.runtime.checkpoint("committed")
         batch = batch.subset([file for file in batch.files if file.number in left])
         yield deliver(run, events)
+
+
+def _still_wanted(run: Run, batch: Batch) -> Batch:
+    """The batch without what somebody else has answered anew meanwhile."""
+    wanted = [file.replays for file in batch.files if file.replays]
+    done = set(replayed(run.registry, pl.Series(wanted, dtype=pl.Int64))) if wanted else set()
+    return batch.subset([file for file in batch.files if file.replays not in done]) if done else batch
 
 
 def _decide_and_commit(run: Run, batch: Batch) -> tuple[dict[int, PrivateCopy | None], set[int]]:
@@ -210,10 +241,13 @@ def _commit(run: Run, files: list[OrderFile], decision: Decision) -> tuple[dict[
     want what an earlier one got, or what another worker got meanwhile.
     """
     copies = {file.number: file.copy for file in files}
+    replays = {file.number for file in files if file.replays}
     waiting = decision.waiting_for(decision.deferred)
     while ready := copies.keys() - waiting:
         try:
-            entered = run.registry.commit(decision.ingest.of(ready), lambda file: inbox.is_unchanged(copies[file].file))
+            entered = run.registry.commit(
+                decision.ingest.of(ready), lambda file: file in replays or inbox.is_unchanged(copies[file].file)
+            )
         except ConflictError as conflict:
             waiting = decision.waiting_for(waiting | conflict.files & ready)
         else:

@@ -181,7 +181,7 @@ def test_a_file_is_entered_with_what_it_cost_and_the_time_of_the_decision() -> N
     assert events.select("file", "source", "file_name", "at", "rows", "readable", "original_event").rows() == [
         (0, "acme", "0.csv", AT, 1, 1, 0), (1, "acme", "1.csv", AT, 1, 1, 0),
     ]  # fmt: skip
-    assert decision.ingest.usage.rows() == [(0, 100, 250), (1, 100, 250)]
+    assert decision.ingest.usage.rows() == [(0, 1, 100, 250), (1, 1, 100, 250)]
 
 
 def test_the_same_facts_and_random_bytes_give_the_same_decision() -> None:

@@ -206,6 +206,7 @@ DOCUMENTS = {
     "capacity": "cards capacity 303-555-0142 --json",
     "capacity list": "cards capacity --json",
     "report": "cards report outbox/acme/*-october --json",
+    "replay": "cards catalogue load catalogue.xlsx > load.log; cards replay --reason CODE_RUN --dry-run --json",
     "archive": "cards archive --before 2099-01-01 --json",
     "verify": "rm outbox/acme/*-october/confirmation.csv; cards verify --json || true",
 }

@@ -334,7 +334,7 @@ def test_submissions_have_the_figures_of_their_answers(mixed: Shop) -> None:
     assert len(found[1][-1]) == 1
     assert found[2:] == [
         ("acme", "good.csv", 0, 1, 0, False, {}),
-        ("acme", "same.csv", 1, 0, 2, True, why),
+        ("acme", "same.csv", 0, 1, 2, True, why),
         ("acme", "mixed.csv", 1, 0, 2, False, why),
     ]
     assert all(one.delivered and (mixed.settings.outbox / one.reseller / one.folder).is_dir() for one in submitted(mixed))

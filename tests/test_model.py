@@ -20,7 +20,7 @@ from pipelines.admin import surplus
 from pipelines.common.errors import UsageError
 from pipelines.registry.columns import columns_of
 from schemas.orders import BTN4, RANDOM, SPECIFIED
-from tests.conftest import EXTERNAL, TEMPORARY, NewRegistry, Shop, obeys, order_rows, read_csv, row, some_codes
+from tests.conftest import EXTERNAL, TEMPORARY, NewRegistry, Shop, csv_of, obeys, order_rows, read_csv, row, some_codes
 
 SCARCE, PLENTY, FREE = "3035550555", "3035550142", 6
 """A BTN of which just some PINs are free, and one that has many."""
@@ -132,9 +132,42 @@ class Life(RuleBasedStateMachine):
             usual |= {"product": product, "access_number": "8008604444"}
         else:
             usual |= {"product": "", "access_number": ""}
-        answer = self.shop.send(row(f"O{self.files}", **{**usual, **cells}), name=f"{self.files}.csv", sender=sender)
+        rows = row(f"O{self.files}", **{**usual, **cells})
+        tried = self._try(rows, sender) if self.files % 3 == 0 else None
+        answer = self.shop.send(rows, name=f"{self.files}.csv", sender=sender)
+        if tried:
+            assert (tried["reasons"], tried["orders_placeable"]) == (answer.told["reasons"], answer.told["orders_placed"])
         name = f"{account}-{self.numbers[account] + 1}"
         return answer, Order(name, sender, action, kind, answer.folder, self.shop.now)
+
+    def _try(self, rows: dict[str, str], sender: str) -> dict[str, Any]:
+        """A trial of a file: what it is told, and nothing is placed."""
+        (self.shop.settings.inbox / sender / "check").mkdir(exist_ok=True)
+        before = self._registry()
+        self.shop.drop(f"check/{self.files}.csv", csv_of(rows), sender)
+        (answer,) = self.shop.run()
+        assert (answer.told["trial"], answer.told["codes_placed"], self._registry()) == (True, 0, before)
+        return answer.told
+
+    @rule(data=st.data())
+    def send_again(self, data: st.DataObject) -> None:
+        """The same bytes: nothing is placed, and the cards are counted by their states of today."""
+        order = self.orders[data.draw(st.sampled_from(sorted(self.orders)))]
+        originals = [path for path in order.folder.glob("*.csv") if path.stem.isdecimal()]
+        if not originals:  # the operator's own, to disconnect surplus cards
+            return
+        self.files += 1
+        self.shop.drop(f"{self.files}.csv", originals[0].read_bytes(), order.sender)
+        (answer,) = self.shop.run()
+        told = {name: answer.told[name] for name in ("orders_placed", "orders_already_placed", "codes_placed", "reasons")}
+        assert told == {"orders_placed": 0, "orders_already_placed": 1, "codes_placed": 0, "reasons": {}}
+        (counts,) = read_csv(answer.folder / "already-placed.csv").rows(named=True)
+        states = Counter(self.state[code] for code in order.cards)
+        outcomes = Counter(order.card_actions.values())
+        expected = {"Awaited": states["placed"] + outcomes[0], "Done": outcomes[1], "Not done": outcomes[2]}
+        expected |= {state.title(): states[state] for state in ("ready", "blocked", "disconnected", "refused", "surplus")}
+        assert {name: int(counts[name]) for name in expected} == expected
+        assert counts["Releases in"] == str(order.folder.relative_to(self.shop.settings.home))
 
     def _enter(self, order: Order, codes: list[str]) -> None:
         assert not set(codes) & (self.outside | set(self.state))  # none is ever issued twice

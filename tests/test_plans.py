@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from pipelines.admin import lists, queries, retention
+from pipelines.admin.replay import replay
 from pipelines.delivery.recovery import rewrite_submission
 from pipelines.registry import database, limits
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
-from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
+from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, NewRegistry, Shop, csv_of, row, some_codes
 
 CHOSEN, TARGET = some_codes(2)
 SMALL = {"accounts", "access_numbers", "billing_numbers", "holds", "claims"}
@@ -126,6 +127,15 @@ def live(shop: Shop) -> None:
     shop.send(change, row("E", btn="3035550142", quantity="1"), name="again.csv")
     shop.report((pairs[3][0], pairs[3][1]), ("10023456-4", pairs[3][1]), name="second.csv")
     shop.night()
+    shop.send(change, row("E", btn="3035550142", quantity="1"), name="again.csv")  # the same bytes
+    (shop.settings.inbox / "acme" / "check").mkdir()
+    shop.drop("check/tried.csv", csv_of(row("T", code=CHOSEN), row("E", btn="3035550142", quantity="1")))
+    assert len(shop.run()) == 1
+    shop.send(row("R", product="9", quantity="1"), name="replayed.csv")
+    more = pl.concat([ACCOUNTS, ACCOUNTS.head(1).with_columns(product=pl.lit("9"))])
+    shop.registry.load_catalogue(more, ACCESS_NUMBERS, BILLING_NUMBERS)
+    (done,) = replay(shop.as_run, "PRODUCT_UNKNOWN", since="2026-10-05", reseller="acme").submissions
+    assert done.orders_placed == 1
     left_in_hand(shop)
     for asked in (CHOSEN, pairs[0][0], "A", "3035550142", "8008604444"):
         queries.status(asked, shop.registry)

@@ -55,7 +55,7 @@ def placed(
         "cards": len(codes or []),
     }
     event = {"kind": "orders", "source": "acme", "digest": digest or ref, "file_name": f"{ref}.csv", "rows": 1, "notes": "",
-             "at": "2026-10-05T09:30:00-06:00", "readable": 1, "final": 1, "original_event": 0}  # fmt: skip
+             "at": "2026-10-05T09:30:00-06:00", "readable": 1, "final": 1, "replays": 0, "original_event": 0}  # fmt: skip
     number = pl.Schema({"order": pl.UInt32})
 
     def frame(rows: list[dict[str, Any]], schema: Mapping[str, Any]) -> pl.DataFrame:
@@ -72,7 +72,7 @@ def placed(
         rejected=frame([], {"source_row": pl.UInt32, **dict.fromkeys(NAMES, pl.String)}),
         findings=NO_FINDINGS,
         btns=pl.DataFrame(btns, {**number, "btn": pl.Int64, "account": pl.String}, orient="row"),
-        usage=pl.DataFrame({"file": [0], "bytes": [1_000], "parse_ms": [20]}),
+        usage=pl.DataFrame({"file": [0], "files": [1], "bytes": [1_000], "parse_ms": [20]}),
         on_hold=frame([], {}),
     )
 

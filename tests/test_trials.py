@@ -178,6 +178,22 @@ def test_taken_codes_are_counted_in_trials_too(new_registry: NewRegistry, tmp_pa
         shop.registry.close()
 
 
+def test_many_trials_keep_no_other_file_waiting(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_orders, "_TRIALS_SECONDS", 0)  # one is decided in a portion
+    monkeypatch.setattr(process_orders, "_LOOK_SECONDS", 0)
+    for number in range(3):
+        try_(shop, csv_of(row(f"O{number}", quantity="1")), f"{number}.csv")
+    late: list[Path] = []
+
+    def drop_late(step: str) -> None:
+        if step == "charged" and not late:
+            late.append(shop.drop("late.csv", csv_of(globex("LATE", quantity="1")), "globex"))
+
+    told = [answer.told["file"] for answer in shop.run(drop_late)]
+    assert sorted(told) == ["0.csv", "1.csv", "2.csv", "late.csv"]
+    assert told.index("late.csv") < 3
+
+
 # -- crashes and odd folders -------------------------------------------------------------------------------------------
 
 
@@ -194,6 +210,8 @@ def test_a_killed_run_leaves_the_file_or_its_answer(step: str, shop: Shop, worke
     assert worker.run("run", "--json", environment=environment(shop), kill=step).code == KILLED
     assert worker.run("run", "--json", environment=environment(shop)).code == 0
     assert shop.waiting() == []
+    rows = read_csv(shop.settings.outbox / "acme" / "index.csv").select("File", "Answer", "Path", "Orders", "Cards").rows()
+    assert rows == [("orders.csv", "trial", f"check/{folder_of(shop).name}/trial.csv", "2", "0")]
     assert sorted(path.name for path in folder_of(shop).iterdir()) == [
         "orders.csv", "rejections.csv", "rejections.xlsx", "trial.csv", "trial.xlsx",
     ]  # fmt: skip
@@ -211,6 +229,17 @@ def test_files_of_one_name_and_second_get_folders_of_their_own(shop: Shop, monke
     found = sorted((shop.settings.outbox / "acme" / "check").iterdir())
     assert [path.name[15:] for path in found] == ["-orders-TRIAL", "-orders~2-TRIAL"]
     assert [(path / "orders.csv").read_bytes() for path in found] == [first, second]
+
+
+def test_files_of_one_stem_in_one_run_get_folders_of_their_own(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = inbox._found
+    monkeypatch.setattr(inbox, "_found", lambda *args, **how: real(*args, **how)._replace(ctime_ns=1_760_000_000 * 10**9))
+    monkeypatch.setattr(inbox.InboxFile, "is_same", lambda *_: True)
+    for name in ("a.csv", "a.txt"):
+        try_(shop, csv_of(row("A", quantity="1")), name)
+    assert len(shop.run()) == 2
+    assert shop.failures == []
+    assert len(list((shop.settings.outbox / "acme" / "check").iterdir())) == 2
 
 
 def test_links_to_a_folder_of_trials_are_not_followed(shop: Shop) -> None:

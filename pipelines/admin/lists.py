@@ -158,10 +158,10 @@ def order_filter(
     if overdue and state == "closed":
         raise UsageError("--overdue and --state closed: an order that is overdue is awaited.")
     return OrderFilter(
-        reseller=_reseller(run.registry, reseller),
+        reseller=known_reseller(run.registry, reseller),
         state=state,
         overdue_before=overdue_before(run) if overdue else "",
-        since=_since(since),
+        since=parse_since(since),
         access_number=_telephone_number(access_number),
     )
 
@@ -220,7 +220,7 @@ def submissions(
     run: Run, *, reseller: str = "", since: str = "", with_rejections: bool = False, after: int = 0, limit: int = PAGE
 ) -> Page:
     """A page of submissions, with the fields of ListedSubmission (`reasons`: lists of `reason` and `rows`)."""
-    reseller, since = _reseller(run.registry, reseller), _since(since)
+    reseller, since = known_reseller(run.registry, reseller), parse_since(since)
     page = lists.submissions(run.registry, reseller, since, after, limit, with_rejections=with_rejections)
     reasons = lists.reasons(run.registry, page.rows["original"])
     listed = reasons.group_by("event", maintain_order=True).agg(reasons=pl.struct("reason", "rows"))
@@ -321,7 +321,7 @@ def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
 # -- arguments ---------------------------------------------------------------------------------------------------------
 
 
-def _reseller(registry: Registry, reseller: str) -> str:
+def known_reseller(registry: Registry, reseller: str) -> str:
     """The name of a reseller, or nothing. Raises UsageError for one that the registry never heard of."""
     if not reseller:
         return ""
@@ -331,7 +331,7 @@ def _reseller(registry: Registry, reseller: str) -> str:
     return name
 
 
-def _since(since: str) -> str:
+def parse_since(since: str) -> str:
     """A time as the registry keeps it, or nothing. Raises UsageError for what is no date and has no time of day."""
     if not since:
         return ""

@@ -53,13 +53,13 @@ def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
 
 def _repeated(source: str, earlier: dict[str, Any]) -> str:
     """What to do with the answer to a file that was answered before."""
-    folder = f"outbox/{source}/{earlier['folder']}"
-    advice = (
-        f"The same file was answered before, and nothing was placed again. What it placed is in {folder}; the sheet Already "
-        "placed counts the states of the cards today and says where each order's releases are."
+    placed = " The sheet Already placed counts the states of the cards today and says where each order's releases are."
+    rejected = " The rejected rows are in rejections.xlsx there; correct them and resubmit that workbook."
+    return (
+        f"The same file was answered before, in outbox/{source}/{earlier['folder']}, and nothing was placed again."
+        + (placed if earlier["orders"] else "")
+        + (rejected if earlier["rows_rejected"] else "")
     )
-    rejected = " The rows that were rejected are in rejections.xlsx there; correct them and resubmit that workbook."
-    return advice + (rejected if earlier["rows_rejected"] else "")
 
 
 def _named(label: str, column: pl.Series) -> list[tuple[str, Any]]:

@@ -23,7 +23,7 @@ from pipelines.run import Run
 
 REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "already-placed.", "release-", "refused-", "outcome-", "status.json")
 _NAME_BYTES: Final = 255
-_AT_ONCE: Final = 8
+AT_ONCE: Final = 8
 """So many folders are written at once: most of the time they wait for the disk, which writes several in one go."""
 
 
@@ -40,7 +40,7 @@ def deliver(
     reports, failures = _build_reports(records)
     results: list[Result] = []
     delivered: list[int] = []
-    with Annotator(run.settings, catalogue) as annotator, SecondWriter(len(reports)) as writer, thread_pool(_AT_ONCE) as pool:
+    with Annotator(run.settings, catalogue) as annotator, SecondWriter(len(reports)) as writer, thread_pool(AT_ONCE) as pool:
 
         def deliver_one(one: SubmissionReports) -> Result | CardsError | None:
             try:

@@ -21,7 +21,7 @@ _HEADERS: Final = ("Time", "File", "Answer", "Path", "Orders", "Cards", "Reasons
 
 class Answer(NamedTuple):
     """A row of the index: when, about which dropped file, what it is (confirmation, rejections, release, refused, outcome,
-    archive), its path below the reseller's outbox folder, how many orders and cards it lists, and reasons of rejection.
+    archive, trial), its path below the reseller's outbox folder, how many orders and cards it lists, and reasons of rejection.
     """
 
     time: str

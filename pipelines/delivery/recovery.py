@@ -11,12 +11,14 @@ from pipelines.common.settings import Settings
 from pipelines.delivery import archive, order_files, submission
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import deliver, find_original, submission_folder, write_event_placement
+from pipelines.delivery.originals import gone, take_original
 from pipelines.delivery.results import Delivery, Result, merge
 from pipelines.delivery.submission import MONTHS
 from pipelines.excel.annotator import Annotator
 from pipelines.intake import inbox
 from pipelines.intake.inbox import display_name
 from pipelines.intake.private_copy import Leftovers, PrivateCopy, Spool, leftovers, spool_of
+from pipelines.registry import archive as registry_archive
 from pipelines.registry import claims, limits
 from pipelines.run import Run, open_claims
 from schemas.sources import NETWORK
@@ -72,16 +74,25 @@ def _original(run: Run, spool: Spool, left: Leftovers, event: dict[str, Any]) ->
     """The private copy of what an event answers: the dead run's own, or one of the file that still lies in the inbox."""
     if event["kind"] == "night":
         return None
+    if event["replays"] and (replayed := _replayed_original(run, spool, event)):
+        return replayed
     dropped = next(
-        (file for file in inbox.list_files(run.settings.inbox)
-         if not file.is_trial and (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
+        (file for file in inbox.list_files(run.settings.inbox) if not event["replays"]
+         and not file.is_trial and (file.source, display_name(file.path.name)) == (event["source"], event["file_name"])), None,
     )  # fmt: skip
     copy = spool.take(dropped, run.settings.max_file_mb << 20) if dropped else None
     if copy and copy.digest == event["digest"]:
         return copy
     path = left.copies.get(event["digest"])
-    gone = inbox.InboxFile(event["source"], run.settings.inbox / event["source"] / event["file_name"], -1, -1, -1, -1)
-    return PrivateCopy(gone, path, event["digest"], path.stat().st_size) if path else None
+    dropped = gone(run, event["source"], event["file_name"])
+    return PrivateCopy(dropped, path, event["digest"], path.stat().st_size) if path else None
+
+
+def _replayed_original(run: Run, spool: Spool, event: dict[str, Any]) -> PrivateCopy | None:
+    """A private copy of the original that an event answers anew: that of the submission before, never one from the inbox."""
+    for one in registry_archive.submission_of(run.registry, event["replays"]).iter_rows(named=True):
+        return take_original(run, spool, event["source"], one["folder"], event["file_name"], event["digest"])
+    return None
 
 
 def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:

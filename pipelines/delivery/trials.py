@@ -5,18 +5,20 @@ from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.common.durable_files import ensure_dir, fsync, move_file, remove_stale_staging, staging_dir
+from pipelines.common.durable_files import ensure_dir, fsync, move_file, remove_stale_staging, staging_dir, thread_pool
+from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
+from pipelines.delivery import index
 from pipelines.delivery.access import access_for
 from pipelines.delivery.confirmation import with_headers
 from pipelines.delivery.csv_files import write_csv
-from pipelines.delivery.deliver import REPORT_PREFIXES, original_name
+from pipelines.delivery.deliver import AT_ONCE, REPORT_PREFIXES, original_name
 from pipelines.delivery.rejections import rejection_rows, write_rejections
-from pipelines.delivery.results import SubmissionResult, submission_result
+from pipelines.delivery.results import Delivery, SubmissionResult, submission_result
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
@@ -35,8 +37,16 @@ _WANTED: Final = {
 }  # fmt: skip
 
 
-def find_answer(run: Run, copy: PrivateCopy) -> tuple[Path, bool]:
-    """The folder of the answer to a dropped file, and whether it is there.
+class TrialAnswer(NamedTuple):
+    """What is to be written for a trial: its folder, its private copy, and what a run would have the registry hold."""
+
+    folder: Path
+    copy: PrivateCopy
+    records: SubmissionRecords
+
+
+def find_answer(run: Run, copy: PrivateCopy, taken: set[Path]) -> tuple[Path, bool]:
+    """The folder of the answer to a dropped file, none of those `taken`, and whether it is there.
 
     It is named by when the file was dropped, so that a run finds what one before wrote and did not live to say.
     """
@@ -44,6 +54,8 @@ def find_answer(run: Run, copy: PrivateCopy) -> tuple[Path, bool]:
     stem = folder_stem(dropped.isoformat(), copy.file.path.name)
     above = run.settings.outbox / copy.file.source / CHECK
     for folder in (above / f"{stem}{f'~{n}' if n > 1 else ''}{TRIAL}" for n in count(1)):
+        if folder in taken:
+            continue
         if not folder.is_dir():
             return folder, False
         if _answers(folder, copy, run.settings):
@@ -68,14 +80,51 @@ def _archived_name(copy: PrivateCopy) -> str:
     return original_name(copy.file.path.name, (*REPORT_PREFIXES, "trial."))
 
 
-def deliver_trial(run: Run, folder: Path, copy: PrivateCopy, records: SubmissionRecords) -> SubmissionResult:
-    """Write the answer, original and all, so that its folder appears whole or not at all; then remove the dropped file."""
-    access = access_for(run.settings, copy.file.source)
-    for above in (folder.parent.parent, folder.parent):
+def deliver_trials(run: Run, answers: list[TrialAnswer]) -> Delivery[SubmissionResult]:
+    """Write the answers, and remove the files from the inbox. A failure never keeps the others from being written."""
+    catalogue = run.registry.catalogue() if any(len(one.records.findings) for one in answers) else None
+    with Annotator(run.settings, catalogue) as annotator, thread_pool(AT_ONCE) as pool:
+
+        def deliver_one(answer: TrialAnswer) -> SubmissionResult | CardsError:
+            try:
+                return _deliver(run, answer, annotator)
+            except Exception as error:  # a file never takes another with it
+                return to_cards_error(error)
+
+        try:
+            for source in sorted({answer.copy.file.source for answer in answers}):
+                _prepare(run.settings, source, [answer for answer in answers if answer.copy.file.source == source])
+        except Exception as error:  # the files stay in the inbox
+            return Delivery([], [to_cards_error(error)])
+        outcomes = list(pool.map(deliver_one, answers))
+    return Delivery(
+        [one for one in outcomes if isinstance(one, SubmissionResult)], [one for one in outcomes if isinstance(one, CardsError)]
+    )
+
+
+def _prepare(settings: Settings, source: str, answers: list[TrialAnswer]) -> None:
+    """Make the folders of a source, remove what dead runs began there, and enter the answers in its index: before they are
+    written, as a run that dies afterwards leaves nothing that says which row is missing.
+    """
+    access = access_for(settings, source)
+    folder = settings.outbox / source / CHECK
+    for above in (folder.parent, folder):
         ensure_dir(above, access)
-    remove_stale_staging(folder.parent)
+    remove_stale_staging(folder)
+    rows = []
+    for answer in answers:
+        event, found = answer.records.events.row(0, named=True), trial_result(answer.records, "")
+        path, reasons = f"{CHECK}/{answer.folder.name}/trial.csv", "; ".join(found.reasons)
+        rows.append(index.Answer(event["at"], event["file_name"], "trial", path, found.orders_placeable, 0, reasons))
+    index.append(settings, source, rows, once=True)
+
+
+def _deliver(run: Run, answer: TrialAnswer, annotator: Annotator) -> SubmissionResult:
+    """Write an answer, original and all, so that its folder appears whole or not at all; then remove the dropped file."""
+    folder, copy, records = answer
+    access = access_for(run.settings, copy.file.source)
     with staging_dir(folder) as new:
-        _write(run, new, copy, records)
+        _write(new, copy, records, annotator)
         if _is_kept(run.settings, copy):
             move_file(copy.path, new / _archived_name(copy))
         for path in (*new.iterdir(), new):
@@ -95,15 +144,14 @@ def trial_result(records: SubmissionRecords, folder: str) -> SubmissionResult:
     return replace(found, orders_placed=0, codes_placed=0, orders_placeable=found.orders_placed, trial=True)
 
 
-def _write(run: Run, folder: Path, copy: PrivateCopy, records: SubmissionRecords) -> None:
+def _write(folder: Path, copy: PrivateCopy, records: SubmissionRecords, annotator: Annotator) -> None:
     orders = _orders(records)
     write_csv(orders, folder / "trial.csv")
     writers.write(folder / "trial.xlsx", _book(records, orders))
     if len(records.findings):
         rows = rejection_rows(records)
         write_csv(rows, folder / "rejections.csv")
-        with Annotator(run.settings, run.registry.catalogue()) as annotator:
-            write_rejections(folder / "rejections.xlsx", records, rows, copy.path, annotator)
+        write_rejections(folder / "rejections.xlsx", records, rows, copy.path, annotator)
 
 
 def _orders(records: SubmissionRecords) -> pl.DataFrame:

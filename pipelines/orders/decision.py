@@ -348,13 +348,19 @@ def _events(batch: Batch, found: pl.DataFrame, at: str) -> pl.DataFrame:
          "digest": file.copy.digest, "file_name": display_name(file.copy.file.path.name), "at": at,
          "rows": len(file.table.rows), "notes": "\n".join(file.table.notes),
          "readable": int(file.original_event > 0 or file.number not in refused),
-         "final": int(file.original_event > 0 or file.number not in open_ended)}
+         "final": int(file.original_event > 0 or file.number not in open_ended), "replays": file.replays}
         for file in batch.files
     ]  # fmt: skip
     return pl.DataFrame(events).with_columns(pl.col("file").cast(pl.UInt32))
 
 
 def _usage(batch: Batch) -> pl.DataFrame:
-    """What each file costs its source: `file`, `bytes`, `parse_ms`."""
-    rows = [(file.number, file.copy.size, round(file.table.parse_seconds * 1000)) for file in batch.files]
-    return pl.DataFrame(rows, {"file": pl.UInt32, "bytes": pl.Int64, "parse_ms": pl.Int64}, orient="row")
+    """What each file costs its source: `file`, `files`, `bytes`, `parse_ms`. What the operator has answered anew costs none
+    of these.
+    """
+    rows = [
+        (file.number, 0, 0, 0) if file.replays
+        else (file.number, 1, file.copy.size, round(file.table.parse_seconds * 1000))
+        for file in batch.files
+    ]  # fmt: skip
+    return pl.DataFrame(rows, {"file": pl.UInt32, "files": pl.Int64, "bytes": pl.Int64, "parse_ms": pl.Int64}, orient="row")

@@ -138,6 +138,11 @@ def load_file(file: InboxFile, parser: Parser, spool: Spool, settings: Settings)
     copy = spool.take(file, settings.max_file_mb << 20)
     if copy is None:
         raise CardsError(f"{file.path} changed while it was read. Try again.")
+    return load_copy(copy, parser, settings)
+
+
+def load_copy(copy: PrivateCopy, parser: Parser, settings: Settings) -> OrderFile:
+    """Load a file of which there is a private copy."""
     return OrderFile(0, copy, _read(copy, parser, settings))
 
 
@@ -158,7 +163,10 @@ def with_original_events(files: list[OrderFile], registry: Registry) -> list[Ord
     """The files with the event that answered the same bytes meanwhile: an earlier file's, or another worker's."""
     originals = original_events([_key(file.copy) for file in files], registry)
     events = [originals.get(_key(file.copy), {"original_event": 0})["original_event"] for file in files]
-    return [file._replace(original_event=int(event)) for file, event in zip(files, events, strict=True)]
+    # what is to be answered anew does not get an answer again
+    return [
+        file if file.replays else file._replace(original_event=int(event)) for file, event in zip(files, events, strict=True)
+    ]
 
 
 SET_ASIDE: Final = rejected_file(NAMES, "FILE_SET_ASIDE", "")

@@ -69,8 +69,8 @@ class IngestBatch(NamedTuple):
     else 0); `orders`: `order`, `file` and the fields of an order; `codes` and `card_actions`: `order`,
     `code` (new codes, and existing cards that orders take); `row_keys`: `order`, `row_key`; `duplicate_orders`: `file`,
     `order_pk`, `rows`; `taken_code_attempts`: `file`, `codes`; `rejected`: `file`, `source_row` and the columns of an
-    order file; `findings`: see `schemas.findings`; `btns`: `order`, `btn`, `account`; `usage`: `file`, `bytes`,
-    `parse_ms`; `on_hold`: `file` of those whose source is put on hold.
+    order file; `findings`: see `schemas.findings`; `btns`: `order`, `btn`, `account`; `usage`: `file`, `files`,
+    `bytes`, `parse_ms`; `on_hold`: `file` of those whose source is put on hold.
 
     Frames without `file` go by `order`: what belongs to no order among `orders` is not entered.
     """

@@ -21,6 +21,7 @@ from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import prepare
 from pipelines.registry.numbers import codes_under, enter_cards, enter_external
 from pipelines.registry.records import IngestBatch, SubmissionRecords
+from pipelines.registry.replays import replayed, retire_answers
 from pipelines.registry.schema import INT, TEXT
 from pipelines.registry.submissions import submission_records
 from schemas.actions import ActionOutcome, Awaiting
@@ -226,6 +227,7 @@ class Registry(Database):
         return set(found["file"])
 
     def _enter(self, batch: IngestBatch) -> dict[int, int]:
+        retire_answers(self, batch.events.filter(pl.col("replays") > 0).select("source", "digest"))
         entered = self._enter_events(batch.events)
         events = entered.select("file", "event", "source", "at")
         orders = self._numbered(batch.orders.sort("order").join(events, on="file", maintain_order="left"))
@@ -287,7 +289,8 @@ class Registry(Database):
         def of(frame: pl.DataFrame) -> pl.DataFrame:
             return batch.orders.join(frame, on="order", how="semi")
 
-        new = batch.events.filter(pl.col("original_event") == 0)
+        new = batch.events.filter((pl.col("original_event") == 0) & (pl.col("replays") == 0))
+        replays = batch.events.filter(pl.col("replays") > 0)
         owners = limits.btn_owners(self, batch.btns["btn"]).rename({"account": "owner"})
         foreign = batch.btns.join(owners, on="btn").filter(pl.col("account") != pl.col("owner"))
         files = [
@@ -296,6 +299,7 @@ class Registry(Database):
             of(batch.codes.filter(pl.col("code").is_in(self.existing_codes(batch.codes["code"]).implode()))),
             of(batch.card_actions.filter(pl.col("code").is_in(self.pending_cards(batch.card_actions["code"]).implode()))),
             of(foreign),
+            replays.filter(pl.col("replays").is_in(replayed(self, replays["replays"]).implode())),
         ]
         return {file for frame in files for file in frame["file"]}
 
@@ -389,7 +393,7 @@ def _usage_by_day(batch: IngestBatch, events: pl.DataFrame, orders: pl.DataFrame
     used = batch.usage.join(events, on="file").join(issued, on="file", how="left")
     return used.group_by(reseller="source", day="day").agg(
         pl.col("codes").fill_null(0).sum(),
-        files=pl.len().cast(INT),
+        files=pl.col("files").sum(),
         bytes=pl.col("bytes").sum(),
         parse_ms=pl.col("parse_ms").sum(),
     )

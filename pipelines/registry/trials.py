@@ -16,7 +16,7 @@ def charge_trial(registry: Registry, batch: IngestBatch) -> None:
     day = pl.col("at").str.head(10)
     files = batch.events.select("file", "source", "at", day=day)
     spent = batch.usage.join(files, on="file").select(
-        "day", "bytes", "parse_ms", reseller="source", codes=pl.lit(0, INT), files=pl.lit(1, INT)
+        "day", "files", "bytes", "parse_ms", reseller="source", codes=pl.lit(0, INT)
     )
     with registry.transaction():
         limits.add_usage(registry, spent)

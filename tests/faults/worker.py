@@ -106,7 +106,7 @@ def _work(job: dict[str, Any]) -> None:
         sys.argv = ["cards", *job["arguments"]]
         if "poison" in job:
             _poison(job["poison"])
-        code = _crowded(job) if "space" in job else _killed_at(job["kill"]) if "kill" in job else _cards()
+        code = _crowded(job) if "space" in job else _killed_at(job["kill"], sys.argv[1:]) if "kill" in job else _cards()
     except BaseException:
         traceback.print_exc()
     finally:
@@ -148,8 +148,9 @@ def _poison(where: str) -> None:
     setattr(module, name, deadly)
 
 
-def _killed_at(kill: str) -> int:
-    """Sweep until a step is reached, and die of it."""
+def _killed_at(kill: str, arguments: list[str]) -> int:
+    """Sweep, or replay for a reason, until a step is reached, and die of it."""
+    from pipelines.admin.replay import replay
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
     from pipelines.process_orders import process_inbox
@@ -160,7 +161,10 @@ def _killed_at(kill: str) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with open_run(load_settings(_env_file=None), Runtime(checkpoint=checkpoint)) as run:
-        process_inbox(run)
+        if arguments[0] == "replay":
+            replay(run, arguments[arguments.index("--reason") + 1])
+        else:
+            process_inbox(run)
     return 0
 
 

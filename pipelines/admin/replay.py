@@ -1,0 +1,141 @@
+"""`cards replay`: answer submissions again that were rejected because our catalogue or a rule of ours was wrong."""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pipelines.admin.lists import known_reseller, parse_since
+from pipelines.common.errors import CardsError, UsageError, require_printable, to_cards_error
+from pipelines.delivery import archive, recovery
+from pipelines.delivery.originals import take_original
+from pipelines.delivery.results import SubmissionResult
+from pipelines.delivery.trials import trial_result
+from pipelines.intake.private_copy import PrivateCopy, Spool
+from pipelines.intake.reader import Parser
+from pipelines.orders.batch import OrderFile
+from pipelines.orders.loading import load_copy
+from pipelines.orders.trial import try_file
+from pipelines.process_orders import decide_and_deliver
+from pipelines.registry.claims import Claims, FileKey
+from pipelines.registry.replays import findings_of, replayable
+from pipelines.run import Run, open_claims
+from schemas.reasons import REASONS
+
+ANSWERED, WOULD, UNCHANGED, ARCHIVED = "answered", "would be answered", "unchanged", "in an archive, not tried"
+_NOT_KEPT: Final = "its original was not kept. Have it dropped again."
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of a submission. `submission` is its folder and `folder` that of its new answer, both below the home;
+    `outcome`: answered, would be answered, unchanged (it would be rejected as before), or in an archive, which a dry run does
+    not read.
+    """
+
+    reseller: str
+    file: str
+    submission: str
+    outcome: str
+    folder: str = ""
+    orders_placed: int = 0
+    orders_already_placed: int = 0
+    orders_rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What became of the submissions that were asked for, and what could not be answered."""
+
+    submissions: list[Replayed]
+    failures: list[CardsError]
+
+
+def replay(run: Run, reason: str, since: str = "", reseller: str = "", *, dry_run: bool = False) -> ReplayResult:
+    """Answer again, from their originals, the submissions that were rejected for a reason, oldest first.
+
+    One that would be rejected as before is left as it is, so that the command can be repeated. Nothing is written with
+    `dry_run`. Raises UsageError for a reason that is none.
+    """
+    if reason not in REASONS:
+        raise UsageError(f"--reason {require_printable(reason, 'a reason')}: there is no such reason; see docs/reference.md.")
+    since, reseller = parse_since(since), known_reseller(run.registry, reseller)
+    result = ReplayResult([], [])
+    if not dry_run:
+        result.failures.extend(recovery.finish_undelivered(run).failures)
+    wanted = [one for part in replayable(run.registry, reason, since, reseller) for one in part.iter_rows(named=True)]
+    with Parser(run.settings) as parser, Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
+        for done, one in enumerate(wanted, 1):
+            try:
+                found = _try(run, parser, spool, one) if dry_run else _replay(run, parser, spool, claims, one)
+                result.submissions.extend([found] if found else [])
+            except Exception as error:  # a file never takes another with it
+                result.failures.append(to_cards_error(error))
+            run.runtime.progress("replaying", done, len(wanted))
+    return result
+
+
+def _try(run: Run, parser: Parser, spool: Spool, one: dict[str, Any]) -> Replayed:
+    """What would become of a submission."""
+    if one["archived"]:
+        return _told(run, one, ARCHIVED)
+    copy = _original(run, spool, one)
+    return _compared(run, one, load_copy(copy, parser, run.settings))
+
+
+def _replay(run: Run, parser: Parser, spool: Spool, claims: Claims, one: dict[str, Any]) -> Replayed | None:
+    """Answer a submission again, unless it would be rejected as before; None while another worker has it in hand."""
+    if not claims.claim(lambda claimed: [key for key in [_key(one)] if key not in claimed]):
+        return None
+    archive.bring_back_submission(run, one["event"])
+    copy = _original(run, spool, one)
+    file = load_copy(copy, parser, run.settings)
+    run.runtime.checkpoint("read")
+    compared = _compared(run, one, file)
+    if compared.outcome == UNCHANGED:
+        copy.path.unlink()
+        return compared
+    spool.hold([copy])
+    note = f"Answers {compared.submission} again, because the rejection was not due to the file."
+    table = file.table._replace(notes=[*file.table.notes, note])
+    deliveries = list(decide_and_deliver(run, [file._replace(table=table, replays=one["event"])]))
+    spool.hold([])
+    for error in (error for delivery in deliveries for error in delivery.failures):
+        raise error
+    told = [done for delivery in deliveries for done in delivery.results if isinstance(done, SubmissionResult)]
+    return _told(run, one, ANSWERED, told[0]) if told else None
+
+
+def _key(one: dict[str, Any]) -> FileKey:
+    """What a submission is claimed by: no file has such an inode."""
+    return FileKey(one["source"], one["file_name"], 0, 0, -one["event"])
+
+
+def _original(run: Run, spool: Spool, one: dict[str, Any]) -> PrivateCopy:
+    copy = take_original(run, spool, one["source"], one["folder"], one["file_name"], one["digest"])
+    if copy is None:
+        raise CardsError(f"{_submission(run, one)}: {_NOT_KEPT}")
+    return copy
+
+
+def _compared(run: Run, one: dict[str, Any], file: OrderFile) -> Replayed:
+    """What would become of a submission, decided by itself."""
+    records = try_file(run, file).records
+    told = trial_result(records, "")
+    rows = set(records.findings.select("source_row", "column", "reason").iter_rows())
+    is_same = not told.orders_placeable and rows == findings_of(run.registry, one["event"])
+    return _told(run, one, UNCHANGED if is_same else WOULD, told, placed=told.orders_placeable)
+
+
+def _told(run: Run, one: dict[str, Any], outcome: str, told: SubmissionResult | None = None, placed: int = 0) -> Replayed:
+    submission = _submission(run, one)
+    if told is None:
+        return Replayed(one["source"], one["file_name"], submission, outcome)
+    return Replayed(
+        one["source"], one["file_name"], submission, outcome, told.folder, told.orders_placed or placed,
+        told.orders_already_placed, told.orders_rejected, told.reasons,
+    )  # fmt: skip
+
+
+def _submission(run: Run, one: dict[str, Any]) -> str:
+    folder = run.settings.outbox / str(one["source"]) / str(one["folder"])
+    return str(folder.relative_to(run.settings.home))
