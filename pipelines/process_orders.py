@@ -7,6 +7,7 @@ deliver → remove from inbox.
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -154,11 +155,12 @@ def _answer_portion(
 
 
 def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
-    """All files together, but each by itself that was in hand when an earlier run died, and at last each trial."""
-    suspects = [[file] for file in files if file.suspect]
-    together = [file for file in files if not file.suspect and not file.copy.file.is_trial]
-    tried = [[file] for file in files if not file.suspect and file.copy.file.is_trial]
-    return suspects + ([together] if together else []) + tried
+    """The files in their order, as many together as possible, but each by itself that was in hand when an earlier run died;
+    and at last each trial.
+    """
+    placed = [file for file in files if not file.copy.file.is_trial]
+    alone = lambda file: file.number if file.suspect else -1  # noqa: E731
+    return [list(group) for _, group in groupby(placed, alone)] + [[file] for file in files if file.copy.file.is_trial]
 
 
 def _answer_trial(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
