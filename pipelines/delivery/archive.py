@@ -19,9 +19,10 @@ import polars as pl
 from pipelines.common.durable_files import fsync, remove_stale_staging, rename_away, staging_dir
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
-from pipelines.delivery import archive_files
+from pipelines.delivery import archive_files, index
 from pipelines.delivery.access import access_for
 from pipelines.delivery.archive_files import Entry
+from pipelines.delivery.index import Answer
 from pipelines.delivery.submission import MONTHS, placement_path
 from pipelines.registry import archive as registry_archive
 from pipelines.run import Run
@@ -153,10 +154,25 @@ def _archive_part(run: Run, source: str, month: str, submissions: pl.DataFrame, 
             run, source, archive_files.archive_path(outbox, month, number), files, result, list(numbers.values()).count(number)
         )
     run.runtime.checkpoint("archive written")
+    _write_index(run, source, month, submissions, numbers)
     registry_archive.note_archived(run.registry, numbers)
     run.runtime.checkpoint("archive noted")
     noted = submissions.with_columns(archived=pl.col("event").replace_strict(numbers, default=0, return_dtype=pl.Int64))
     _remove_folders(run, noted.filter(pl.col("archived") > 0))
+
+
+def _write_index(run: Run, source: str, month: str, submissions: pl.DataFrame, numbers: dict[int, int]) -> None:
+    """Add where the submissions went to the index of their reseller."""
+    now = run.runtime.timestamp()
+    outbox = run.settings.outbox / source
+    names = {number: f"{archive_files.FOLDER}/{archive_files.archive_path(outbox, month, number).name}"
+             for number in numbers.values()}  # fmt: skip
+    archived = [
+        Answer(now, "", "archive", f"{names[numbers[event]]}/{folder}", 0, 0)
+        for event, folder in submissions.select("event", "folder").iter_rows()
+        if event in numbers
+    ]
+    index.append(run.settings, source, archived, once=True)
 
 
 def _archived_folders(outbox: Path, month: str) -> dict[str, int]:
