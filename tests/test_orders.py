@@ -604,7 +604,7 @@ def test_a_reason_of_the_whole_file_is_said_once_in_a_row(tmp_path: Path, sqlite
     with sqlite() as url:
         shop = Shop(tmp_path / "home", url, max_taken_code_attempts=1)
         answer = shop.send(*(row(f"H{n}", code=f"{EXTERNAL[0]} {EXTERNAL[1]}") for n in range(2)), row("X", quantity="x"))
-        assert answer.reasons == {2: ["FILE_HELD"], 3: ["FILE_HELD"], 4: ["FILE_HELD", "QUANTITY_FORMAT"]}
+        assert answer.reasons == {2: ["FILE_HELD"], 3: ["FILE_HELD", "CODE_REPEATED"], 4: ["FILE_HELD", "QUANTITY_FORMAT"]}
         assert [text.count("Too many of the codes") for text in answer.rejections["What to fix"]] == [1, 1, 1]
         assert (answer.told["rows_rejected"], answer.told["orders_rejected"]) == (3, 3)
         shop.registry.close()
