@@ -29,3 +29,15 @@ REPORT = pa.DataFrameSchema(
         "code": pa.Column(pl.String, CODE_RULES, nullable=True),
     }
 )
+
+WORDS: Final = {
+    "FILE_TYPE": "Not a spreadsheet or a text table that can be read. Send the report as .csv or .xlsx.",
+    "FILE_UNREADABLE": "The report, or a row of it, can't be read; the value says why. Create it again.",
+    "FILE_EMPTY": "There is no row below the header. A report names each order that it is about; an order of which nothing was "
+    "placed has a row with its Order ID and no code.",
+    "FILE_SET_ASIDE": "Processing this report failed twice, so it was set aside. Create it again, or ask the operator.",
+    "COLUMN_MISSING": "A report has the columns Order ID and Authorization Code. Add this one to the header row.",
+    "CODE_FORMAT": "A code has exactly 14 digits. Write all of them, or leave the cell empty where nothing was placed.",
+    "CODE_ROUNDED": "A program has rounded this number and its digits are lost. Write codes as text.",
+}
+"""What to fix, for the people of the network, where the words for resellers (see `schemas.reasons`) would mislead them."""

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from openpyxl import load_workbook
 from typer.testing import CliRunner
 
 from pipelines.admin import approvals, surplus
@@ -187,4 +188,11 @@ def test_an_unusable_report_ends_with_3_and_words_for_the_network(
         night = CliRunner().invoke(app, ["reconcile", "--json"])
         assert (night.exit_code, '"COLUMN_MISSING": 1' in night.output) == (3, True)
         assert CliRunner().invoke(app, ["reconcile"]).exit_code == 3  # of this date, as its figures
+        (folder,) = (shop.settings.outbox / "network").glob("*-report")
+        told = (folder / "rejections.csv").read_text()
+        assert "A report has the columns Order ID and Authorization Code" in told
+        summary = str(list(load_workbook(folder / "rejections.xlsx")["Summary"].values))
+        assert "This order-ID report has changed nothing" in summary
+        for words in ("cards template", "resubmit", "placed. Correct"):
+            assert words not in told + summary
         shop.registry.close()

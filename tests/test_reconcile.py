@@ -18,6 +18,7 @@ from openpyxl import Workbook, load_workbook
 
 from pipelines.delivery import reconciliation_workbook
 from pipelines.registry import reconciliation
+from schemas.codes import STATES
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, order_rows, read_csv, row, some_codes
 
 ONE, TWO, THREE, STRANGE, LOST = some_codes(5)
@@ -740,13 +741,15 @@ def test_orders_that_come_after_a_dead_night_are_answered_and_told_alone(shop: S
 def test_golden_night(name: str, new_registry: NewRegistry, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """`orders.csv` is dropped, then each `report-N.csv` comes in a night of its own, then `orders-N.csv` after it.
 
-    In inputs `{Customer Order ID:n}` stands for the n-th code of an order, so that drawn codes can be named.
+    In inputs `{Customer Order ID:n}` stands for the n-th code of an order, replacements included, so that drawn codes can be
+    named. A file `report-N.hours` says how many hours before the night a report was written.
     """
     case = NIGHTS / name
     with new_registry() as url:
         shop = Shop(tmp_path / "home", url)
         _play(shop, case)
         found = {path.name: path.read_bytes() for path in shop.settings.outbox.rglob("*.csv") if _is_expected(path)}
+        found["states.csv"] = _states(shop)
         shop.registry.close()
     expected = case / "expected"
     if pytestconfig.getoption("--golden"):
@@ -755,6 +758,15 @@ def test_golden_night(name: str, new_registry: NewRegistry, tmp_path: Path, pyte
         for file, content in found.items():
             (expected / file).write_bytes(content)
     assert found == {path.name: path.read_bytes() for path in expected.iterdir()}
+
+
+def _states(shop: Shop) -> bytes:
+    """The state in which each card ends, by its serial."""
+    rows = _rows(
+        shop,
+        "SELECT order_id, serial, state FROM cards JOIN orders ON orders.order_pk = cards.order_pk ORDER BY cards.order_pk, serial",
+    )
+    return "".join(f"{order}/{serial},{STATES[state]}\n" for order, serial, state in rows).encode()
 
 
 def _is_expected(path: Path) -> bool:
@@ -779,8 +791,20 @@ def _play(shop: Shop, case: Path) -> None:
                     codes[str(order)] = lines["Authorization Code"].to_list()
             else:
                 shop.later(days=1)
-                shop.report(content=text, name=path.name)
+                dropped = shop.report(content=text, name=path.name)
+                if (hours := path.with_suffix(".hours")).exists():
+                    os.utime(dropped, ((shop.now - timedelta(hours=float(hours.read_text()))).timestamp(),) * 2)
                 shop.night()
+                _add_replacements(shop, codes)
+
+
+def _add_replacements(shop: Shop, codes: dict[str, list[str]]) -> None:
+    """The codes that nights have placed under each order come after those that were placed with it."""
+    names = {f"10023456-{number}": name for number, name in enumerate(codes, 1)}
+    for path in sorted((shop.settings.outbox / "network").rglob("placement-network-*.csv")):
+        for order, code in read_csv(path).select("Order ID", "Authorization Code").rows():
+            if order in names and code not in codes[names[order]]:
+                codes[names[order]].append(code)
 
 
 def test_time_stands_where_a_test_puts_it(shop: Shop) -> None:

@@ -10,6 +10,7 @@ from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import MOST_CELLS, NOTED, SMALL, Book, Sheet
 from pipelines.registry.records import SubmissionRecords
+from schemas import network
 from schemas.codes import CARD_STATE
 from schemas.orders import HEADERS, NAMES
 from schemas.reasons import REASONS
@@ -21,11 +22,17 @@ OF_REPORTS: Final = ["target_order_id", "code"]
 _NEW_ID: Final = "Other rows of this order were placed: give this row a new Customer Order ID."
 
 
+_REPORT: Final = (
+    "This order-ID report has changed nothing: no card is released and none is refused because of it. Create it again without "
+    "the mistakes below and send it again; its orders wait for it."
+)
+
+
 def rejection_rows(records: SubmissionRecords) -> pl.DataFrame:
     """`rejections.csv`: every rejected row as it came, then its row number, its reasons and what to fix. What concerns a
     file without usable rows stands in a row that has no number.
     """
-    worded = _with_messages(records.findings)
+    worded = _with_messages(records.findings, _words(records))
     whole = worded.filter(pl.col("source_row") == 0)
     each = _joined(worded.filter(pl.col("source_row") > 0).select("source_row", "reason", "words"))
     rows = records.rejected.join(each, on="source_row", how="left", maintain_order="left")
@@ -63,11 +70,17 @@ def sorted_findings(findings: pl.DataFrame) -> pl.DataFrame:
     return findings.sort("source_row", column, reason, "value", maintain_order=True)
 
 
-def _with_messages(findings: pl.DataFrame) -> pl.DataFrame:
+def _words(records: SubmissionRecords) -> dict[str, str]:
+    """What to fix for each reason: the network reads other words than a reseller where these would mislead it."""
+    words = {code: reason.words for code, reason in REASONS.items()}
+    return words | network.WORDS if records.events["kind"].first() == "report" else words
+
+
+def _with_messages(findings: pl.DataFrame, words_of: dict[str, str]) -> pl.DataFrame:
     """The findings in order, with `words`: the column, what stands in it, and what to do. What is wrong with several values
     of a cell for one reason is said once.
     """
-    words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
+    words = pl.col("reason").replace_strict(words_of, return_dtype=pl.String)
     column = pl.col("column").replace_strict(HEADERS, default="", return_dtype=pl.String)
     found = _one_a_cell(_with_states(sorted_findings(findings)))
     state = pl.when(pl.col("state") != "").then(
@@ -111,7 +124,7 @@ def write_rejections(
     findings = sorted_findings(records.findings)
     whole = findings.filter(pl.col("source_row") == 0)
     counts = findings.group_by("reason", maintain_order=True).len()
-    words = pl.col("reason").replace_strict({code: reason.words for code, reason in REASONS.items()}, return_dtype=pl.String)
+    words = pl.col("reason").replace_strict(_words(records), return_dtype=pl.String)
     what = counts.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
     facts: list[tuple[str, Any]] = [
@@ -119,6 +132,10 @@ def write_rejections(
         ("Rows rejected", submission_result(records, "").rows_rejected),
         *found,
     ]
+    if event["kind"] == "report":
+        sheets = [Sheet("Rows", rows.head(MOST_CELLS // rows.width))] if len(records.rejected) else []
+        writers.write(path, Book("The network report was not used", _REPORT, facts, sheets, what))
+        return
     if rows.height * rows.width > MOST_CELLS:
         advice = "There are too many rejected rows for a workbook. Correct them in rejections.csv and resubmit that file."
         writers.write(path, Book("Rejected orders", advice, facts, [], what))
@@ -140,7 +157,7 @@ def write_rejections(
 def _cell_marks(records: SubmissionRecords) -> pl.DataFrame:
     """The cells at fault: `index` of the row among the rejected, `column` (header), `note`."""
     place = records.rejected.select("source_row").with_row_index("index")
-    worded = _with_messages(records.findings.filter(pl.col("column").is_in(NAMES)))
+    worded = _with_messages(records.findings.filter(pl.col("column").is_in(NAMES)), _words(records))
     worded = worded.with_columns(note=pl.format("{}: {}", "reason", "words"))
     placed = worded.join(place, on="source_row", maintain_order="left").group_by("index", "column", maintain_order=True)
     notes = placed.agg(pl.col("note").unique(maintain_order=True).str.join("\n"))
