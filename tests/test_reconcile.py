@@ -764,7 +764,10 @@ def _states(shop: Shop) -> bytes:
     """The state in which each card ends, by its serial."""
     rows = _rows(
         shop,
-        "SELECT order_id, serial, state FROM cards JOIN orders ON orders.order_pk = cards.order_pk ORDER BY cards.order_pk, serial",
+        """
+        SELECT order_id, serial, state FROM cards JOIN orders ON orders.order_pk = cards.order_pk
+        ORDER BY cards.order_pk, serial
+        """,
     )
     return "".join(f"{order}/{serial},{STATES[state]}\n" for order, serial, state in rows).encode()
 
