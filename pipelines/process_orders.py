@@ -7,6 +7,7 @@ deliver → remove from inbox.
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -162,11 +163,15 @@ def _answer_portion(
 
 
 def _groups(files: list[OrderFile]) -> list[list[OrderFile]]:
-    """All files together, then all trials, but each by itself that was in hand when an earlier run died."""
-    suspects = [[file] for file in files if file.suspect]
-    others = [file for file in files if not file.suspect]
-    parts = ([file for file in others if file.copy.file.is_trial is is_trial] for is_trial in (False, True))
-    return suspects + [part for part in parts if part]
+    """The files in their order, as many together as possible, but each by itself that was in hand when an earlier run died;
+    then the trials likewise.
+    """
+
+    def alone(file: OrderFile) -> int:
+        return file.number if file.suspect else -1
+
+    kinds = ([file for file in files if file.copy.file.is_trial is is_trial] for is_trial in (False, True))
+    return [list(group) for kind in kinds for _, group in groupby(kind, alone)]
 
 
 def _answer_trials(run: Run, files: list[OrderFile]) -> Generator[Delivery[Result], None, set[Path]]:

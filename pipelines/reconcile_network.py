@@ -49,9 +49,12 @@ class NightResult:
 def reconcile(run: Run) -> NightResult:
     """Take every report at hand, close the orders that they name, and write the release files and the workbook.
 
-    Running it again on the same date changes nothing and gives the same figures.
+    Running it again on the same date changes nothing and gives the same figures. All that a night writes has the date and time
+    at which it began, also when midnight falls into it.
     """
-    night = f"{run.runtime.now():%Y-%m-%d}"
+    begun = run.runtime.now()
+    run = run._replace(runtime=run.runtime._replace(now=lambda: begun))
+    night = f"{begun:%Y-%m-%d}"
     with run.registry.try_reconciliation_lock() as locked:
         if not locked:
             return NightResult(night, [], None, [], already_running=True)

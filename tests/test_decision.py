@@ -602,12 +602,12 @@ def test_a_duplicate_wants_nothing_that_another_file_gets() -> None:
 
 
 def test_files_whose_answer_may_hang_on_an_earlier_one_wait_with_it() -> None:
-    # the second file is refused for want of PINs that the first one takes; the third has nothing to do with it
+    # the second file is refused for want of PINs that the first one takes, and may yet get what the third one asks for
     rows = [[add("A", btn=str(BTN), quantity="9000")], [add("B", btn=str(BTN), quantity="9000")], [add("C", quantity="1")]]
     decision = decided(batch_of(*rows))
     assert reasons(decision, 1) == {2: ["BTN_EXHAUSTED"]}
     assert (decision.deferred, decision.dependent) == (set(), {1})
     assert decision.waiting_for(set()) == set()
-    assert decision.waiting_for({0}) == {0, 1}
+    assert decision.waiting_for({0}) == {0, 1, 2}
     assert decision.waiting_for({1}) == {1}
     assert decision.waiting_for({2}) == {2}

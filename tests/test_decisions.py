@@ -116,7 +116,7 @@ def with_surplus(shop: Shop) -> str:
 def test_surplus_cards_are_listed_without_their_codes(shop: Shop) -> None:
     with_surplus(shop)
     (order,) = surplus.surplus_orders(shop.as_run)
-    assert (order.order_id, order.ordered, order.released, order.surplus) == ("10023456-1", 2, 2, 1)
+    assert (order.order_id, order.ordered, order.released, order.cards) == ("10023456-1", 2, 2, 1)
     assert order.serials == ["10023456-1/3"]
     assert surplus.surplus_orders(shop.as_run, "10023456-9") == []
 

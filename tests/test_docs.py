@@ -118,7 +118,7 @@ def _option(one: Any) -> str:
 
 def csv_files(home: Path) -> str:
     """The columns of each kind of CSV file, from those that the demo wrote."""
-    names = ["confirmation.csv", "rejections.csv", "release-*.csv", "refused-*.csv", "placement-*.csv"]
+    names = ["confirmation.csv", "rejections.csv", "release-*.csv", "refused-*.csv", "index.csv", "placement-*.csv"]
     found = [{path.read_text("utf-8").splitlines()[0] for path in (home / "outbox").rglob(name)} for name in names]
     assert [len(headers) for headers in found] == [1] * len(names)
     return table(
@@ -182,17 +182,26 @@ def resolves(path: str) -> bool:
 
 # -- JSON documents ----------------------------------------------------------------------------------------------------
 
+HELD = (
+    "printf 'Order ID,Code\\n77-7,73905162840529\\n' > inbox/network/strange.csv; "
+    "CARDS_REPORT_MAX_EXTERNAL=0 cards reconcile > night.log || test $? = 3"
+)
+"""A report is put on hold."""
 DOCUMENTS = {
     "run": "cp outbox/globex/*-cards/cards.csv inbox/globex/again.csv; cat inbox/globex/again.csv | sed s/G10/H10/ "
     "> inbox/globex/more.csv; cards run --json",
     "check": "cards check outbox/globex/*-cards/cards.csv --reseller globex --json || true",
-    "reconcile": "echo Order ID > inbox/network/bad.csv; cards reconcile --json",
+    "reconcile": "echo Order ID > inbox/network/bad.csv; cards reconcile --json || test $? = 3",
+    "approve": f"{HELD}; cards approve outbox/network/*-strange --by Ana --why 'They exist there' --json",
+    "surplus": "(echo Order ID,Code; tail -qn +2 outbox/acme/*-october/confirmation.csv | cut -d, -f1,5; tail -qn +2 "
+    "outbox/network/*/placement-network-*.csv | cut -d, -f1,6) > inbox/network/all.csv; cards reconcile > night.log; "
+    "cards surplus --json",
     "order": "cards order 10023456-2 --json",
     "orders": "cards orders --json",
     "submissions": "cards submissions --json",
     "holds": "printf 'Account,Product,Access,Customer Order ID,Code\\n20098765,8001,8008604444,X,73905162840517\\n"
     "20098765,8001,8008604444,X,73905162840518\\n' > inbox/globex/taken.csv; "
-    "CARDS_MAX_TAKEN_CODE_ATTEMPTS=1 cards run > run.log; cards holds --json",
+    f"CARDS_MAX_TAKEN_CODE_ATTEMPTS=1 cards run > run.log; {HELD}; cards holds --json",
     "status": "cards status 73905162840517 --json",
     "capacity": "cards capacity 303-555-0142 --json",
     "capacity list": "cards capacity --json",

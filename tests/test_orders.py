@@ -4,6 +4,7 @@ import io
 import stat
 from collections import Counter
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 from openpyxl import load_workbook
 
 from pipelines.process_orders import check, process_inbox
+from pipelines.registry import limits
 from pipelines.run import Run
-from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
+from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
 
 STEPS = ["claimed", "read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
 ONE, TWO, THREE, FOUR = some_codes(4)
@@ -572,4 +574,37 @@ def test_a_check_and_a_run_count_what_is_rejected_alike(content: bytes, tmp_path
         assert {name: getattr(checked, name) for name in counts} == {name: answer.told[name] for name in counts}
         if answer.told["orders_placed"] == 0:
             assert answer.told["rows_rejected"] == answer.told["rows"]
+        shop.registry.close()
+
+
+def test_a_file_that_was_in_hand_when_a_run_died_does_not_go_before_earlier_ones(shop: Shop) -> None:
+    (code,) = some_codes(1)
+    shop.drop("first.csv", csv_of(row("ONE", code=code)))
+    suspect = csv_of(row("TWO", code=code))
+    shop.drop("second.csv", suspect)
+    with shop.registry.transaction():
+        limits.add_strike(shop.registry, "acme", sha256(suspect).hexdigest(), NOW.isoformat(), alone=False)
+    first, second = sorted(shop.run(), key=lambda answer: answer.told["file"])
+    assert (first.codes, second.reasons) == ([code], {2: ["CODE_TAKEN"]})
+
+
+def test_who_waits_for_an_earlier_file_gets_what_is_left_before_those_after_it(shop: Shop) -> None:
+    btn = {"code_type": "BTN+4", "btn": "3035550142"}  # it has 9,958 PINs
+    twice = csv_of(row("A", quantity="4000", **btn))
+    shop.drop("1.csv", twice)
+    shop.drop("2.csv", twice)  # seems to want 4,000 more, as long as the first is not entered
+    shop.drop("3.csv", csv_of(row("B", quantity="5958", **btn)))
+    shop.drop("4.csv", csv_of(row("C", quantity="1000", **btn)))
+    answers = {answer.told["file"]: answer for answer in shop.run()}
+    assert len(answers["3.csv"].codes) == 5958
+    assert answers["4.csv"].reasons == {2: ["BTN_EXHAUSTED"]}
+
+
+def test_a_reason_of_the_whole_file_is_said_once_in_a_row(tmp_path: Path, sqlite: NewRegistry) -> None:
+    with sqlite() as url:
+        shop = Shop(tmp_path / "home", url, max_taken_code_attempts=1)
+        answer = shop.send(*(row(f"H{n}", code=f"{EXTERNAL[0]} {EXTERNAL[1]}") for n in range(2)), row("X", quantity="x"))
+        assert answer.reasons == {2: ["FILE_HELD"], 3: ["FILE_HELD", "CODE_REPEATED"], 4: ["FILE_HELD", "QUANTITY_FORMAT"]}
+        assert [text.count("Too many of the codes") for text in answer.rejections["What to fix"]] == [1, 1, 1]
+        assert (answer.told["rows_rejected"], answer.told["orders_rejected"]) == (3, 3)
         shop.registry.close()

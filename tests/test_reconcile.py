@@ -816,3 +816,19 @@ def test_the_capacity_sheet_has_what_changed_and_what_is_nearly_full(shop: Shop)
     shop.later(days=1)
     shop.send(row("C", btn="3035550143", quantity="2"))
     assert [btn for btn, _ in sheet(shop, shop.night(), "Capacity").rows()] == [str(full), "3035550143"]
+
+
+def test_a_night_into_which_midnight_falls_has_one_date(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="2"), row("B", quantity="1"))
+    ids = answer.confirmation["Order ID"].to_list()
+    shop.report((ids[0], answer.codes[0]), (ids[2], ""))
+    begun = shop.now.replace(hour=23, minute=59, second=59)
+    ticks = iter(range(1_000_000))
+    shop.runtime = shop.runtime._replace(now=lambda: begun + timedelta(seconds=next(ticks)))
+    night = shop.night()
+    written = shop.registry.query(
+        "SELECT at, reconciliation_date FROM events WHERE kind <> 'orders'", {"at": pl.String, "reconciliation_date": pl.Int64}
+    )
+    assert night["night"] == f"{begun:%Y-%m-%d}"
+    assert len(written) == 2
+    assert set(written.rows()) == {(begun.isoformat(timespec="seconds"), int(f"{begun:%Y%m%d}"))}

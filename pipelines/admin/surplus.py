@@ -16,7 +16,7 @@ from schemas.sources import NETWORK
 
 @dataclass(frozen=True)
 class SurplusOrder:
-    """An order with surplus cards, their `serials`, and how many of them a Disconnect is placed for (`disconnecting`)."""
+    """An order with surplus `cards`, their `serials`, and how many of them a Disconnect is placed for (`disconnecting`)."""
 
     order_id: str
     reseller: str
@@ -24,7 +24,7 @@ class SurplusOrder:
     customer_order_id: str
     ordered: int
     released: int
-    surplus: int
+    cards: int
     disconnecting: int
     serials: list[str]
 
@@ -38,7 +38,7 @@ def surplus_orders(run: Run, order_id: str = "") -> list[SurplusOrder]:
         pl.col("customer_order_id").first(),
         (pl.col("cards") + pl.col("granted")).first().alias("ordered"),
         pl.col("confirmed").first().alias("released"),
-        pl.len().cast(pl.Int64).alias("surplus"),
+        pl.len().cast(pl.Int64).alias("cards"),
         (pl.col("awaited") > 0).sum().cast(pl.Int64).alias("disconnecting"),
         pl.format("{}/{}", "order_id", "serial").alias("serials"),
     )

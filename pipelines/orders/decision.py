@@ -19,6 +19,7 @@ from schemas.codes import CARD_STATE
 from schemas.findings import FINDING, ROW, flooded_files, violations, whole_files
 from schemas.orders import BTN4, NAMES, RANDOM
 from schemas.reasons import passing
+from schemas.sources import OPERATOR
 
 _NEVER: Final = pl.lit(value=False)
 _SHORT: Final = 200
@@ -43,8 +44,21 @@ class Decision(NamedTuple):
     dependent: set[int]
 
     def waiting_for(self, files: set[int]) -> set[int]:
-        """The files, and those that wait with them: who came first goes first."""
-        return files | {file for file in self.dependent if files and file > min(files)}
+        """The files, and those that wait with them: who came first goes first.
+
+        What a file lacks because of one that waits, it may yet get. So no later file that could take it is entered before it:
+        none of its source, and none of the operator's, who may order on every account.
+        """
+        late = sorted(file for file in self.dependent if files and file > min(files))
+        if not late:
+            return files
+        source_of = dict(self.ingest.events.select("file", "source").iter_rows())
+        first = {source_of[file]: file for file in reversed(late)}
+        return files | {
+            file
+            for file, source in source_of.items()
+            if any(file >= one and (source == whose or OPERATOR in (source, whose)) for whose, one in first.items())
+        }
 
 
 def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
