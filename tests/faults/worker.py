@@ -161,7 +161,7 @@ def _killed_at(kill: str, arguments: list[str]) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with open_run(load_settings(_env_file=None), Runtime(checkpoint=checkpoint)) as run:
-        if arguments[0] == "replay":
+        if "replay" in arguments:
             replay(run, arguments[arguments.index("--reason") + 1])
         else:
             process_inbox(run)
