@@ -141,7 +141,10 @@ def _night_run() -> str:
 
 @flow(name="nightly-reconciliation", flow_run_name=_night_run, persist_result=False, log_prints=False)
 def nightly_reconciliation() -> State[str]:
-    """Take the network's reports, release what is ready, replace what was refused; the path of the workbook."""
+    """Take the network's reports, release what is ready, replace what was refused; the path of the workbook.
+
+    Failed, after all its work, when a report was rejected or is on hold.
+    """
     try:
         done = night()
     except CardsError as error:
@@ -154,6 +157,9 @@ def nightly_reconciliation() -> State[str]:
     create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done.night}")
     ready, refused = count(done.figures.codes_ready, "code is", "codes are"), done.figures.codes_refused
     message = f"{ready} ready, {refused:,} {'was' if refused == 1 else 'were'} refused; see {done.figures.workbook}"
+    if unused := done.figures.reports_rejected + done.figures.reports_on_hold:
+        # the work is done, and somebody has to look: a completed run would be an all-clear
+        return Failed(message=f"{message}. {count(unused, 'network report was', 'network reports were')} not used")
     return _state(message, done.failures, done.figures.workbook)
 
 
@@ -161,7 +167,7 @@ _COLUMNS: Final = {
     "file": "file", "reseller": "reseller", "trial": "trial", "orders_placeable": "would be placed",
     "orders_placed": "placed", "orders_already_placed": "already placed",
     "orders_rejected": "rejected", "codes_placed": "codes", "rows": "rows", "rows_rejected": "rows rejected",
-    "repeated": "repeated", "reasons": "reasons (rows)", "folder": "folder",
+    "repeated": "repeated", "on_hold": "on hold", "reasons": "reasons (rows)", "folder": "folder",
 }  # fmt: skip
 
 

@@ -188,6 +188,10 @@ def test_a_night_runs_and_says_what_it_found(prefect: Prefect, house: House) -> 
     assert (figures["codes ready"], figures["codes refused"]) == (2, 1)
     written = prefect.written()
     assert [code for code in [*seen, *refused] if code.encode() in written] == []
+    (house.home / "inbox/network/bad.csv").write_text("Order ID\n10023456-1\n")
+    state = end(prefect.flows.nightly_reconciliation)
+    assert state.is_failed()
+    assert "1 network report was not used" in str(state.message)
 
 
 def test_what_will_not_heal_is_tried_once_and_reported_in_one_line(
