@@ -1,5 +1,6 @@
 """Orders for cards that exist: what they take, why they are refused, and what the network makes of them."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -7,6 +8,8 @@ import pytest
 from openpyxl import load_workbook
 
 from pipelines.admin import queries
+from pipelines.delivery import file_names
+from pipelines.delivery.recovery import rewrite_submission
 from schemas import actions
 from schemas.actions import Action
 from tests.conftest import EXTERNAL, Answer, Shop, order_rows, read_csv, row, some_codes
@@ -141,6 +144,23 @@ def test_a_later_report_shows_after_all_that_it_was_done(ready: Shop) -> None:
     confirm(answer, ready, name="late")
     assert ready.states()[ONE] == "blocked"
     assert order_rows(answer.folder, "outcome", "10023456-3")["Outcome"].to_list() == ["not done", "done"]
+
+
+def test_of_a_file_with_many_orders_the_outcomes_of_a_night_are_one_file(ready: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_names, "MOST_OUTCOMES", 1)
+    answer = ready.send(take("Block", "B1", code=ONE), take("Block", "B2", code=TWO), name="two.csv")
+    confirm(answer, ready, TWO)
+    (path,) = answer.folder.glob("outcome-????-??-??.csv")
+    content = path.read_bytes()
+    assert read_csv(path).select("Customer Order ID", "Outcome").rows() == [("B1", "done"), ("B2", "not done")]
+    assert len(list(answer.folder.glob("outcome-*"))) == 2
+    status = json.loads((answer.folder / "status.json").read_text())
+    assert [[file["name"] for file in order["files"]] for order in status["orders"]] == [[path.name]] * 2
+    last = (ready.settings.outbox / "acme" / "index.csv").read_text().splitlines()[-1].split(",")
+    assert last[2:6] == ["outcome", f"{answer.folder.name}/{path.name}", "2", "2"]
+    path.unlink()
+    rewrite_submission(ready.as_run, queries.submission(answer.folder.name, ready.registry).event)
+    assert path.read_bytes() == content
 
 
 def test_an_order_for_cards_is_awaited_until_a_report_names_it(ready: Shop) -> None:

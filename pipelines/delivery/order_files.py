@@ -15,7 +15,7 @@ from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.delivery import archive, csv_files, index, outcome_files, release_files, status
 from pipelines.delivery.access import access_for
-from pipelines.delivery.file_names import order_file_name
+from pipelines.delivery.file_names import is_combined, order_file_name
 from pipelines.delivery.index import Answer
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
@@ -44,14 +44,18 @@ def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> None:
     """Add the files to the indexes of their resellers."""
     for (reseller,), part in files.group_by("reseller", maintain_order=True):
         answers = [
-            Answer(file["at"], file["file_name"], file["kind"], f"{file['folder']}/{_name(file)}.csv", 1, file["cards"])
-            for file in part.iter_rows(named=True)
-        ]
+            Answer(
+                made[0]["at"], made[0]["file_name"], made[0]["kind"], f"{path.partition('/')[2]}.csv", len(made),
+                sum(file["cards"] for file in made),
+            )
+            for path, made in _by_path(part).items()
+        ]  # fmt: skip
         index.append(run.settings, str(reseller), answers, once=once)
 
 
 def _name(file: dict[str, Any]) -> str:
-    return order_file_name(file["kind"], file["order_id"], file["date"], file["part"])
+    combined = is_combined(file["kind"], file["orders"])
+    return order_file_name(file["kind"], file["order_id"], file["date"], file["part"], combined=combined)
 
 
 def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
@@ -65,17 +69,26 @@ def _write(run: Run, found: OrderFiles, *, again: bool) -> None:
     archive.bring_back_orders(run, found.files["order_pk"])
     rows = _rows_by_file(found, run.registry)
 
-    def write(file: dict[str, Any]) -> CardsError | None:
+    def write(files: list[dict[str, Any]]) -> CardsError | None:
         try:
-            _write_file(run.settings, file, rows[file["kind"]][file["order_pk"], file["event"]], again=again)
+            every = pl.concat([rows[file["kind"]][file["order_pk"], file["event"]] for file in files])
+            _write_file(run.settings, files, every, again=again)
         except Exception as error:  # an order never takes another with it
             return to_cards_error(error)
         return None
 
     with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
-        failed = [error for error in pool.map(write, found.files.iter_rows(named=True)) if error]
+        failed = [error for error in pool.map(write, _by_path(found.files).values()) if error]
     if failed:
         raise CardsError(f"{len(failed)} files of orders could not be written. {failed[0]}")
+
+
+def _by_path(files: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """The files by their path in the outbox, without suffix: of a submission with many orders, outcomes are one file."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in files.iter_rows(named=True):
+        found.setdefault(f"{file['reseller']}/{file['folder']}/{_name(file)}", []).append(file)
+    return found
 
 
 def _rows_by_file(found: OrderFiles, registry: Registry) -> dict[str, dict[tuple[Any, ...], pl.DataFrame]]:
@@ -94,13 +107,14 @@ def _rows_by_file(found: OrderFiles, registry: Registry) -> dict[str, dict[tuple
     }
 
 
-def _write_file(settings: Settings, file: dict[str, Any], rows: pl.DataFrame, *, again: bool) -> None:
+def _write_file(settings: Settings, files: list[dict[str, Any]], rows: pl.DataFrame, *, again: bool) -> None:
+    file = files[0]
     access = access_for(settings, file["reseller"])
     path = settings.outbox / file["reseller"] / file["folder"] / _name(file)
     digest = _write_csv(path.with_name(f"{path.name}.csv"), rows, access, again=again)
     workbook = path.with_name(f"{path.name}.xlsx")
     if again or not workbook.exists():
-        book = _book(file, rows, digest)
+        book = _book(files, rows, digest)
         write_atomically(workbook, lambda staged: writers.write(staged, book, _SMALL), access)
 
 
@@ -112,9 +126,9 @@ def _write_csv(path: Path, rows: pl.DataFrame, access: Access, *, again: bool) -
         return hashlib.file_digest(written, "sha256").hexdigest()
 
 
-def _book(file: dict[str, Any], rows: pl.DataFrame, digest: str) -> Book:
-    if file["kind"] == RELEASE:
-        title, advice, facts = release_files.summary(file, digest)
+def _book(files: list[dict[str, Any]], rows: pl.DataFrame, digest: str) -> Book:
+    if files[0]["kind"] == RELEASE:
+        title, advice, facts = release_files.summary(files[0], digest)
     else:
-        title, advice, facts = outcome_files.summary(file, rows)
+        title, advice, facts = outcome_files.summary(files, rows)
     return Book(title, advice, facts, [Sheet("Cards", rows)])

@@ -62,25 +62,31 @@ def outcome_rows(cards: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def summary(file: dict[str, Any], rows: pl.DataFrame) -> tuple[str, str, list[tuple[str, Any]]]:
-    """Title, advice and facts of a refused or outcome file."""
-    order: list[tuple[str, Any]] = [
-        ("Order ID", file["order_id"]),
-        ("Customer Account Number", file["account"]),
-        ("Customer Order ID", file["customer_order_id"]),
-        ("Action", file["action"]),
-    ]
+def summary(files: list[dict[str, Any]], rows: pl.DataFrame) -> tuple[str, str, list[tuple[str, Any]]]:
+    """Title, advice and facts of a refused or outcome file, of one order or of several."""
+    file = files[0]
+    order: list[tuple[str, Any]] = (
+        [("Orders", len(files))]
+        if len(files) > 1
+        else [
+            ("Order ID", file["order_id"]),
+            ("Customer Account Number", file["account"]),
+            ("Customer Order ID", file["customer_order_id"]),
+            ("Action", file["action"]),
+        ]
+    )
     if file["kind"] == REFUSED:
         figures = [("Cards refused", len(rows)), ("… of these replaced", int((rows["Replaced by"] != "").sum()))]
         return "Codes that were refused", _NOT_SAFE, [*order, *figures, *released_by(file)]
     done = int((rows["Outcome"] == "done").sum())
     figures = [("Cards done", done), ("Cards not done", len(rows) - done)]
     advice = (
-        "The network has done what this order asks for."
+        "The network has done what was ordered."
         if done == len(rows)
         else (f"{'None' if not done else 'Not all'} of it was done: the cards marked “not done” are as they were.")
     )
-    return f"What became of this order: {file['action']}", advice, [*order, *figures, *released_by(file)]
+    title = "What became of these orders" if len(files) > 1 else f"What became of this order: {file['action']}"
+    return title, advice, [*order, *figures, *released_by(file)]
 
 
 def with_advice(refused: pl.DataFrame, registry: Registry) -> pl.DataFrame:

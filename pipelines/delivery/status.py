@@ -11,7 +11,7 @@ import polars as pl
 from pipelines.common.durable_files import thread_pool, write_atomically
 from pipelines.common.settings import Settings
 from pipelines.delivery.access import access_for
-from pipelines.delivery.file_names import order_file_name
+from pipelines.delivery.file_names import is_combined, order_file_name
 from pipelines.delivery.results import submission_result
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.records import SubmissionRecords, by_event
@@ -93,7 +93,11 @@ def status_of(records: SubmissionRecords, folder: Path) -> Status:
     listed = records.orders.head(MOST_ORDERS)
     files = _files(records.order_files, folder)
     done = _done(records.card_actions)
-    orders = [_order(row, files.get(row["order_pk"], []), done.get(row["order_pk"], 0)) for row in listed.iter_rows(named=True)]
+    total = len(records.orders)
+    orders = [
+        _order({**row, "of": total}, files.get(row["order_pk"], []), done.get(row["order_pk"], 0))
+        for row in listed.iter_rows(named=True)
+    ]
     return Status(
         version=VERSION,
         reseller=event["source"],
@@ -103,7 +107,7 @@ def status_of(records: SubmissionRecords, folder: Path) -> Status:
         state=_state(records),
         already_placed=counts.orders_already_placed,
         rejected=Rejected(counts.orders_rejected, counts.rows_rejected, counts.reasons),
-        orders_total=len(records.orders),
+        orders_total=total,
         orders=orders,
     )
 
@@ -171,7 +175,7 @@ def _order(order: dict[str, Any], files: list[dict[str, Any]], done: int) -> Ord
         released=released,
         refused=refused,
         outstanding=max(ordered - released, 0) if issues and waits else 0,
-        files=[_file(order["order_id"], file) for file in files],
+        files=[_file(order, file) for file in files],
     )
 
 
@@ -189,8 +193,9 @@ def _action_state(done: int, cards: int, *, waits: bool) -> str:
     return "done" if done == cards else "partly_done" if done else "not_done"
 
 
-def _file(order_id: str, file: dict[str, Any]) -> OrderFile:
-    name = f"{order_file_name(file['kind'], order_id, file['date'], file['part'])}.csv"
+def _file(order: dict[str, Any], file: dict[str, Any]) -> OrderFile:
+    combined = is_combined(file["kind"], order["of"])
+    name = f"{order_file_name(file['kind'], order['order_id'], file['date'], file['part'], combined=combined)}.csv"
     date = str(file["date"])
     return OrderFile(
         name=name,

@@ -303,6 +303,12 @@ def _numbered(registry: Registry, files: pl.DataFrame) -> pl.DataFrame:
         released=pl.col("cards").cum_sum().over("order_pk"),
     )  # fmt: skip
     joined = files.join(counted, on=["order_pk", "kind", "event"], how="left", maintain_order="left")
+    orders = registry.select_with(
+        files.select("submission").unique(),
+        {"submission": integer("given.submission"), "orders": integer("count(*)")},
+        "FROM given JOIN orders ON orders.event = given.submission GROUP BY given.submission",
+    )
+    joined = joined.join(orders, on="submission", how="left", maintain_order="left")
     return joined.with_columns(pl.col("number", "released").fill_null(0))
 
 

@@ -398,17 +398,15 @@ def _outcome_files(registry: Registry, event: int) -> pl.DataFrame:
 
 def _enter_order_files(registry: Registry, files: pl.DataFrame, event: int, date: int) -> None:
     """Keep which files this night writes (`order_pk`, `kind`, `cards`)."""
-    earlier = registry.select(
-        {**columns_of("order_files", "order_pk", "kind"), "part": integer("max(order_files.part)")},
+    nights = registry.select(
+        {"nights": integer("count(*)")},
         f"""
-        FROM events JOIN order_files ON order_files.event = events.event
-        WHERE events.reconciliation_date > 0 AND events.reconciliation_date = {date}
-        GROUP BY order_files.order_pk, order_files.kind
+        FROM events
+        WHERE events.reconciliation_date > 0 AND events.reconciliation_date = {date} AND events.kind = 'night'
+        AND events.event <= {event}
         """,
-    )
-    part = pl.col("part").fill_null(0) + 1
-    numbered = files.join(earlier, on=["order_pk", "kind"], how="left").with_columns(part=part, event=pl.lit(event, INT))
-    registry.append("order_files", numbered)
+    ).item()
+    registry.append("order_files", files.with_columns(part=pl.lit(nights, INT), event=pl.lit(event, INT)))
 
 
 def _add_night_figures(registry: Registry, date: int, event: int) -> None:

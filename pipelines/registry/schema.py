@@ -65,8 +65,8 @@ FINDING: Final = pl.Schema({"event": INT, "source_row": INT, "column_name": TEXT
 REPLACEMENT: Final = pl.Schema({"order_pk": INT, "replaced_serial": INT, "serial": INT, "event": INT})
 """A card that a night issued to replace a refused one of the same order."""
 ORDER_FILE: Final = pl.Schema({"order_pk": INT, "kind": TEXT, "event": INT, "part": INT, "cards": INT})
-"""A file that a night wrote for an order, once, with so many cards: its kind is release, refused or outcome. `part` counts
-those of one order, kind and date from 1; it is 0 for release files without a date, of earlier versions of this program."""
+"""A file that a night wrote for an order, once, with so many cards: its kind is release, refused or outcome. `part` is
+the number of the night among those of its date; it is 0 for release files without a date, of earlier versions."""
 RELEASE_RANGE: Final = pl.Schema({"order_pk": INT, "first_serial": INT, "last_serial": INT, "event": INT})
 """Cards of an order that lie side by side and stand in the release file of a night. No card is in two of them."""
 APPROVAL: Final = pl.Schema({"event": INT, "about": TEXT, "decision": INT, "decided_by": TEXT, "why": TEXT, "decided_at": TEXT,

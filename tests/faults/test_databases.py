@@ -115,7 +115,7 @@ def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_agai
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("number", [1, 2, 9])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_night_whose_commit_is_not_answered_is_finished_by_the_next(
     number: int, before: bool, tmp_path: Path, postgresql: NewRegistry
 ) -> None:
