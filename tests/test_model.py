@@ -17,10 +17,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openpyxl import load_workbook
 
 from pipelines.admin import surplus
+from pipelines.admin.replay import replay
 from pipelines.common.errors import UsageError
 from pipelines.registry.columns import columns_of
 from schemas.orders import BTN4, RANDOM, SPECIFIED
-from tests.conftest import EXTERNAL, TEMPORARY, NewRegistry, Shop, csv_of, obeys, order_rows, read_csv, row, some_codes
+from tests.conftest import (
+    ACCESS_NUMBERS,
+    ACCOUNTS,
+    BILLING_NUMBERS,
+    EXTERNAL,
+    TEMPORARY,
+    NewRegistry,
+    Shop,
+    csv_of,
+    obeys,
+    order_rows,
+    read_csv,
+    row,
+    shared_parser,
+    some_codes,
+)
 
 SCARCE, PLENTY, FREE = "3035550555", "3035550142", 6
 """A BTN of which just some PINs are free, and one that has many."""
@@ -212,6 +228,22 @@ class Life(RuleBasedStateMachine):
             self.btns[btn] = sender
             assert [code[:10] for code in answer.codes] == [btn] * quantity
             self._enter(order, answer.codes)
+
+    @rule(quantity=st.integers(1, 3))
+    def replay_after_a_fault_of_ours(self, quantity: int) -> None:
+        """An order is rejected as the catalogue lacks its product, and answered again, once, when the catalogue has it."""
+        _, product = MINE["acme"]
+        self.shop.registry.load_catalogue(ACCOUNTS.filter(pl.col("product") != product), ACCESS_NUMBERS, BILLING_NUMBERS)
+        answer, order = self._send("acme", "Add", RANDOM, quantity=str(quantity))
+        assert answer.told["reasons"] == {"PRODUCT_UNKNOWN": 1}
+        self.shop.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)
+        with shared_parser():
+            (done,) = replay(self.shop.as_run, "PRODUCT_UNKNOWN").submissions
+            assert replay(self.shop.as_run, "PRODUCT_UNKNOWN").submissions == []
+        order.folder = self.shop.settings.home / done.folder
+        codes = read_csv(order.folder / "confirmation.csv")["Authorization Code"].to_list()
+        assert (done.orders_placed, len(codes)) == (1, quantity)
+        self._enter(order, codes)
 
     def _free(self, btn: str) -> int:
         return len(set(pins(btn)) - self.outside - set(self.state))

@@ -52,8 +52,8 @@ class OrderFiles(NamedTuple):
 
     `files`: the fields of ORDER_FILE and of the order, `reseller` and `folder` of its submission, how many `orders` that has,
     `date` of the night, when it was (`at`), how many cards the order may have (`ordered`), and of release files their
-    `number` in the order and how many cards it has `released` with this one. `released`: the cards, with what the order and later changes say of them.
-    `refused`: with `replaced_by` (0: by none). `outcomes`: with `done` (1 or 0).
+    `number` in the order and how many cards it has `released` with this one. `released`: the cards, with what the order and
+    later changes say of them. `refused`: with `replaced_by` (0: by none). `outcomes`: with `done` (1 or 0).
     """
 
     files: pl.DataFrame
