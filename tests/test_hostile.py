@@ -33,7 +33,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory, sqlite: NewRegistry) -> d
         answers = shop.run()
         found = {}
         for answer in answers:
-            reports = {"confirmation.xlsx", "confirmation.csv", "rejections.xlsx", "rejections.csv"}
+            reports = {"confirmation.xlsx", "confirmation.csv", "rejections.xlsx", "rejections.csv", "status.json"}
             (original,) = [path for path in answer.folder.iterdir() if path.name not in reports]
             found[original.name.removeprefix("original-")] = (set(answer.told["reasons"]), answer.folder)
         assert shop.waiting() == []

@@ -16,6 +16,8 @@ WRONG = [
     ("SHARE", "everybody", "'private' or 'group'"),
     ("CLAIM_SECONDS", "0", "greater than or equal to 1"),
     ("KEEP_DAYS", "-1", "greater than or equal to 0"),
+    ("REPORT_MAX_REFUSED", "50", "less than or equal to 1"),
+    ("REPORT_MAX_EXTERNAL", "-1", "greater than or equal to 0"),
     ("MAX_QUANTITY", "0", "greater than or equal to 1"),
     ("MAX_QUANTITY", "10000001", "less than or equal to 10000000"),
     ("MAX_QUANTITY", "1.5", "integer"),

@@ -56,12 +56,20 @@ def _lay_cards(registry: Registry, btns: pl.Series, each: int, first: int) -> No
     moved = rows.with_columns(event=pl.col("order_pk") * 2, from_state=pl.lit(0), to_state=pl.lit(CardState.READY.value))
     registry.append("state_transitions", moved)
     registry.append("order_transitions", _counted(moved))
+    _release(registry, moved)
     figures = valid_pin_counts(btns).join(rows.group_by(btn=pl.col("code") // PINS).agg(used=pl.len().cast(INT)), on="btn")
     registry.append("btns", figures.with_columns(account=pl.lit(_ACCOUNT), changed_event=pl.lit(0)))
 
 
 def _counted(moved: pl.DataFrame) -> pl.DataFrame:
     return moved.group_by("event", "order_pk", "from_state", "to_state").agg(cards=pl.len().cast(INT))
+
+
+def _release(registry: Registry, moved: pl.DataFrame) -> None:
+    """The cards were released in one file of each order."""
+    orders = moved.group_by("order_pk", "event").agg(first_serial=pl.col("serial").min(), last_serial=pl.col("serial").max())
+    registry.append("release_ranges", orders)
+    registry.append("order_files", orders.with_columns(kind=pl.lit("release"), part=1, cards="last_serial"))
 
 
 def _events(numbers: pl.Series, kind: str) -> pl.DataFrame:
@@ -72,10 +80,10 @@ def _events(numbers: pl.Series, kind: str) -> pl.DataFrame:
         **{**texts, **zeros, "kind": pl.lit(kind), "source": pl.lit(source), "at": pl.lit(_PAST)}
         | {"digest": pl.format("{}-{}", pl.lit(kind), "event"), "folder": pl.format("20240301-090000-{}", "event")}
         | {
-            "archived": pl.lit(0, INT),
             "original_event": pl.col("event"),
             "delivered": pl.lit(1, INT),
             "readable": pl.lit(1, INT),
+            "final": pl.lit(int(kind == "orders"), INT),
             "event": pl.col("event"),
         }
         | {"reconciliation_date": pl.lit(20240302 if kind == "report" else 0, INT)}
@@ -89,7 +97,8 @@ def _orders(numbers: pl.Series, cards: int, events: pl.Series) -> pl.DataFrame:
         | {"order_sequence": pl.col("order_pk"), "account": pl.lit(_ACCOUNT), "action": pl.lit("Add")}
         | {"order_id": pl.format("{}-{}", pl.lit(_ACCOUNT), "order_pk"), "code_type": pl.lit("BTN+4")}
         | {"customer_order_id": pl.format("PAST-{}", "order_pk"), "access_number": pl.lit("8008604444")}
-        | {"cards": pl.lit(cards, INT), "rows": pl.lit(1, INT), "awaiting": pl.lit(0, INT)}
+        | {"cards": pl.lit(cards, INT), "confirmed": pl.lit(cards, INT), "rows": pl.lit(1, INT), "awaiting": pl.lit(0, INT)}
+        | {"granted": pl.lit(0, INT), "judged_event": pl.col("event")}
     )
 
 
@@ -115,7 +124,9 @@ def _lay_files(registry: Registry, numbers: pl.Series) -> None:
     moved = rows.with_columns(from_state=pl.lit(0), to_state=pl.lit(CardState.READY.value))
     registry.append("state_transitions", moved)
     registry.append("order_transitions", _counted(moved))
-    actions = rows.select("order_pk", card_order_pk="order_pk", card_serial="serial", outcome=pl.lit(1), settled_event="event")
+    _release(registry, moved)
+    actions = rows.select("order_pk", card_order_pk="order_pk", card_serial="serial", outcome=pl.lit(1), settled_event="event",
+                          missed_event=pl.lit(0, INT))  # fmt: skip
     registry.append("card_actions", actions)
     registry.append("duplicate_orders", rows.select("event", "order_pk", rows=pl.lit(1)))
     registry.append("row_keys", rows.select("order_pk", row_key=pl.format("key {}", "order_pk")))

@@ -169,7 +169,7 @@ def _audit(settings: Settings, registry: Registry) -> list[str]:
     return [f"cards verify: {finding.what} ({finding.where})" for finding in verify(settings, registry).findings]
 
 
-_TIME = re.compile(r"20\d{6}-\d{6}-|20\d\d-\d\d-\d\d")
+_TIME = re.compile(r"20\d{6}-\d{6}-|20\d\d-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d{6}|[+-]\d\d:\d\d)?)?")
 
 
 def written(settings: Settings) -> dict[str, bytes]:

@@ -134,8 +134,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def numbers(folder: Path) -> dict[str, str]:
-    """Every number of exactly 14 digits below a folder, as UTF-8 or UTF-16, and where it stands."""
+    """Every number of exactly 14 digits below a folder, as UTF-8 or UTF-16, and where it stands; not as a part of a digest."""
     texts = ((where, content.replace(b"\0", b"")) for where, content in contents(folder).items())
+    texts = ((where, re.sub(rb"\b[0-9a-f]{64}\b", b"", text)) for where, text in texts)
     return {run.decode(): where for where, text in texts for run in re.findall(rb"(?<![\d.])\d{14}(?!\d)", text)}
 
 

@@ -73,7 +73,9 @@ def test_a_file_of_too_many_bytes_is_answered_and_not_kept(house: House) -> None
     (told,) = house.run()
     assert told["reasons"] == {"FILE_TOO_LARGE": 1}
     assert "the file was not kept" in read_csv(house.home / told["folder"] / "rejections.csv")["What to fix"].item()
-    assert {path.name for path in (house.home / told["folder"]).iterdir()} == {"rejections.csv", "rejections.xlsx"}
+    assert {path.name for path in (house.home / told["folder"]).iterdir()} == {
+        "rejections.csv", "rejections.xlsx", "status.json",
+    }  # fmt: skip
     assert not dropped.exists()
     assert house.cards("verify").code == 0
 
