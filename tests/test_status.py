@@ -11,6 +11,7 @@ import jsonschema
 import polars as pl
 import pytest
 
+from pipelines.common.errors import CardsError
 from pipelines.delivery import index, status
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
 
@@ -146,6 +147,24 @@ def test_an_index_is_never_written_through_a_link(shop: Shop) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         index.append(shop.settings, "acme", [index.Answer("", "", "", "", 1, 1)])
     assert target.read_text() == "kept"
+
+
+def test_an_index_that_cannot_be_written_keeps_no_other_reseller_waiting(shop: Shop) -> None:
+    (shop.settings.outbox / "acme" / "index.csv").mkdir(parents=True)
+    shop.drop("a.csv", csv_of(row("A", quantity="1")))
+    shop.drop("b.csv", csv_of(row("B", account="20098765", product="8001", quantity="1")), "globex")
+    assert len(shop.run()) == 2
+    assert len(shop.failures) == 1
+    assert [line["Answer"] for line in index_of(shop, "globex")] == ["confirmation"]
+    shop.report(("10023456-1", ""), ("20098765-1", ""))
+    with pytest.raises(CardsError, match="1 file of orders could not be written"):
+        shop.night()
+    assert [line["Answer"] for line in index_of(shop, "globex")] == ["confirmation", "refused"]
+    (shop.settings.outbox / "acme" / "index.csv").rmdir()
+    shop.night()
+    shop.run()
+    assert sorted(line["Answer"] for line in index_of(shop)) == ["confirmation", "refused"]
+    assert shop.registry.undelivered() == []
 
 
 def test_a_print_shop_needs_no_workbook(tmp_path: Path, sqlite: NewRegistry) -> None:

@@ -59,20 +59,27 @@ def deliver(
                 delivered.append(one.event["event"])
                 results += [outcome] if outcome else []
             run.runtime.progress("delivering", done, len(reports))
-    _write_index(run.settings, [one for one in reports if one.event["event"] in set(delivered)], once=again)
-    run.registry.mark_delivered(delivered)
+    unlisted = _write_index(run.settings, [one for one in reports if one.event["event"] in set(delivered)], once=again)
+    failures += unlisted.values()
+    run.registry.mark_delivered([one.event["event"] for one in reports
+                                 if one.event["event"] in set(delivered) and one.event["source"] not in unlisted])  # fmt: skip
     run.runtime.checkpoint("delivered")
     return Delivery(results, failures)
 
 
-def _write_index(settings: Settings, reports: list[SubmissionReports], *, once: bool) -> None:
-    """Add the answers to the indexes of their resellers."""
+def _write_index(settings: Settings, reports: list[SubmissionReports], *, once: bool) -> dict[str, CardsError]:
+    """Add the answers to the indexes of their resellers; the errors of those that could not be written."""
     answers: dict[str, list[index.Answer]] = {}
     for one in reports:
         if one.event["kind"] == "orders":
             answers.setdefault(one.event["source"], []).extend(index.answers_of(one.records))
+    failures: dict[str, CardsError] = {}
     for source, rows in answers.items():
-        index.append(settings, source, rows, once=once)
+        try:
+            index.append(settings, source, rows, once=once)
+        except Exception as error:  # a reseller never takes another with it
+            failures[source] = to_cards_error(error)
+    return failures
 
 
 def _build_reports(records: SubmissionRecords) -> tuple[list[SubmissionReports], list[CardsError]]:

@@ -13,6 +13,7 @@ import polars as pl
 from pipelines.common.durable_files import Access, thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
+from pipelines.common.words import count
 from pipelines.delivery import archive, csv_files, index, outcome_files, release_files, status
 from pipelines.delivery.access import access_for
 from pipelines.delivery.file_names import is_combined, order_file_name
@@ -35,13 +36,20 @@ def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
     `again`: a run died of it before. Raises CardsError, after all others, when those of an order can't be written.
     """
     found = night_records.files_of_night(run.registry, event)
-    _write(run, found, again=False)
-    _write_index(run, found.files, once=again)
-    status.rewrite(run, found.files["submission"])
+    failed = _write(run, found, again=False)
+    failed += _write_index(run, found.files, once=again)
+    failed += status.rewrite(run, found.files["submission"])
+    _raise(failed)
 
 
-def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> None:
-    """Add the files to the indexes of their resellers."""
+def _raise(failed: list[CardsError]) -> None:
+    if failed:
+        raise CardsError(f"{count(len(failed), 'file')} of orders could not be written. {failed[0]}")
+
+
+def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> list[CardsError]:
+    """Add the files to the indexes of their resellers; the errors of those that could not be written."""
+    failed: list[CardsError] = []
     for (reseller,), part in files.group_by("reseller", maintain_order=True):
         answers = [
             Answer(
@@ -50,7 +58,11 @@ def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> None:
             )
             for path, made in _by_path(part).items()
         ]  # fmt: skip
-        index.append(run.settings, str(reseller), answers, once=once)
+        try:
+            index.append(run.settings, str(reseller), answers, once=once)
+        except Exception as error:  # a reseller never takes another with it
+            failed.append(to_cards_error(error))
+    return failed
 
 
 def _name(file: dict[str, Any]) -> str:
@@ -60,12 +72,12 @@ def _name(file: dict[str, Any]) -> str:
 
 def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
     """Write all files that nights wrote for these orders again: the same cards in the same order."""
-    _write(run, night_records.files_of_orders(run.registry, order_pks), again=True)
+    _raise(_write(run, night_records.files_of_orders(run.registry, order_pks), again=True))
 
 
-def _write(run: Run, found: OrderFiles, *, again: bool) -> None:
+def _write(run: Run, found: OrderFiles, *, again: bool) -> list[CardsError]:
     if found.files.is_empty():
-        return
+        return []
     archive.bring_back_orders(run, found.files["order_pk"])
     rows = _rows_by_file(found, run.registry)
 
@@ -78,9 +90,7 @@ def _write(run: Run, found: OrderFiles, *, again: bool) -> None:
         return None
 
     with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
-        failed = [error for error in pool.map(write, _by_path(found.files).values()) if error]
-    if failed:
-        raise CardsError(f"{len(failed)} files of orders could not be written. {failed[0]}")
+        return [error for error in pool.map(write, _by_path(found.files).values()) if error]
 
 
 def _by_path(files: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.common.durable_files import thread_pool, write_atomically
+from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.delivery.access import access_for
 from pipelines.delivery.file_names import is_combined, order_file_name
@@ -117,21 +118,25 @@ def write_status(path: Path, status: Status) -> None:
     path.write_text(json.dumps(asdict(status), ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def rewrite(run: Run, events: pl.Series) -> None:
-    """Write the status of submissions again, as it stands."""
+def rewrite(run: Run, events: pl.Series) -> list[CardsError]:
+    """Write the status of submissions again, as it stands; the errors of those that could not be written."""
     if events.is_empty():
-        return
+        return []
     records = submission_records(run.registry, events.unique().sort().to_list(), with_codes=False)
     with thread_pool() as pool:
-        list(pool.map(lambda part: _rewrite(run.settings, part), by_event(records)))
+        return [error for error in pool.map(lambda part: _rewrite(run.settings, part), by_event(records)) if error]
 
 
-def _rewrite(settings: Settings, records: SubmissionRecords) -> None:
+def _rewrite(settings: Settings, records: SubmissionRecords) -> CardsError | None:
     event = records.events.row(0, named=True)
     folder = settings.outbox / event["source"] / event["folder"]
-    if folder.is_dir():  # it is not yet there when it is still to be delivered, with its status
-        status = status_of(records, folder)
-        write_atomically(folder / NAME, lambda staged: write_status(staged, status), access_for(settings, event["source"]))
+    try:
+        if folder.is_dir():  # it is not yet there when it is still to be delivered, with its status
+            status = status_of(records, folder)
+            write_atomically(folder / NAME, lambda staged: write_status(staged, status), access_for(settings, event["source"]))
+    except Exception as error:  # a submission never takes another with it
+        return to_cards_error(error)
+    return None
 
 
 def _state(records: SubmissionRecords) -> str:
