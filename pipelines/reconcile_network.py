@@ -4,7 +4,7 @@ reports → load → validate → match → commit → close reported orders (re
 the replacements, workbook → archive what is old and settled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -52,14 +52,14 @@ def reconcile(run: Run) -> NightResult:
     Running it again on the same date changes nothing and gives the same figures. All that a night writes has the date and time
     at which it began, also when midnight falls into it.
     """
-    begun = run.runtime.now()
+    clock, begun = run.runtime, run.runtime.now()
     run = run._replace(runtime=run.runtime._replace(now=lambda: begun))
     night = f"{begun:%Y-%m-%d}"
     with run.registry.try_reconciliation_lock() as locked:
         if not locked:
             return NightResult(night, [], None, [], already_running=True)
         reports = merge([_left_reports(run), *ingest_reports(run)])
-        figures = _close(run, int(night.replace("-", "")))
+        figures = _close(run, int(night.replace("-", "")), clock.timestamp)
         return NightResult(night, reports.results, figures, [*reports.failures, *archive.archive_due(run)])
 
 
@@ -69,14 +69,17 @@ def _left_reports(run: Run) -> Delivery[ReportResult]:
     return Delivery([one for one in left.results if isinstance(one, ReportResult)], left.failures)
 
 
-def _close(run: Run, date: int) -> NightFigures:
-    """Close the orders that reports name, unless this night has done so, and write its workbook; the totals."""
+def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
+    """Close the orders that reports name, unless this night has done so, and write its workbook; the totals. `timestamp`: the
+    time as it goes on.
+    """
     registry = run.registry
     if not reconciliation.has_open_reports(registry) and (latest := reconciliation.latest_night(registry, date)):
         return reconciliation_workbook.night_figures(run.settings, night_records.load_reconciliation(registry, latest))
     event = close_reported_orders(run, date)
     run.runtime.checkpoint("orders closed")
     night = reconciliation_workbook.write_night(run, reconciliation.latest_night(registry, date) or {})
+    reconciliation.note_written(registry, event, timestamp())
     run.runtime.checkpoint("night written")
     registry.mark_delivered([event])
     run.runtime.checkpoint("delivered")

@@ -409,6 +409,18 @@ def test_a_report_that_is_older_than_a_replacement_does_not_refuse_it(shop: Shop
     assert (told["codes_refused"], told["orders_awaited"]) == (0, 1)
 
 
+def test_a_report_that_was_written_while_the_night_wrote_says_nothing_of_its_replacements(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="2"))
+    shop.report(*shown(answer, answer.codes[0]))
+    meanwhile = shop.now + timedelta(minutes=5)
+    shop.night(lambda step: shop.later(minutes=10) if step == "orders closed" else None)
+    (new,) = set(shop.placements()["Authorization Code"]) - set(answer.codes)
+    shop.later(days=1)
+    os.utime(shop.report(*shown(answer, answer.codes[0]), name="2.csv"), (meanwhile.timestamp(),) * 2)
+    told = shop.night()
+    assert (shop.states()[new], told["codes_refused"]) == ("placed", 0)
+
+
 def test_a_report_that_shows_a_replacement_was_written_after_it_whatever_its_file_says(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="3"))
     shop.report(*shown(answer, *answer.codes[:2]))

@@ -18,6 +18,7 @@ from pipelines.excel.annotator import Annotator
 from pipelines.excel.second_writer import SecondWriter
 from pipelines.excel.writers import WriteBook
 from pipelines.intake.private_copy import PrivateCopy, remove_dropped
+from pipelines.registry import reconciliation
 from pipelines.registry.records import SubmissionRecords
 from pipelines.run import Run
 
@@ -100,6 +101,7 @@ def _deliver_one(
     """Write what one event answers."""
     if reports.event["kind"] == "night":
         reconciliation_workbook.write_night(run, reports.event, again=True)
+        reconciliation.note_written(run.registry, reports.event["event"], run.runtime.timestamp())
         return None
     folder = submission_folder(run.settings, reports.event)
     write_event_placement(run.settings, reports)

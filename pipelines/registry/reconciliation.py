@@ -48,10 +48,15 @@ def cards_named(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
 
 
 def replacements_of(registry: Registry, orders: pl.DataFrame) -> pl.DataFrame:
-    """The cards that nights issued to replace others of these orders: `order_pk`, `serial`, `event` of the night, `at`."""
+    """The cards that nights issued to replace others of these orders: `order_pk`, `serial`, `event` of the night, and `at`,
+    by when their placement file was written.
+    """
     return registry.select_with(
         orders.select("order_pk").sort("order_pk"),
-        {**columns_of("replacements", "order_pk", "serial", "event"), **columns_of("events", "at")},
+        {
+            **columns_of("replacements", "order_pk", "serial", "event"),
+            "at": text("CASE WHEN events.file_at <> '' THEN events.file_at ELSE events.at END"),
+        },
         """
         FROM given
         JOIN replacements ON replacements.order_pk = given.order_pk
@@ -474,6 +479,12 @@ def _enter_night_btns(registry: Registry, event: int) -> None:
         ORDER BY free, btn LIMIT {MOST_NIGHT_BTNS}
         """
     )
+
+
+def note_written(registry: Registry, event: int, at: str) -> None:
+    """Keep by when a night had written its placement file: no report that is older can know of its replacements."""
+    with registry.transaction():
+        registry.execute(f"UPDATE events SET file_at = $1 WHERE event = {event}", at)
 
 
 def latest_night(registry: Registry, date: int) -> dict[str, Any] | None:
