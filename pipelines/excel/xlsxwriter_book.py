@@ -1,5 +1,6 @@
 """Write a workbook with XlsxWriter: styled, annotated and ready to print."""
 
+import io
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,16 @@ _OPTIONS: Final = {"in_memory": True, "strings_to_formulas": False, "strings_to_
 
 
 def write_small(path: Path | BinaryIO, book: Book) -> None:
-    """Write a workbook of up to `SMALL` cells."""
+    """Write a workbook of up to `SMALL` cells.
+
+    It is packed in memory: where the disk is full, a ZIP file that was begun there tries to end itself once more whenever it is
+    collected, and complains.
+    """
+    if isinstance(path, Path):
+        packed = io.BytesIO()
+        write_small(packed, book)
+        path.write_bytes(packed.getbuffer())
+        return
     with xlsxwriter.Workbook(path, _OPTIONS) as made:
         made.set_properties({"title": book.title, "author": look.AUTHOR})
 
