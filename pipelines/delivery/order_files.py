@@ -26,6 +26,8 @@ from pipelines.registry.records import OrderFiles
 from pipelines.registry.store import Registry
 from pipelines.run import Run
 
+_ON_SUMMARY: Final = [*release_files.ORDER_HEADERS, "Released"]
+"""Columns of a release's CSV that are the same for all of its cards: in the workbook its first sheet says them once."""
 _SMALL: Final = 2_000
 """Workbooks of more cells are written by the writer for large ones, which lets other threads work."""
 
@@ -79,18 +81,18 @@ def _write(run: Run, found: OrderFiles, *, again: bool) -> list[CardsError]:
     if found.files.is_empty():
         return []
     archive.bring_back_orders(run, found.files["order_pk"])
-    rows = _rows_by_file(found, run.registry)
+    by_path = _by_path(found.files)
+    rows = _rows_by_path(found, by_path, run.registry)
 
-    def write(files: list[dict[str, Any]]) -> CardsError | None:
+    def write(path: str) -> CardsError | None:
         try:
-            every = pl.concat([rows[file["kind"]][file["order_pk"], file["event"]] for file in files])
-            _write_file(run.settings, files, every, again=again)
+            _write_file(run.settings, by_path[path], rows[path], again=again)
         except Exception as error:  # an order never takes another with it
             return to_cards_error(error)
         return None
 
     with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
-        return [error for error in pool.map(write, _by_path(found.files).values()) if error]
+        return [error for error in pool.map(write, by_path) if error]
 
 
 def _by_path(files: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -101,20 +103,26 @@ def _by_path(files: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _rows_by_file(found: OrderFiles, registry: Registry) -> dict[str, dict[tuple[Any, ...], pl.DataFrame]]:
-    """What stands in each file, by its kind and by order and night."""
+def _rows_by_path(found: OrderFiles, by_path: dict[str, list[dict[str, Any]]], registry: Registry) -> dict[str, pl.DataFrame]:
+    """What stands in each file."""
     keys = ["order_pk", "event"]
-    times = found.files.select("order_pk", "event", "kind", "date")
-    frames = {
-        RELEASE: release_files.rows(found.released.join(times.filter(kind=RELEASE), on=keys, maintain_order="left")),
+    paths = [(path, file["kind"], file["order_pk"], file["event"]) for path, files in by_path.items() for file in files]
+    of_files = pl.DataFrame(
+        paths, {"path": pl.String, "kind": pl.String, "order_pk": pl.Int64, "event": pl.Int64}, orient="row"
+    )
+    fields = found.files.select(*keys, "kind", "order_id", "account", "customer_order_id", "action", "date")
+    made = {
+        RELEASE: release_files.rows(found.released.join(fields.filter(kind=RELEASE).select(*keys, "date"), on=keys,
+                                                        maintain_order="left")),
         REFUSED: outcome_files.refused_rows(found.refused, registry),
-        OUTCOME: outcome_files.outcome_rows(
-            found.outcomes.join(found.files.filter(kind=OUTCOME), on=keys, maintain_order="left")
-        ),
-    }
-    return {
-        kind: frame.partition_by(keys, as_dict=True, include_key=False, maintain_order=True) for kind, frame in frames.items()
-    }
+        OUTCOME: outcome_files.outcome_rows(found.outcomes.join(fields.filter(kind=OUTCOME), on=keys, maintain_order="left")),
+    }  # fmt: skip
+    parts: dict[str, pl.DataFrame] = {}
+    for kind, frame in made.items():
+        joined = frame.join(of_files.filter(kind=kind).select("path", *keys), on=keys, maintain_order="left").drop(keys)
+        split = joined.partition_by("path", as_dict=True, include_key=False, maintain_order=True)
+        parts |= {str(path): part for (path,), part in split.items()}
+    return parts
 
 
 def _write_file(settings: Settings, files: list[dict[str, Any]], rows: pl.DataFrame, *, again: bool) -> None:
@@ -141,4 +149,4 @@ def _book(files: list[dict[str, Any]], rows: pl.DataFrame, digest: str) -> Book:
         title, advice, facts = release_files.summary(files[0], digest)
     else:
         title, advice, facts = outcome_files.summary(files, rows)
-    return Book(title, advice, facts, [Sheet("Cards", rows)])
+    return Book(title, advice, facts, [Sheet("Cards", rows.drop(_ON_SUMMARY if files[0]["kind"] == RELEASE else []))])

@@ -92,7 +92,7 @@ def status_of(records: SubmissionRecords, folder: Path) -> Status:
     event = records.events.row(0, named=True)
     counts = submission_result(records, "")
     listed = records.orders.head(MOST_ORDERS)
-    files = _files(records.order_files, folder)
+    files = _files(records.order_files.join(listed, on="order_pk", how="semi", maintain_order="left"), folder)
     done = _done(records.card_actions)
     total = len(records.orders)
     orders = [

@@ -22,12 +22,10 @@ class Limits(NamedTuple):
 def over_limits(names: pl.DataFrame, waiting: pl.DataFrame, external: pl.DataFrame, limits: Limits) -> dict[int, str]:
     """The reports past a limit, with the words that say so.
 
-    `names`: `report`, `order_pk`, `judged_event`; `waiting`: the awaited cards of these orders (`order_pk`, `placed_event`,
-    `shown`); `external`: `report`, `code`.
+    `names`: `report`, `order_pk`, `judged_event`; `waiting`: of these orders how many `cards` that an event placed are
+    awaited, and how many of those are `shown` (`order_pk`, `placed_event`); `external`: `report`, `code`.
     """
-    counts = waiting.group_by("order_pk", "placed_event").agg(
-        judged=pl.len().cast(pl.Int64), refused=(~pl.col("shown")).sum().cast(pl.Int64)
-    )
+    counts = waiting.select("order_pk", "placed_event", judged="cards", refused=pl.col("cards") - pl.col("shown"))
     judged = names.join(counts, on="order_pk").filter(pl.col("placed_event") <= pl.col("judged_event"))
     figures = judged.group_by("report").agg(pl.col("judged", "refused").sum())
     too_many = figures.filter(pl.col("refused") >= FEWEST_REFUSED, pl.col("refused") > limits.refused * pl.col("judged"))

@@ -45,9 +45,9 @@ class Matched(NamedTuple):
     """What reports say. `report` is the number of a report, by the caller's counting.
 
     `names`: the orders that each report names (`report` and the columns of `orders_named`), with `judged_event`, the last
-    event whose cards the report can know of; `shown`: see `reconciliation.match_codes`; `waiting`: the placed cards of these
-    orders (`order_pk`, `serial`, `placed_event`); `ready`: their ready cards (`order_pk`, `order_id`, `serial`, `code`);
-    `nowhere`: Order IDs that no order has (`report`, `order_id`).
+    event whose cards the report can know of; `shown`: see `reconciliation.match_codes`; `waiting`: how many placed cards of
+    these orders an event placed (`order_pk`, `placed_event`, `cards`); `ready`: their ready cards (`order_pk`, `order_id`,
+    `serial`, `code`); `nowhere`: Order IDs that no order has (`report`, `order_id`).
     """
 
     names: pl.DataFrame
@@ -56,8 +56,14 @@ class Matched(NamedTuple):
     ready: pl.DataFrame
     nowhere: pl.DataFrame
 
+    def reports(self) -> set[int]:
+        """The reports that say anything."""
+        return {report for frame in (self.names, self.shown, self.nowhere) for report in frame["report"].unique()}
+
     def of(self, reports: set[int]) -> "Matched":
         """The part of some reports."""
+        if self.reports() <= reports:
+            return self
         wanted = pl.col("report").is_in(reports)
         of_orders = self.names.filter(wanted).select("order_pk").unique()
         return Matched(
@@ -76,21 +82,31 @@ def load_matches(rows: pl.DataFrame, written: pl.DataFrame, registry: Registry) 
     orders = reconciliation.orders_named(registry, rows["order_id"])
     cards = reconciliation.cards_named(registry, orders)
     replacements = reconciliation.replacements_of(registry, orders)
-    shown = rows.drop_nulls("code").with_columns(pl.col("code").cast(pl.Int64)).unique(["report", "order_id", "code"])
+    cards = _with_placed_event(cards, orders, replacements)
+    shown = rows.drop_nulls("code").with_columns(pl.col("code").cast(pl.Int64))
     shown = reconciliation.match_codes(registry, shown, orders, cards)
     named = rows.select("report", "order_id").unique().join(written, on="report")
     names = named.join(orders, on="order_id").sort("report", "order_pk")
     own = cards.filter(pl.col("outcome") == ActionOutcome.NONE)
-    placed = own.filter(pl.col("state") == CardState.PLACED).join(orders.select("order_pk", "event"), on="order_pk")
-    later = replacements.select(*_CARD, replaced="event")
+    placed = own.filter(pl.col("state") == CardState.PLACED)
     ready = own.filter(pl.col("state") == CardState.READY).join(orders.select("order_pk", "order_id"), on="order_pk")
     return Matched(
         names=names.with_columns(judged_event=_judged_event(names, shown, replacements)),
         shown=shown,
-        waiting=placed.join(later, on=_CARD, how="left").select(*_CARD, placed_event=pl.coalesce("replaced", "event")),
+        waiting=placed.group_by("order_pk", "placed_event").agg(cards=pl.len().cast(pl.Int64)),
         ready=ready.select(*_CARD, "order_id", "code"),
         nowhere=named.join(orders, on="order_id", how="anti").select("report", "order_id").sort("report", "order_id"),
     )
+
+
+def _with_placed_event(cards: pl.DataFrame, orders: pl.DataFrame, replacements: pl.DataFrame) -> pl.DataFrame:
+    """Cards with the event that placed them: that of their order, or the night that issued them."""
+    cards = cards.join(orders.select("order_pk", placed_event="event"), on="order_pk", how="left", maintain_order="left")
+    if replacements.is_empty():
+        return cards
+    later = replacements.select(*_CARD, replaced="event")
+    cards = cards.join(later, on=_CARD, how="left", maintain_order="left")
+    return cards.with_columns(placed_event=pl.coalesce("replaced", "placed_event")).drop("replaced")
 
 
 def _judged_event(names: pl.DataFrame, shown: pl.DataFrame, replacements: pl.DataFrame) -> pl.Series:
@@ -128,7 +144,8 @@ def news(matched: Matched, registry: Registry) -> set[int]:
     settled = awaited.join(matched.waiting, on="order_pk", how="anti")
     gone = _is_own() & (state == CardState.DISCONNECTED)
     lacking = _lacking(matched, registry)["event"]
-    return {*matched.shown.filter(first_shown | done | gone)["report"], *judged["report"], *settled["report"], *lacking}
+    new = matched.shown.filter(first_shown | done | gone)["report"].unique()
+    return {*new, *judged["report"], *settled["report"], *lacking}
 
 
 def on_hold(matched: Matched, limits: holds.Limits, exempt: set[int]) -> dict[int, str]:
@@ -137,11 +154,14 @@ def on_hold(matched: Matched, limits: holds.Limits, exempt: set[int]) -> dict[in
     What one of them shows counts for no other, so that those are looked at again without it.
     """
     held: dict[int, str] = {}
-    left = set(matched.names["report"]) | set(matched.shown["report"])
+    left = matched.reports()
     while left:
         part = matched.of(left)
-        waiting = part.waiting.join(part.shown.filter(_is_own()), on=_CARD, how="left", coalesce=True)
-        waiting = waiting.unique(_CARD).with_columns(shown=pl.col("report").is_not_null())
+        shown = part.shown.filter(_is_own(), pl.col("state") == CardState.PLACED)
+        shown = shown.group_by("order_pk", "placed_event").agg(shown=pl.col("serial").n_unique().cast(pl.Int64))
+        waiting = part.waiting.join(shown, on=["order_pk", "placed_event"], how="left").with_columns(
+            pl.col("shown").fill_null(0)
+        )
         external = part.shown.filter(pl.col("owner") == NO_CODE)
         over = {report: words for report, words in holds.over_limits(part.names, waiting, external, limits).items()
                 if report not in exempt}  # fmt: skip
@@ -154,16 +174,18 @@ def on_hold(matched: Matched, limits: holds.Limits, exempt: set[int]) -> dict[in
 
 def match_reports(matched: Matched, registry: Registry) -> ReportMatch:
     """What follows from reports; each row has the first `report` that says so, as its `event`."""
-    shown = matched.shown.sort("report", "order_pk", "serial", "code")
+    shown = matched.shown.sort("report", maintain_order=True)
     arrived = _arrivals(shown, matched.names)
     done = shown.filter(pl.col("outcome").is_in([ActionOutcome.AWAITED, ActionOutcome.NOT_SHOWN]))
-    transitions = pl.concat([arrived, _carried_out(done)])
+    changed = _carried_out(done)
+    transitions = arrived if changed.is_empty() else pl.concat([arrived, changed]).sort(*_CARD, "to_state")
     counts = arrived.filter(pl.col("to_state") == CardState.READY).group_by("order_pk").agg(arrived=pl.len().cast(pl.Int64))
     named = matched.names.group_by("order_pk").agg(pl.col("judged_event").max()).join(counts, on="order_pk", how="left")
     strange = shown.filter(~_is_own(), pl.col("outcome") == ActionOutcome.NONE)
     return ReportMatch(
         named=named.with_columns(pl.col("arrived").fill_null(0)),
-        transitions=transitions.sort(*_CARD, "to_state").unique(_CARD, keep="last"),  # of two, to be disconnected is final
+        # of two, to be disconnected is final
+        transitions=transitions if changed.is_empty() else transitions.unique(_CARD, keep="last"),
         done=done.select("order_pk", card_order_pk="owner", card_serial="serial", event="report"),
         unexpected=_unexpected(matched, strange, registry),
         external=strange.filter(pl.col("owner") == NO_CODE).unique("code", keep="first").select("code", event="report"),
@@ -175,7 +197,8 @@ def _arrivals(shown: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     surplus beyond.
     """
     first = shown.filter(_is_own(), pl.col("state").is_in([CardState.PLACED, CardState.REFUSED]))
-    first = first.sort("report").unique(_CARD, keep="first").sort(_CARD)
+    if first["report"].n_unique() > 1:
+        first = first.unique(_CARD, keep="first", maintain_order=True).sort(_CARD)
     lacks = names.select("order_pk", lacks=pl.col("cards") + pl.col("granted") - pl.col("confirmed")).unique()
     first = first.join(lacks, on="order_pk", how="left", maintain_order="left")
     fits = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("order_pk") <= pl.col("lacks")

@@ -251,7 +251,18 @@ _FILE: Final = {
     "reseller": text("submission.source"),
     "folder": text("submission.folder"),
     "file_name": text("submission.file_name"),
-    **columns_of("orders", "order_id", "account", "customer_order_id", "action", "product", "access_number", "code_type"),
+    **columns_of(
+        "orders",
+        "order_id",
+        "account",
+        "customer_order_id",
+        "action",
+        "product",
+        "access_number",
+        "origin",
+        "termination",
+        "code_type",
+    ),
     "ordered": integer("orders.cards + orders.granted"),
     "date": integer("night.reconciliation_date"),
     "at": text("night.at"),
@@ -284,7 +295,7 @@ def _with_rows(registry: Registry, files: pl.DataFrame) -> OrderFiles:
 
     return OrderFiles(
         files=_numbered(registry, files),
-        released=_released(registry, keys(RELEASE)),
+        released=_released(registry, files),
         refused=_refused_cards(registry, keys(REFUSED)),
         outcomes=_outcome_cards(registry, keys(OUTCOME)),
     )
@@ -312,23 +323,24 @@ def _numbered(registry: Registry, files: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(pl.col("number", "released").fill_null(0))
 
 
-def _released(registry: Registry, releases: pl.DataFrame) -> pl.DataFrame:
-    """The cards of releases (`order_pk`, `event`), as their order and the changes until then have them."""
+def _released(registry: Registry, files: pl.DataFrame) -> pl.DataFrame:
+    """The cards of release files, as their order and the changes until then have them."""
+    releases = files.filter(kind=RELEASE).select("order_pk", "event").sort("order_pk", "event")
     cards = registry.select_with(
-        releases.select("order_pk", "event"),
+        releases,
         {
             **columns_of("release_ranges", "order_pk", "event"),
             **columns_of("cards", "serial", "code"),
-            **columns_of("orders", "order_id", "account", "customer_order_id", *_CHANGED),
         },
         """
         FROM given
         JOIN release_ranges ON release_ranges.order_pk = given.order_pk AND release_ranges.event = given.event
         JOIN cards ON cards.order_pk = release_ranges.order_pk
             AND cards.serial BETWEEN release_ranges.first_serial AND release_ranges.last_serial
-        JOIN orders ON orders.order_pk = cards.order_pk
         """,
     ).sort("order_pk", "event", "serial")
+    fields = files.filter(kind=RELEASE).select("order_pk", "event", "order_id", "account", "customer_order_id", *_CHANGED)
+    cards = cards.join(fields, on=["order_pk", "event"], how="left", maintain_order="left")
     changed = _changes_before(registry, releases)
     return cards.pipe(_with_changes, changed) if len(changed) else cards
 

@@ -15,6 +15,8 @@ from schemas.codes import NO_STATE, STATES, CardState
 STATE: Final = {name: number for number, name in enumerate(STATES)}
 NO_ORDER: Final = 0
 """Stands for the order of a code that was not issued here, and of an Order ID that does not exist."""
+TO_RELEASE: Final = 0
+"""Stands for the night that will release cards which reports brought."""
 NO_CODE: Final = -1
 """Stands for the order of a code that the registry does not hold."""
 MOST_NIGHT_BTNS: Final = 1_000
@@ -69,11 +71,14 @@ def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame, c
     """What is known of the codes that reports show (`report`, `order_id`, `code`); `orders`, `cards`: what the Order IDs name
     (see `orders_named`, `cards_named`).
 
-    `order_pk` and `action` of the order that is named (NO_ORDER and empty where there is none); the card that has the code:
-    its order `owner` (NO_ORDER where it is external, NO_CODE where it is not known), `serial`, and `state` (NO_STATE where
-    it is not known); and `outcome` of the named order for the card (see ActionOutcome).
+    Each line once, by the order that is named and the serial: `order_pk` and `action` of the order that is named (NO_ORDER
+    and empty where there is none); the card that has the code: its order `owner` (NO_ORDER where it is external, NO_CODE
+    where it is not known), `serial`, and `state` (NO_STATE where it is not known); `outcome` of the named order for the card
+    (see ActionOutcome); and `placed_event`, as the cards have it.
     """
     shown = shown.join(orders.select("order_id", "order_pk", "action"), on="order_id", how="left", maintain_order="left")
+    shown = pl.concat([shown.drop_nulls("order_pk").unique(["report", "order_pk", "code"]),  # by numbers, maybe a million
+                       shown.filter(pl.col("order_pk").is_null()).unique(["report", "order_id", "code"])])  # fmt: skip
     known = shown.join(cards, on=["order_pk", "code"], how="left", maintain_order="left").sort("order_pk", "serial", "code")
     strange = known.filter(pl.col("owner").is_null())["code"].unique(maintain_order=True)
     others = _cards_with(registry, strange).rename({"owner": "other", "serial": "other_serial", "state": "other_state"})
@@ -85,6 +90,7 @@ def match_codes(registry: Registry, shown: pl.DataFrame, orders: pl.DataFrame, c
         "serial": 0,
         "state": NO_STATE,
         "outcome": ActionOutcome.NONE,
+        "placed_event": 0,
     }
     own = [pl.coalesce("owner", "other").alias("owner"), pl.coalesce("serial", "other_serial").alias("serial"),
            pl.coalesce("state", "other_state").alias("state")]  # fmt: skip
@@ -228,6 +234,10 @@ def apply_transitions(registry: Registry, transitions: pl.DataFrame) -> None:
         """,
     )
     registry.execute_with(ranges, "", f"UPDATE cards SET state = given.state FROM given WHERE {cards}")
+    first_ready = transitions.filter(pl.col("to_state") == CardState.READY, pl.col("from_state") != CardState.BLOCKED).select(
+        "order_pk", "serial"
+    )
+    registry.append("release_ranges", serial_ranges(first_ready).with_columns(event=pl.lit(TO_RELEASE, INT)))
 
 
 def serial_ranges(cards: pl.DataFrame, *alike: str) -> pl.DataFrame:
@@ -329,37 +339,74 @@ def _miss(registry: Registry, event: int) -> None:
 
 
 def _release(registry: Registry, event: int) -> pl.DataFrame:
-    """Release the ready cards that the open reports brought and no earlier night has released: each stands in one release.
+    """Release what became ready since the last night: each card stands in one release. The files: see ORDER_FILE.
 
-    A card that was blocked before it could be released is released when it is ready again. The files: see ORDER_FILE.
+    A card that was blocked before it could be released is released when it is ready again.
     """
-    changes = registry.select(
-        columns_of("order_transitions", "order_pk", "event", "from_state"),
+    _withdraw(registry)
+    unblocked = _unreleased(registry, _unblocked(registry))
+    if len(unblocked):
+        registry.append("release_ranges", serial_ranges(unblocked).with_columns(event=pl.lit(TO_RELEASE, INT)))
+    registry.execute(f"UPDATE release_ranges SET event = {event} WHERE event = {TO_RELEASE}")
+    ranges = registry.select(
+        columns_of("release_ranges", "order_pk", "first_serial", "last_serial"),
+        f"FROM release_ranges WHERE release_ranges.event = {event}",
+    )
+    cards = (pl.col("last_serial") - pl.col("first_serial") + 1).sum()
+    return ranges.group_by("order_pk").agg(pl.lit(RELEASE).alias("kind"), cards=cards)
+
+
+def _withdraw(registry: Registry) -> None:
+    """Take cards that are to be released and no longer ready, as they were blocked meanwhile, from what is to be released."""
+    changed = registry.select(
+        {"order_pk": integer("DISTINCT order_transitions.order_pk")},
         f"""
         FROM order_transitions
         WHERE order_transitions.event IN (SELECT events.event FROM events WHERE {OPEN})
-        AND order_transitions.to_state = {CardState.READY}
+        AND order_transitions.from_state = {CardState.READY}
         """,
     )
-    became_ready = registry.select_with(
-        changes.cast(INT).sort("order_pk", "event"),
-        {**columns_of("cards", "order_pk", "serial"), "from_state": integer("given.from_state")},
+    left = registry.select_with(
+        changed,
+        columns_of("cards", "order_pk", "serial"),
+        f"""
+        FROM given
+        JOIN release_ranges ON release_ranges.order_pk = given.order_pk AND release_ranges.event = {TO_RELEASE}
+        JOIN cards ON cards.order_pk = release_ranges.order_pk
+            AND cards.serial BETWEEN release_ranges.first_serial AND release_ranges.last_serial
+        WHERE cards.state = {CardState.READY}
+        """,
+    )
+    registry.execute_with(
+        changed,
+        "order_pk",
+        f"DELETE FROM release_ranges WHERE event = {TO_RELEASE} AND order_pk IN (SELECT given.order_pk FROM given)",
+    )
+    registry.append("release_ranges", serial_ranges(left).with_columns(event=pl.lit(TO_RELEASE, INT)))
+
+
+def _unblocked(registry: Registry) -> pl.DataFrame:
+    """The cards that the open reports unblocked, and that are ready: `order_pk`, `serial`."""
+    changes = registry.select(
+        columns_of("order_transitions", "order_pk", "event"),
+        f"""
+        FROM order_transitions
+        WHERE order_transitions.event IN (SELECT events.event FROM events WHERE {OPEN})
+        AND order_transitions.from_state = {CardState.BLOCKED} AND order_transitions.to_state = {CardState.READY}
+        """,
+    )
+    return registry.select_with(
+        changes.sort("order_pk", "event"),
+        columns_of("cards", "order_pk", "serial"),
         f"""
         FROM given
         JOIN state_transitions
             ON state_transitions.order_pk = given.order_pk AND state_transitions.event = given.event
-            AND state_transitions.from_state = given.from_state AND state_transitions.to_state = {CardState.READY}
+            AND state_transitions.from_state = {CardState.BLOCKED} AND state_transitions.to_state = {CardState.READY}
         JOIN cards ON cards.order_pk = state_transitions.order_pk AND cards.serial = state_transitions.serial
             AND cards.state = {CardState.READY}
         """,
-    )
-    before = pl.col("from_state") == CardState.BLOCKED
-    cards = pl.concat([became_ready.filter(~before), _unreleased(registry, became_ready.filter(before))])
-    ranges = serial_ranges(cards.select("order_pk", "serial").unique()).with_columns(event=pl.lit(event, INT))
-    registry.append("release_ranges", ranges)
-    return ranges.group_by("order_pk").agg(
-        kind=pl.lit(RELEASE), cards=(pl.col("last_serial") - pl.col("first_serial") + 1).sum()
-    )
+    ).unique()
 
 
 def _unreleased(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:

@@ -68,7 +68,8 @@ ORDER_FILE: Final = pl.Schema({"order_pk": INT, "kind": TEXT, "event": INT, "par
 """A file that a night wrote for an order, once, with so many cards: its kind is release, refused or outcome. `part` is
 the number of the night among those of its date; it is 0 for release files without a date, of earlier versions."""
 RELEASE_RANGE: Final = pl.Schema({"order_pk": INT, "first_serial": INT, "last_serial": INT, "event": INT})
-"""Cards of an order that lie side by side and stand in the release file of a night. No card is in two of them."""
+"""Cards of an order that lie side by side and stand in the release file of a night, or in that of the next one (event 0).
+No card is in two of them."""
 APPROVAL: Final = pl.Schema({"event": INT, "about": TEXT, "decision": INT, "decided_by": TEXT, "why": TEXT, "decided_at": TEXT,
                              "used_event": INT})  # fmt: skip
 """A report on hold: why, what was decided (see ApprovalDecision), by whom, why and when, and the event that acted on it."""

@@ -428,7 +428,7 @@ def _add_order_columns(database: Database) -> None:
 
 
 def _enter_releases(database: Database) -> None:
-    """One release an order of all cards that were ever ready, but for those of which no night has written yet."""
+    """One release an order of all cards that were ever ready; those of which no night has written yet are the next one's."""
     unwritten = """
         SELECT state_transitions.order_pk, state_transitions.serial
         FROM events
@@ -437,17 +437,18 @@ def _enter_releases(database: Database) -> None:
             ON state_transitions.order_pk = order_transitions.order_pk AND state_transitions.event = events.event
         WHERE events.kind = 'report' AND events.reconciliation_date = 0 AND state_transitions.to_state = 1
     """
+    event = "CASE WHEN unwritten.serial IS NULL THEN orders.event ELSE 0 END"
     database.execute(
         f"""
         INSERT INTO release_ranges
         SELECT order_pk, min(serial), max(serial), event FROM (
-            SELECT cards.order_pk, cards.serial, orders.event,
-                cards.serial - row_number() OVER (PARTITION BY cards.order_pk ORDER BY cards.serial) AS run
+            SELECT cards.order_pk, cards.serial, {event} AS event,
+                cards.serial - row_number() OVER (PARTITION BY cards.order_pk, {event} ORDER BY cards.serial) AS run
             FROM cards
             JOIN orders ON orders.order_pk = cards.order_pk
             LEFT JOIN ({unwritten}) AS unwritten
                 ON unwritten.order_pk = cards.order_pk AND unwritten.serial = cards.serial
-            WHERE cards.state IN (1, 3, 4) AND unwritten.serial IS NULL
+            WHERE cards.state = 1 OR (cards.state IN (3, 4) AND unwritten.serial IS NULL)
         ) AS released
         GROUP BY order_pk, event, run ORDER BY order_pk, min(serial)
         """
@@ -456,6 +457,6 @@ def _enter_releases(database: Database) -> None:
         """
         INSERT INTO order_files
         SELECT order_pk, 'release', event, 0, CAST(sum(last_serial - first_serial + 1) AS BIGINT)
-        FROM release_ranges GROUP BY order_pk, event ORDER BY order_pk
+        FROM release_ranges WHERE event > 0 GROUP BY order_pk, event ORDER BY order_pk
         """
     )
