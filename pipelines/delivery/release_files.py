@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from pipelines.common.words import zoned_time
 from schemas.codes import code_text
 
 _SAFE: Final = (
@@ -54,10 +55,9 @@ def summary(file: dict[str, Any], digest: str) -> tuple[str, str, list[tuple[str
 
 def released_by(file: dict[str, Any]) -> list[tuple[str, Any]]:
     """By which night, and when."""
-    at = datetime.fromisoformat(file["at"])
     return [
         ("Written by", f"the reconciliation of {datetime.strptime(str(file['date']), '%Y%m%d'):%Y-%m-%d}"),
-        ("Written at", f"{at:%Y-%m-%d %H:%M} (UTC{at:%z})"),
+        ("Written at", zoned_time(file["at"])),
     ]
 
 
