@@ -17,7 +17,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from pipelines.delivery import reconciliation_workbook
-from pipelines.registry import reconciliation
+from pipelines.registry import audit, reconciliation
 from schemas.codes import STATES
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, order_rows, read_csv, row, some_codes
 
@@ -505,6 +505,23 @@ def test_a_card_that_was_blocked_before_it_was_released_is_released_when_it_is_r
         shop.later(days=1)
     assert released(answer) == [[ONE]]
     assert [path.name for path in answer.folder.glob("release-*.csv")] == ["release-10023456-1-2026-10-06.csv"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("UPDATE orders SET confirmed = confirmed + 1", "orders have another number of confirmed cards than became ready"),
+        ("UPDATE release_ranges SET last_serial = last_serial + 1", "release files have another number of cards"),
+        ("INSERT INTO release_ranges SELECT order_pk, 2, 3, 99 FROM release_ranges", "cards stand in two releases"),
+    ],
+)
+def test_verify_finds_releases_that_contradict_the_registry(damage: str, found: str, shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="4"))
+    shop.report(*shown(answer))
+    shop.night()
+    assert audit.disagreements(shop.registry) == {}
+    shop.registry.execute(damage)
+    assert any(what.startswith(found) for what in audit.disagreements(shop.registry))
 
 
 def test_a_night_without_a_report_says_so_when_orders_wait(shop: Shop) -> None:

@@ -75,6 +75,29 @@ _DISAGREEMENTS: Final = {
         ) AS differences
         WHERE difference <> 0
     """,
+    "orders have another number of confirmed cards than became ready": f"""
+        FROM orders
+        WHERE orders.confirmed <> (
+            SELECT count(*) FROM state_transitions
+            WHERE state_transitions.order_pk = orders.order_pk AND state_transitions.to_state = {CardState.READY}
+            AND state_transitions.from_state <> {CardState.BLOCKED}
+        )
+    """,
+    "release files have another number of cards than were released": """
+        FROM order_files
+        WHERE order_files.kind = 'release' AND order_files.cards <> coalesce(
+            (
+                SELECT sum(release_ranges.last_serial - release_ranges.first_serial + 1) FROM release_ranges
+                WHERE release_ranges.order_pk = order_files.order_pk AND release_ranges.event = order_files.event
+            ), 0
+        )
+    """,
+    "cards stand in two releases": """
+        FROM release_ranges
+        JOIN release_ranges AS other
+            ON other.order_pk = release_ranges.order_pk AND other.first_serial > release_ranges.first_serial
+            AND other.first_serial <= release_ranges.last_serial
+    """,
     "figures of nights differ from those of their orders": """
         FROM (
             SELECT reconciliation_date, from_state, to_state, sum(cards) AS difference FROM (
