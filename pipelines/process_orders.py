@@ -295,15 +295,15 @@ def check(path: Path, source: str, run: Run) -> CheckResult:
     with Parser(settings) as parser, Spool(settings.home) as spool:
         file = load_file(inbox.file_at(path.resolve(), source or OPERATOR), parser, spool, settings)
     records = try_file(run, file).records
-    told = trials.trial_result(records, "")
+    result = trials.trial_result(records, "")
     found = sorted_findings(records.findings).iter_rows(named=True)
     return CheckResult(
         file=str(path),
-        rows=told.rows,
-        rows_rejected=told.rows_rejected,
-        orders_placed=told.orders_placeable,
-        orders_already_placed=told.orders_already_placed,
-        orders_rejected=told.orders_rejected,
+        rows=result.rows,
+        rows_rejected=result.rows_rejected,
+        orders_placed=result.orders_placeable,
+        orders_already_placed=result.orders_already_placed,
+        orders_rejected=result.orders_rejected,
         findings=[
             CheckFinding(one["source_row"], HEADERS.get(one["column"], ""), one["reason"], one["value"],
                          REASONS[one["reason"]].words)

@@ -77,7 +77,7 @@ def replay(run: Run, reason: str, since: str = "", reseller: str = "", *, dry_ru
 def _try(run: Run, parser: Parser, spool: Spool, one: dict[str, Any]) -> Replayed:
     """What would become of a submission."""
     if one["archived"]:
-        return _told(run, one, ARCHIVED)
+        return _replayed(run, one, ARCHIVED)
     copy = _original(run, spool, one)
     return _compared(run, one, load_copy(copy, parser, run.settings))
 
@@ -101,8 +101,8 @@ def _replay(run: Run, parser: Parser, spool: Spool, claims: Claims, one: dict[st
     spool.hold([])
     for error in (error for delivery in deliveries for error in delivery.failures):
         raise error
-    told = [done for delivery in deliveries for done in delivery.results if isinstance(done, SubmissionResult)]
-    return _told(run, one, ANSWERED, told[0]) if told else None
+    result = [done for delivery in deliveries for done in delivery.results if isinstance(done, SubmissionResult)]
+    return _replayed(run, one, ANSWERED, result[0]) if result else None
 
 
 def _key(one: dict[str, Any]) -> FileKey:
@@ -120,19 +120,19 @@ def _original(run: Run, spool: Spool, one: dict[str, Any]) -> PrivateCopy:
 def _compared(run: Run, one: dict[str, Any], file: OrderFile) -> Replayed:
     """What would become of a submission, decided by itself."""
     records = try_file(run, file).records
-    told = trial_result(records, "")
+    result = trial_result(records, "")
     rows = set(records.findings.select("source_row", "column", "reason").iter_rows())
-    is_same = not told.orders_placeable and rows == findings_of(run.registry, one["event"])
-    return _told(run, one, UNCHANGED if is_same else WOULD, told, placed=told.orders_placeable)
+    is_same = not result.orders_placeable and rows == findings_of(run.registry, one["event"])
+    return _replayed(run, one, UNCHANGED if is_same else WOULD, result, placed=result.orders_placeable)
 
 
-def _told(run: Run, one: dict[str, Any], outcome: str, told: SubmissionResult | None = None, placed: int = 0) -> Replayed:
+def _replayed(run: Run, one: dict[str, Any], outcome: str, result: SubmissionResult | None = None, placed: int = 0) -> Replayed:
     submission = _submission(run, one)
-    if told is None:
+    if result is None:
         return Replayed(one["source"], one["file_name"], submission, outcome)
     return Replayed(
-        one["source"], one["file_name"], submission, outcome, told.folder, told.orders_placed or placed,
-        told.orders_already_placed, told.orders_rejected, told.reasons,
+        one["source"], one["file_name"], submission, outcome, result.folder, result.orders_placed or placed,
+        result.orders_already_placed, result.orders_rejected, result.reasons,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@
 file is never changed after the night that wrote it; what happens later stands in a file of that date.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +13,7 @@ from pipelines.common.durable_files import Access, thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import archive, csv_files, index, outcome_files, release_files, status
+from pipelines.delivery import archive, archive_files, csv_files, index, outcome_files, release_files, status
 from pipelines.delivery.access import access_for
 from pipelines.delivery.file_names import is_combined, order_file_name
 from pipelines.delivery.index import Answer
@@ -140,8 +139,7 @@ def _write_csv(path: Path, rows: pl.DataFrame, access: Access, *, again: bool) -
     """Write the CSV of a file, unless it is there; the SHA-256 of its bytes."""
     if again or not path.exists():
         write_atomically(path, lambda staged: csv_files.write_csv(rows, staged), access)
-    with path.open("rb") as written:
-        return hashlib.file_digest(written, "sha256").hexdigest()
+    return archive_files.file_digest(path)
 
 
 def _book(files: list[dict[str, Any]], rows: pl.DataFrame, digest: str) -> Book:

@@ -1,6 +1,5 @@
 """`status.json`: where a submission stands, for programs. docs/status.schema.json describes it. It never holds a code."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pipelines.common.durable_files import thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.delivery.access import access_for
+from pipelines.delivery.archive_files import file_digest
 from pipelines.delivery.file_names import is_combined, order_file_name
 from pipelines.delivery.results import submission_result
 from pipelines.registry.reconciliation import REFUSED, RELEASE
@@ -92,11 +92,15 @@ def status_of(records: SubmissionRecords, folder: Path) -> Status:
     event = records.events.row(0, named=True)
     counts = submission_result(records, "")
     listed = records.orders.head(MOST_ORDERS)
-    files = _files(records.order_files.join(listed, on="order_pk", how="semi", maintain_order="left"), folder)
+    files = _files(records.order_files.join(listed, on="order_pk", how="semi", maintain_order="left"))
     done = _done(records.card_actions)
     total = len(records.orders)
     orders = [
-        _order({**row, "of": total}, files.get(row["order_pk"], []), done.get(row["order_pk"], 0))
+        _order(
+            row,
+            [_file(row["order_id"], file, folder, total) for file in files.get(row["order_pk"], [])],
+            done.get(row["order_pk"], 0),
+        )
         for row in listed.iter_rows(named=True)
     ]
     return Status(
@@ -154,17 +158,17 @@ def _done(card_actions: pl.DataFrame) -> dict[int, int]:
     return dict(card_actions.filter(outcome=ActionOutcome.SHOWN).group_by("order_pk").len().iter_rows())
 
 
-def _files(files: pl.DataFrame, folder: Path) -> dict[int, list[dict[str, Any]]]:
-    """The files of each order: `kind`, `date`, `part`, `cards`, and where they lie."""
+def _files(files: pl.DataFrame) -> dict[int, list[dict[str, Any]]]:
+    """The files of each order: `kind`, `date`, `part`, `cards`."""
     found: dict[int, list[dict[str, Any]]] = {}
     for row in files.iter_rows(named=True):
-        found.setdefault(row["order_pk"], []).append({**row, "in": folder})
+        found.setdefault(row["order_pk"], []).append(row)
     return found
 
 
-def _order(order: dict[str, Any], files: list[dict[str, Any]], done: int) -> OrderStatus:
+def _order(order: dict[str, Any], files: list[OrderFile], done: int) -> OrderStatus:
     def cards(kind: str) -> int:
-        return sum(file["cards"] for file in files if file["kind"] == kind)
+        return sum(file.cards for file in files if file.kind == kind)
 
     issues = order["action"] in actions.issuing()
     ordered = order["cards"] + order["granted"]
@@ -180,7 +184,7 @@ def _order(order: dict[str, Any], files: list[dict[str, Any]], done: int) -> Ord
         released=released,
         refused=refused,
         outstanding=max(ordered - released, 0) if issues and waits else 0,
-        files=[_file(order, file) for file in files],
+        files=files,
     )
 
 
@@ -198,22 +202,22 @@ def _action_state(done: int, cards: int, *, waits: bool) -> str:
     return "done" if done == cards else "partly_done" if done else "not_done"
 
 
-def _file(order: dict[str, Any], file: dict[str, Any]) -> OrderFile:
-    combined = is_combined(file["kind"], order["of"])
-    name = f"{order_file_name(file['kind'], order['order_id'], file['date'], file['part'], combined=combined)}.csv"
+def _file(order_id: str, file: dict[str, Any], folder: Path, orders: int) -> OrderFile:
+    """A file of an order in a folder, of a submission with so many orders."""
+    combined = is_combined(file["kind"], orders)
+    name = f"{order_file_name(file['kind'], order_id, file['date'], file['part'], combined=combined)}.csv"
     date = str(file["date"])
     return OrderFile(
         name=name,
         kind=file["kind"],
         date=f"{date[:4]}-{date[4:6]}-{date[6:]}" if file["part"] else "",
         cards=file["cards"],
-        sha256=_sha256(file["in"] / name) if file["kind"] == RELEASE else "",
+        sha256=_sha256(folder / name) if file["kind"] == RELEASE else "",
     )
 
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except FileNotFoundError:
         return ""

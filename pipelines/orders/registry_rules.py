@@ -54,8 +54,8 @@ def card_findings(named: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
         return NO_FINDINGS
     found = named.join(cards, on=["account", "code"], how="left", maintain_order="left")
     rules = _card_rules()
-    told = pl.format("{} ({})", code_text(pl.col("code")), card_words(_state()))
-    found = found.with_columns(code=pl.when(rules["CARD_NOT_READY"]).then(code_text(pl.col("code"))).otherwise(told))
+    worded = pl.format("{} ({})", code_text(pl.col("code")), card_words(_state()))
+    found = found.with_columns(code=pl.when(rules["CARD_NOT_READY"]).then(code_text(pl.col("code"))).otherwise(worded))
     return _few(all_violations(found, ((valid, reason, "code") for reason, valid in rules.items())))
 
 

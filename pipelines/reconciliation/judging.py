@@ -39,8 +39,8 @@ def judge(reports: dict[int, Report], registry: Registry, limits: Limits) -> Jud
     matched = load_matches(pl.concat([none, *rows]), written, registry)
     repeated, approved = _known(reports, news(matched, registry), registry)
     new = set(reports) - set(repeated)
-    held = on_hold(matched.of(new), limits, set(approved))
-    return Judged(repeated, held, approved, match_reports(matched.of(new - set(held)), registry))
+    waiting = on_hold(matched.of(new), limits, set(approved))
+    return Judged(repeated, waiting, approved, match_reports(matched.of(new - set(waiting)), registry))
 
 
 def _known(reports: dict[int, Report], with_news: set[int], registry: Registry) -> tuple[dict[int, int], dict[int, int]]:

@@ -153,7 +153,7 @@ def on_hold(matched: Matched, limits: holds.Limits, exempt: set[int]) -> dict[in
 
     What one of them shows counts for no other, so that those are looked at again without it.
     """
-    held: dict[int, str] = {}
+    waiting_reports: dict[int, str] = {}
     left = matched.reports()
     while left:
         part = matched.of(left)
@@ -167,9 +167,9 @@ def on_hold(matched: Matched, limits: holds.Limits, exempt: set[int]) -> dict[in
                 if report not in exempt}  # fmt: skip
         if not over:
             break
-        held |= over
+        waiting_reports |= over
         left -= set(over)
-    return held
+    return waiting_reports
 
 
 def match_reports(matched: Matched, registry: Registry) -> ReportMatch:
@@ -245,9 +245,9 @@ def _lacking(matched: Matched, registry: Registry) -> pl.DataFrame:
         .unique("order_pk", keep="last")
         .select("order_pk", "report", "file_at")
     )
-    told = lacking.join(since, on=_CARD).join(latest, on="order_pk").filter(_instant("at") < _instant("file_at"))
+    gone = lacking.join(since, on=_CARD).join(latest, on="order_pk").filter(_instant("at") < _instant("file_at"))
     words = pl.lit("this card is ready, and the network's report of its order no longer shows it")
-    return told.select("order_id", "code", explanation=words, event="report")
+    return gone.select("order_id", "code", explanation=words, event="report")
 
 
 def _known() -> pl.Expr:

@@ -5,6 +5,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.registry.columns import Columns, columns_of, integer, text
+from pipelines.registry.queries import CHANGED, changing
 from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
 from pipelines.registry.records import NightRecords, OrderFiles
 from pipelines.registry.store import Registry
@@ -339,14 +340,10 @@ def _released(registry: Registry, files: pl.DataFrame) -> pl.DataFrame:
             AND cards.serial BETWEEN release_ranges.first_serial AND release_ranges.last_serial
         """,
     ).sort("order_pk", "event", "serial")
-    fields = files.filter(kind=RELEASE).select("order_pk", "event", "order_id", "account", "customer_order_id", *_CHANGED)
+    fields = files.filter(kind=RELEASE).select("order_pk", "event", "order_id", "account", "customer_order_id", *CHANGED)
     cards = cards.join(fields, on=["order_pk", "event"], how="left", maintain_order="left")
     changed = _changes_before(registry, releases)
     return cards.pipe(_with_changes, changed) if len(changed) else cards
-
-
-_CHANGED: Final = ("access_number", "product", "origin", "termination")
-"""What a change can set."""
 
 
 def _changes_before(registry: Registry, releases: pl.DataFrame) -> pl.DataFrame:
@@ -360,23 +357,23 @@ def _changes_before(registry: Registry, releases: pl.DataFrame) -> pl.DataFrame:
             "serial": integer("card_actions.card_serial"),
             "event": integer("given.event"),
             "settled": integer("card_actions.settled_event"),
-            **columns_of("orders", *_CHANGED),
+            **columns_of("orders", *CHANGED),
         },
         f"""
         FROM given
         JOIN card_actions ON card_actions.card_order_pk = given.order_pk
             AND card_actions.outcome = {ActionOutcome.SHOWN} AND card_actions.settled_event <= given.event
-        JOIN orders ON orders.order_pk = card_actions.order_pk AND orders.action = 'Change'
+        JOIN orders ON orders.order_pk = card_actions.order_pk AND orders.action IN ({changing()})
         """,
     ).sort("settled")
-    names = pl.col(_CHANGED)
+    names = pl.col(CHANGED)
     latest = changes.with_columns(pl.when(names != "").then(names)).group_by("order_pk", "serial", "event")
     return latest.agg(names.drop_nulls().last())
 
 
 def _with_changes(cards: pl.DataFrame, changed: pl.DataFrame) -> pl.DataFrame:
     joined = cards.join(changed, on=["order_pk", "serial", "event"], how="left", suffix="_new", maintain_order="left")
-    return joined.with_columns(pl.coalesce(f"{name}_new", name).alias(name) for name in _CHANGED).select(cards.columns)
+    return joined.with_columns(pl.coalesce(f"{name}_new", name).alias(name) for name in CHANGED).select(cards.columns)
 
 
 def _refused_cards(registry: Registry, refusals: pl.DataFrame) -> pl.DataFrame:

@@ -94,7 +94,7 @@ def keys_of_access(registry: Registry, number: str) -> tuple[pl.DataFrame, bool]
         _KEY,
         f"""
         {_TAKEN} JOIN orders ON orders.order_pk = given.order_pk
-        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_changing()})
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({changing()})
         """,
     )
     keys = pl.concat([_issued(registry, orders), changed]).unique("code")
@@ -115,13 +115,13 @@ def _access_numbers(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
         f"""
         FROM given JOIN card_actions ON card_actions.card_order_pk = given.order_pk
         JOIN orders ON orders.order_pk = card_actions.order_pk
-        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.access_number <> '' AND orders.action IN ({_changing()})
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.access_number <> '' AND orders.action IN ({changing()})
         ORDER BY card_actions.settled_event, card_actions.order_pk
         """,
     )
 
 
-def _changing() -> str:
+def changing() -> str:
     """The actions that change cards, as SQL lists them."""
     return ", ".join(f"'{name}'" for name, action in ACTIONS.items() if action.changes)
 
@@ -155,7 +155,7 @@ def changes(registry: Registry, cards: pl.DataFrame) -> pl.DataFrame:
         FROM given
         JOIN card_actions ON card_actions.card_order_pk = given.order_pk AND card_actions.card_serial = given.n
         JOIN orders ON orders.order_pk = card_actions.order_pk
-        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({_changing()})
+        WHERE card_actions.outcome = {ActionOutcome.SHOWN} AND orders.action IN ({changing()})
         ORDER BY card_actions.settled_event, card_actions.order_pk
         """,
     )

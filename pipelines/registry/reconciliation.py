@@ -187,7 +187,7 @@ def enter_reports(registry: Registry, match: ReportMatch) -> None:
         enter_external(registry, codes["code"].unique().sort(), int(str(event[0])))
     registry.append("unexpected_codes", match.unexpected)
     apply_transitions(registry, match.transitions)
-    _settle(registry, match.done, ActionOutcome.SHOWN)
+    _note_done(registry, match.done)
     registry.execute_with(
         match.named.select("order_pk", "judged_event", "arrived"),
         "order_pk",
@@ -255,16 +255,16 @@ def serial_ranges(cards: pl.DataFrame, *alike: str) -> pl.DataFrame:
     ).drop("run")  # fmt: skip
 
 
-def _settle(registry: Registry, done: pl.DataFrame, outcome: ActionOutcome) -> None:
-    """Note what came of cards in orders that take them: `order_pk`, `card_order_pk`, `card_serial`, `event`."""
+def _note_done(registry: Registry, done: pl.DataFrame) -> None:
+    """Note for which cards orders were carried out: `order_pk`, `card_order_pk`, `card_serial`, `event`."""
     registry.execute_with(
         done.unique(["order_pk", "card_order_pk", "card_serial"], keep="first", maintain_order=True),
         "order_pk, card_order_pk, card_serial",
         f"""
-        UPDATE card_actions SET outcome = {outcome}, settled_event = given.event
+        UPDATE card_actions SET outcome = {ActionOutcome.SHOWN}, settled_event = given.event
         FROM given
         WHERE card_actions.order_pk = given.order_pk AND card_actions.card_order_pk = given.card_order_pk
-        AND card_actions.card_serial = given.card_serial AND card_actions.outcome <> {outcome}
+        AND card_actions.card_serial = given.card_serial AND card_actions.outcome <> {ActionOutcome.SHOWN}
         """,
     )
 
