@@ -171,6 +171,16 @@ class Database:
         with translate_db_errors(self._place), self._dialect.reconciliation_lock(self) as locked:
             yield locked
 
+    @contextmanager
+    def reconciliation_lock(self) -> Iterator[None]:
+        """Hold the lock on reconciling while the block lasts. Raises CardsError when another process holds it."""
+        with self.try_reconciliation_lock() as locked:
+            if not locked:
+                raise CardsError(
+                    "A reconciliation, or another command that excludes it, is running. Try again when it has ended."
+                )
+            yield
+
     def execute(self, sql: str, *parameters: Any) -> None:
         """Execute a statement."""
         with translate_db_errors(self._place), self._connection.cursor() as cursor:
