@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_decisions, cli_lists, completion
+from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_lists, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -167,7 +167,7 @@ def template(
     console.print_line(f"Wrote {file}. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
-for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS}.items():
+for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS, **cli_checks.COMMANDS}.items():
     app.command(epilog=f"Example: {example}")(command)
 
 
@@ -244,24 +244,6 @@ def archive(
         console.print_table("Archives", archives)
     if done.failures:
         raise errors.CardsError(f"Not all could be archived; nothing is lost. {done.failures[0]}")
-
-
-@app.command(epilog="Example: cards verify --json")
-def verify(as_json: AsJson = False) -> None:
-    """Check that registry, outbox and permissions agree. Exit code 1 if there is a problem."""
-    from pipelines import console
-    from pipelines.admin import audit
-
-    with open_cli_run() as opened:
-        result = audit.verify(opened.settings, opened.registry)
-    if as_json:
-        console.print_json(document(result))
-    elif result.sound:
-        console.print_line("No problems found.")
-    else:
-        console.print_table("Problems", document(result)["findings"])
-    if not result.sound:
-        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: cards clear-hold acme")

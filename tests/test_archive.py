@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.admin import queries, retention
 from pipelines.admin.audit import verify
-from pipelines.admin.outbox_audit import Finding
+from pipelines.admin.findings import Finding
 from pipelines.common.errors import CardsError, UsageError
 from pipelines.delivery import archive_files
 from pipelines.delivery.archive import ArchiveResult, archive_settled

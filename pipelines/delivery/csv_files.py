@@ -25,6 +25,13 @@ def write_csv(frame: pl.DataFrame, path: Path) -> None:
         _safe(frame).write_csv(file, line_terminator="\r\n")
 
 
+def csv_bytes(frame: pl.DataFrame) -> bytes:
+    """The bytes of such a file."""
+    if len(frame) <= _FEW and frame.width > 1 and all(kind in _PLAIN for kind in frame.dtypes):
+        return csv_text(frame).encode()
+    return _safe(frame).write_csv(line_terminator="\r\n").encode()
+
+
 def csv_text(frame: pl.DataFrame) -> str:
     """The text of such a file, made by Python: Polars takes ten times as long to write a few rows."""
     written = io.StringIO(newline="")

@@ -4,6 +4,7 @@
 file is never changed after the night that wrote it; what happens later stands in a file of that date.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -70,6 +71,12 @@ def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> list[CardsErro
     return failed
 
 
+def list_again(run: Run, order_pks: pl.Series) -> None:
+    """Add the files that nights wrote for these orders to the index of their reseller, if it lacks them."""
+    failed = _write_index(run, night_records.files_of_orders(run.registry, order_pks).files, once=True)
+    _raise(failed)
+
+
 def _name(file: dict[str, Any]) -> str:
     combined = is_combined(file["kind"], file["orders"])
     return order_file_name(file["kind"], file["order_id"], file["date"], file["part"], combined=combined)
@@ -91,6 +98,17 @@ def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
     in the folder afterwards.
     """
     _raise(_write(run, night_records.files_of_orders(run.registry, order_pks), again=True)[1])
+
+
+def machine_files(registry: Registry, order_pks: pl.Series) -> Iterator[tuple[int, str, str, str, pl.DataFrame]]:
+    """The CSV files that nights wrote for these orders: event, source and folder of the submission, name, rows."""
+    found = night_records.files_of_orders(registry, order_pks)
+    if found.files.is_empty():
+        return
+    by_path = _by_path(found.files)
+    rows = _rows_by_path(found, by_path, registry)
+    for path, files in by_path.items():
+        yield files[0]["submission"], files[0]["reseller"], files[0]["folder"], f"{path.rpartition('/')[2]}.csv", rows[path]
 
 
 def _write(run: Run, found: OrderFiles, *, again: bool) -> tuple[list[WrittenFile], list[CardsError]]:
