@@ -224,7 +224,9 @@ REGISTRY: Final = {
     "owners of two codes swapped": Damage(swapped_owners, "contradicts", False),
     "a card's code changed everywhere": Damage(changed_code, "contradicts", False),
     "an order renamed": Damage(sql("UPDATE orders SET order_id = '10023456-99' WHERE customer_order_id = 'D'"), "", False),
-    "an order's account changed": Damage(sql("UPDATE orders SET account = '10023457' WHERE customer_order_id = 'D'"), "", False),
+    "an order's account changed": Damage(
+        sql("UPDATE orders SET account = '10023457' WHERE customer_order_id = 'D'"), "", False
+    ),
     "an order's access number changed": Damage(
         sql("UPDATE orders SET access_number = '8008663691' WHERE customer_order_id = 'D'"), "contradicts", False
     ),
