@@ -25,7 +25,7 @@ from pipelines.reconciliation.judging import Report, judge
 from pipelines.reconciliation.matching import as_order_rows, validate_report
 from pipelines.reconciliation.replacement import replaceable, replacements
 from pipelines.registry import limits, night_records, reconciliation
-from pipelines.run import Run
+from pipelines.run import Run, note_committed, require_current
 from schemas import network
 from schemas.sources import NETWORK
 
@@ -50,8 +50,9 @@ def reconcile(run: Run) -> NightResult:
     """Take every report at hand, close the orders that they name, and write the release files and the workbook.
 
     Running it again on the same date changes nothing and gives the same figures. All that a night writes has the date and time
-    at which it began, also when midnight falls into it.
+    at which it began, also when midnight falls into it. Raises CardsError when the registry is older than the outbox.
     """
+    require_current(run)
     clock, begun = run.runtime, run.runtime.now()
     run = run._replace(runtime=run.runtime._replace(now=lambda: begun))
     night = f"{begun:%Y-%m-%d}"
@@ -77,6 +78,7 @@ def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
     if not reconciliation.has_open_reports(registry) and (latest := reconciliation.latest_night(registry, date)):
         return reconciliation_workbook.night_figures(run.settings, night_records.load_reconciliation(registry, latest))
     event = close_reported_orders(run, date)
+    note_committed(run, event)
     run.runtime.checkpoint("orders closed")
     night = reconciliation_workbook.write_night(run, reconciliation.latest_night(registry, date) or {})
     reconciliation.note_written(registry, event, timestamp())

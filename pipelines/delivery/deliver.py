@@ -20,7 +20,7 @@ from pipelines.excel.writers import WriteBook
 from pipelines.intake.private_copy import PrivateCopy, remove_dropped
 from pipelines.registry import reconciliation
 from pipelines.registry.records import SubmissionRecords
-from pipelines.run import Run
+from pipelines.run import Run, note_committed
 
 REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "already-placed.", "release-", "refused-", "outcome-", "status.json")
 _NAME_BYTES: Final = 255
@@ -36,6 +36,8 @@ def deliver(
     A failure never keeps the other events from being delivered. `plain`: write CSV files alone, no workbooks.
     `again`: an earlier run may have delivered some of them.
     """
+    if events:
+        note_committed(run, max(events))
     records = run.registry.submission_records(list(events))
     catalogue = run.registry.catalogue() if len(records.findings) else None
     reports, failures = _build_reports(records)

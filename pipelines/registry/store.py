@@ -369,6 +369,15 @@ class Registry(Database):
             with self.transaction(), self.temp_table(pl.DataFrame({"event": events}, {"event": INT})):
                 self.execute("UPDATE events SET delivered = 1 WHERE event IN (SELECT event FROM given)")
 
+    def event_key(self, event: int) -> tuple[str, str] | None:
+        """Time and folder of an event; None when there is no such event."""
+        found = self.select(columns_of("events", "at", "folder"), f"FROM events WHERE event = {event}")
+        return next(found.iter_rows(), None)
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever entered but a catalogue."""
+        return self.select(columns_of("events", "event"), "FROM events LIMIT 1").is_empty()
+
     def undelivered(self) -> list[int]:
         """Events whose folder may not be complete."""
         found = self.select(columns_of("events", "event"), "FROM events WHERE delivered = 0 ORDER BY event")
