@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines.registry.columns import columns_of, integer
 from pipelines.registry.database import Database
-from pipelines.registry.schema import INT, TEXT
+from pipelines.registry.schema import CHECKSUM_MODULUS, INT, TEXT
 from schemas.codes import CardState, is_code
 from schemas.pins import PINS
 
@@ -34,6 +34,17 @@ def enter_external(registry: Database, codes: pl.Series, event: int) -> None:
     registry.append("numbers", codes.to_frame("code").with_columns(**{name: pl.lit(no, INT) for name, no in _EXTERNAL.items()}))
     pins = _under_btns_in_use(registry, codes.to_frame("code").with_columns(btn=pl.col("code") // PINS))
     _add_used(registry, used_pins(pins).with_columns(changed_event=pl.lit(event, INT)))
+    if len(codes):
+        registry.execute(
+            """
+            INSERT INTO external_figures VALUES ($1, $2, $3)
+            ON CONFLICT (event) DO UPDATE SET
+                codes = external_figures.codes + excluded.codes, checksum = external_figures.checksum + excluded.checksum
+            """,
+            event,
+            len(codes),
+            int((codes % CHECKSUM_MODULUS).sum()),
+        )
 
 
 NUMBERS_UNDER: Final = "given JOIN numbers ON numbers.code BETWEEN given.low AND given.high"

@@ -97,7 +97,15 @@ CLAIM: Final = pl.Schema({"source": TEXT, "name": TEXT, "inode": INT, "size": IN
 """A dropped file that a worker has in hand, until so many seconds after it was last renewed (by the database's clock).
 There are no more rows than files in hand.
 """
+OUTBOX_FILE: Final = pl.Schema({"event": INT, "name": TEXT, "size": INT, "sha256": TEXT})
+"""A file of the outbox as it was written last. `name` without a slash: in the folder of the submission that is the event;
+else relative to the outbox (`network/2026-11/placement-….csv`, `reconciliation/2026-11-24.xlsx`)."""
+EXTERNAL_FIGURE: Final = pl.Schema({"event": INT, "codes": INT, "checksum": INT})
+"""How many external codes an event entered (0: imports), and the sum of their remainders by CHECKSUM_MODULUS."""
 MIGRATION: Final = pl.Schema({"name": TEXT, "applied_at": TEXT})
+
+CHECKSUM_MODULUS: Final = 2_147_483_647
+"""The remainders of four billion codes add up to less than the largest integer of the databases."""
 
 TABLES: Final = {
     "events": EVENT,
@@ -127,6 +135,8 @@ TABLES: Final = {
     "night_figures": NIGHT_FIGURE,
     "night_btns": NIGHT_BTN,
     "claims": CLAIM,
+    "outbox_files": OUTBOX_FILE,
+    "external_figures": EXTERNAL_FIGURE,
 }
 KEYS: Final = {
     "events": "event",
@@ -149,6 +159,8 @@ KEYS: Final = {
     "night_figures": "reconciliation_date, from_state, to_state",
     "night_btns": "event, btn",
     "claims": "source, name, inode, size, ctime_ns",
+    "outbox_files": "event, name",
+    "external_figures": "event",
     "migrations": "name",
 }
 """The primary keys. Only `numbers` and `btns` have one that new rows hit at random; all other tables grow at their end or

@@ -460,3 +460,21 @@ def _enter_releases(database: Database) -> None:
         FROM release_ranges WHERE event > 0 GROUP BY order_pk, event ORDER BY order_pk
         """
     )
+
+
+# -- 2026-11-26: digests of the outbox's files, figures of external codes --------------------------------------------------
+
+
+def keep_digests(database: Database) -> None:
+    """What `cards verify` compares the outbox and the external codes with. Files that are there have no digests yet: they
+    get them when they are written again.
+    """
+    database.create_table("outbox_files", {"event": INT, "name": TEXT, "size": INT, "sha256": TEXT}, "event, name")
+    database.create_table("external_figures", {"event": INT, "codes": INT, "checksum": INT}, "event")
+    database.execute(
+        """
+        INSERT INTO external_figures
+        SELECT 0, count(*), CAST(coalesce(sum(code % 2147483647), 0) AS BIGINT) FROM numbers WHERE order_pk = 0
+        HAVING count(*) > 0
+        """
+    )
