@@ -29,7 +29,7 @@ from pipelines.run import Run, note_committed, require_current
 from schemas import network
 from schemas.sources import NETWORK
 
-SET_ASIDE: Final = rejected_file(network.NAMES, "FILESET_ASIDE", "")
+SET_ASIDE: Final = rejected_file(network.NAMES, "FILE_SET_ASIDE", "")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def open_claims(run: Run, worker: str) -> Claims:
 
 
 def note_committed(run: Run, event: int) -> None:
-    """Have the home remember that an event is committed: after the commit, and before anybody is told of it."""
+    """Have the home remember that an event is committed: after the commit, and before anything of it is delivered."""
     at, folder = run.registry.event_key(event) or ("", "")
     raise_mark(run.settings.home, Mark(event, at, folder))
 

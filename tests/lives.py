@@ -103,9 +103,12 @@ class Life:
         return row(self.order_id(), action=action, code=code, account=account, product="", access_number="", **cells)
 
     def cards(self, state: str) -> list[tuple[str, str]]:
+        """The released cards in a state: account and code. Their resellers know no others."""
         number = {"ready": 1, "blocked": 3}[state]
         found = self.shop.registry.query(
             "SELECT orders.account, cards.code FROM cards JOIN orders ON orders.order_pk = cards.order_pk "
+            "JOIN release_ranges ON release_ranges.order_pk = cards.order_pk AND release_ranges.event > 0 "
+            "AND cards.serial BETWEEN release_ranges.first_serial AND release_ranges.last_serial "
             f"WHERE cards.state = {number} ORDER BY cards.code",
             {"account": TEXT, "code": INT},
         )
@@ -141,7 +144,7 @@ class Life:
 
 # -- by meaning --------------------------------------------------------------------------------------------------------
 
-_ORDER = "(SELECT orders.order_id FROM orders WHERE orders.order_pk = {}.order_pk)"
+_O = "(SELECT orders.order_id FROM orders WHERE orders.order_pk = {}.order_pk)"
 _AT = "(SELECT e.source || ' ' || e.at || ' ' || e.kind FROM events AS e WHERE e.event = {})"
 MEANINGS: dict[str, str] = {
     "events": "SELECT kind || source || digest || file_name || folder || at || notes || file_at || "
@@ -154,26 +157,26 @@ MEANINGS: dict[str, str] = {
     "access_number || origin || termination || comments || code_type || content || (rows * 1000 + cards) || ' ' || awaiting || "
     f"' ' || since || ' ' || confirmed || ' ' || granted || ' ' || {_AT.format('orders.event')} AS line FROM orders",
     "judged": f"SELECT order_id || {_AT.format('orders.judged_event')} AS line FROM orders",
-    "cards": f"SELECT {_ORDER.format('cards')} || '/' || serial || ' ' || code || ' ' || state AS line FROM cards",
-    "numbers": f"SELECT code || ' ' || coalesce({_ORDER.format('numbers')}, '') || '/' || serial AS line FROM numbers",
-    "card_actions": f"SELECT {_ORDER.format('card_actions')} || ' ' || (SELECT order_id FROM orders WHERE orders.order_pk = "
+    "cards": f"SELECT {_O.format('cards')} || '/' || serial || ' ' || code || ' ' || state AS line FROM cards",
+    "numbers": f"SELECT code || ' ' || coalesce({_O.format('numbers')}, '') || '/' || serial AS line FROM numbers",
+    "card_actions": f"SELECT {_O.format('card_actions')} || ' ' || (SELECT order_id FROM orders WHERE orders.order_pk = "
     "card_actions.card_order_pk) || '/' || card_serial || ' ' || outcome || ' ' || "
     f"coalesce({_AT.format('NULLIF(settled_event, 0)')}, '') || ' ' || coalesce({_AT.format('NULLIF(missed_event, 0)')}, '') "
     "AS line FROM card_actions",
-    "state_transitions": f"SELECT {_ORDER.format('state_transitions')} || '/' || serial || ' ' || from_state || to_state || ' ' "
+    "state_transitions": f"SELECT {_O.format('state_transitions')} || '/' || serial || ' ' || from_state || to_state || ' ' "
     "|| (SELECT kind FROM events WHERE events.event = state_transitions.event) AS line FROM state_transitions",
-    "replacements": f"SELECT {_ORDER.format('replacements')} || ' ' || replaced_serial || ' ' || serial || ' ' || "
+    "replacements": f"SELECT {_O.format('replacements')} || ' ' || replaced_serial || ' ' || serial || ' ' || "
     f"{_AT.format('replacements.event')} AS line FROM replacements",
-    "order_files": f"SELECT {_ORDER.format('order_files')} || kind || part || ' ' || cards || {_AT.format('order_files.event')} "
+    "order_files": f"SELECT {_O.format('order_files')} || kind || part || ' ' || cards || {_AT.format('order_files.event')} "
     "AS line FROM order_files",
-    "release_ranges": f"SELECT {_ORDER.format('release_ranges')} || ' ' || first_serial || '-' || last_serial || ' ' || "
+    "release_ranges": f"SELECT {_O.format('release_ranges')} || ' ' || first_serial || '-' || last_serial || ' ' || "
     f"coalesce({_AT.format('NULLIF(release_ranges.event, 0)')}, '') AS line FROM release_ranges",
-    "duplicate_orders": f"SELECT {_ORDER.format('duplicate_orders')} || ' ' || rows || {_AT.format('duplicate_orders.event')} "
+    "duplicate_orders": f"SELECT {_O.format('duplicate_orders')} || ' ' || rows || {_AT.format('duplicate_orders.event')} "
     "AS line FROM duplicate_orders",
-    "rejected_rows": f"SELECT source_row || customer_order_id || code || quantity || {_AT.format('rejected_rows.event')} AS line "
-    "FROM rejected_rows",
+    "rejected_rows": "SELECT source_row || customer_order_id || code || quantity || "
+    f"{_AT.format('rejected_rows.event')} AS line FROM rejected_rows",
     "findings": f"SELECT source_row || column_name || reason || value || {_AT.format('findings.event')} AS line FROM findings",
-    "row_keys": f"SELECT {_ORDER.format('row_keys')} || row_key AS line FROM row_keys",
+    "row_keys": f"SELECT {_O.format('row_keys')} || row_key AS line FROM row_keys",
     "unexpected_codes": f"SELECT order_id || ' ' || code || explanation || {_AT.format('unexpected_codes.event')} AS line "
     "FROM unexpected_codes",
     "btns": "SELECT btn || account || ' ' || valid || ' ' || used AS line FROM btns",

@@ -45,7 +45,7 @@ def test_days_that_were_lost_come_back_from_the_outbox(tmp_path: Path, new_regis
         with pytest.raises(CardsError, match="cards recover"):
             shop.run()
         with shared_parser():
-            done = recover(shop.as_run)
+            recover(shop.as_run)
         assert differences(lost, meaning(shop.registry)) == []
         assert audit.disagreements(shop.registry) == {}
         life.day()

@@ -38,7 +38,7 @@ def event_of_mark(shop: Shop) -> int:
     return mark.event if mark else 0
 
 
-def test_the_mark_follows_what_is_told(shop: Shop) -> None:
+def test_the_mark_follows_what_is_delivered(shop: Shop) -> None:
     assert read_mark(shop.settings.home) is None
     answer = shop.send(row("A", quantity="3"))
     assert event_of_mark(shop) == last_event(shop) == 1
@@ -53,7 +53,7 @@ def test_the_mark_follows_what_is_told(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("step", "marked"), [("committed", 0), ("placement written", 1)])
-def test_what_nobody_was_told_of_may_be_missing_from_the_mark_and_never_the_other_way_round(
+def test_what_is_not_delivered_may_be_missing_from_the_mark_and_never_the_other_way_round(
     shop: Shop, step: str, marked: int
 ) -> None:
     shop.drop("a.csv", csv_of(row("A", quantity="3")))
@@ -75,7 +75,9 @@ def test_a_night_is_marked_before_it_writes_anything(shop: Shop) -> None:
     assert not list(shop.settings.outbox.rglob("release-*"))
 
 
-def test_a_registry_that_lacks_what_was_told_refuses_to_issue_and_to_change(tmp_path: Path, new_registry: NewRegistry) -> None:
+def test_a_registry_that_lacks_what_was_delivered_refuses_to_issue_and_to_change(
+    tmp_path: Path, new_registry: NewRegistry
+) -> None:
     with new_registry() as url, new_registry() as other:
         shop = Shop(tmp_path / "home", url)
         order = shop.send(row("A", quantity="3")).confirmation["Order ID"][0]

@@ -1,11 +1,11 @@
-"""`cards recover`: enter what the outbox tells of and a restored registry lacks, in the order in which it happened.
+"""`cards recover`: enter what the outbox has and a restored registry lacks, in the order in which it happened.
 
 Each submission, group of reports and night is a transaction of its own, so that a recovery that was killed goes on where it
 ended: what the registry knows is left alone. In the end no code that the outbox holds is free.
 """
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
@@ -35,7 +35,7 @@ from pipelines.run import Run
 from schemas.sources import NETWORK
 
 _CODE = "Authorization Code"
-_ORDERS, _GRANTS, _REPORTS, _NIGHT = range(4)
+_ORDERS, _REPORTS, _NIGHT, _GRANTS = range(4)
 
 
 class _Step(NamedTuple):
@@ -128,8 +128,10 @@ def _steps(outbox: Outbox, lost: _Lost) -> Iterable[_Step]:
     for when, folders in lost.reports.items():
         enter = partial(enter_report_group, at=when, folders=folders, used_codes=used.get(when, set()))
         yield _Step(datetime.fromisoformat(when), (_REPORTS, 0), enter)
-    for night in lost.nights:
-        yield _Step(datetime.fromisoformat(night.at), (_GRANTS, night.part), partial(enter_grants, night=night))
+    nights = sorted(lost.nights, key=lambda night: (datetime.fromisoformat(night.at), night.part))
+    for before, night in zip([None, *nights], nights, strict=False):  # a grant is released by the night that follows it
+        granted = datetime.fromisoformat(before.at) if before else datetime.min.replace(tzinfo=UTC)
+        yield _Step(granted, (_GRANTS, night.part), partial(enter_grants, night=night))
         yield _Step(datetime.fromisoformat(night.at), (_NIGHT, night.part), partial(enter_night, night=night))
 
 
@@ -181,7 +183,7 @@ def _sweep(recovery_: Recovery, lost: _Lost) -> None:
     every = pl.concat([pl.Series("code", [], pl.String), *(one.rename("code") for one in codes)]).drop_nulls().unique()
     new = run.registry.import_codes(every.filter(every.str.contains(r"^[0-9]{14}$")).cast(pl.Int64))
     if new:
-        recovery_.result.external += new
+        recovery_.result.external_codes += new
         recovery_.result.find(
             f"{count(new, 'code')} of the outbox belong to no card that could be recovered", "outbox",
             "They are never issued again. The findings above say where they come from.",
@@ -195,7 +197,7 @@ def _finish(run: Run, result: RecoverResult) -> None:
         mark = read_mark(home)
     except CardsError:  # it is damaged
         mark = Mark(0, "", "")
-    entered = result.submissions + result.reports + result.nights + result.external
+    entered = result.submissions + result.reports + result.nights + result.external_codes
     if not entered and (mark is None or run.registry.event_key(mark.event) == (mark.at, mark.folder)):
         return
     notes = (

@@ -55,8 +55,8 @@ class RecoverFinding:
 class RecoverResult:
     """What was entered (with `dry_run`: what would be), and what the operator must look at.
 
-    `codes`: those that the submissions and nights issued; `external`: codes that are unavailable from now on and belong to no
-    card.
+    `codes`: those that the submissions and nights issued; `external_codes`: those that are unavailable from now on and belong
+    to no card.
     """
 
     dry_run: bool
@@ -65,7 +65,7 @@ class RecoverResult:
     nights: int = 0
     orders: int = 0
     codes: int = 0
-    external: int = 0
+    external_codes: int = 0
     findings: list[RecoverFinding] = field(default_factory=list)
 
     def find(self, what: str, where: str, fix: str) -> None:

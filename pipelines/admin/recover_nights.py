@@ -13,7 +13,7 @@ from pipelines.delivery import order_files
 from pipelines.delivery.csv_files import csv_bytes
 from pipelines.delivery.submission import PLACEMENT
 from pipelines.reconcile_network import night_event
-from pipelines.registry import decisions, night_records, reconciliation, recovery
+from pipelines.registry import night_records, reconciliation, recovery
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.store import Registry
 from pipelines.run import Run
@@ -36,7 +36,7 @@ class Night(NamedTuple):
 
 
 def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]) -> list[Night]:
-    """The nights that the outbox tells of and the registry does not have; `reports`: times of reports that it does not have
+    """The nights that the outbox has and the registry does not; `reports`: times of reports that it does not have
     either, which a night began by entering.
     """
     nights = known.filter(
@@ -49,8 +49,8 @@ def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]
     for file in outbox.order_files:
         if file.part > counts.get(file.date, 0):
             parts[file.date, file.part] = parts.get((file.date, file.part), "") or outbox.times.get(file.path, "")
-    told = {at for at in (*reports, *placed) if _date(at) in outbox.workbooks or at in placed}
-    for at in sorted(told - {at for _, at in seen} - set(parts.values())):
+    seen_at = {at for at in (*reports, *placed) if _date(at) in outbox.workbooks or at in placed}
+    for at in sorted(seen_at - {at for _, at in seen} - set(parts.values())):
         _add(parts, _date(at), at, counts)
     for date, workbook in outbox.workbooks.items():
         if not counts.get(date) and not any(night == date for night, _ in parts):
@@ -166,14 +166,19 @@ def _released(files: list[OrderFile]) -> pl.Series:
 def enter_grants(recovery_: Recovery, night: Night) -> None:
     """Grant surplus cards that a night released: the operator did, before it."""
     registry = recovery_.run.registry
-    surplus = recovery.cards_with(registry, _released(files_of(recovery_.outbox, night))).filter(state=CardState.SURPLUS)
-    for order_id in surplus["order_id"].unique().sort():
-        event = {"kind": "grant", "source": NETWORK, "digest": "", "file_name": order_id, "at": night.at, "rows": 0,
-                 "notes": "Granted by recovered: a release file lists them.", "readable": 0}  # fmt: skip
-        if decisions.grant(registry, order_id, event):
-            recovery_.result.find(
-                "surplus cards were released, so they count as granted", f"order {order_id}", "Look at it: cards surplus."
-            )
+    cards = recovery.cards_with(registry, _released(files_of(recovery_.outbox, night))).filter(state=CardState.SURPLUS)
+    for (order_id,), surplus in cards.group_by("order_id", maintain_order=True):
+        with registry.transaction():
+            notes = "Granted by recovered: a release file lists these cards."
+            event = registry.enter_event(_grant_event(night.at, str(order_id), notes))
+            recovery.release_cards(registry, surplus, event, granted=True)
+        what = "surplus cards were released, so they count as granted"
+        recovery_.result.find(what, f"order {order_id}", "Nothing, if you granted them.")
+
+
+def _grant_event(at: str, order_id: str, notes: str) -> dict[str, Any]:
+    return {"kind": "grant", "source": NETWORK, "digest": "", "file_name": order_id, "at": at, "rows": 0, "notes": notes,
+            "readable": 0, "folder": "", "delivered": 1}  # fmt: skip
 
 
 def _release_what_was_released(recovery_: Recovery, night: Night, released: pl.Series) -> None:
@@ -182,9 +187,8 @@ def _release_what_was_released(recovery_: Recovery, night: Night, released: pl.S
     cards = recovery.cards_with(registry, released).filter(pl.col("state").is_in([CardState.PLACED, CardState.REFUSED]))
     if cards.is_empty():
         return
-    event = {"kind": "grant", "source": NETWORK, "digest": "", "file_name": "", "at": night.at, "rows": 0,
-             "notes": "Recovered: release files list these cards.", "readable": 0, "folder": "", "delivered": 1}  # fmt: skip
-    recovery.release_cards(registry, cards, registry.enter_event(event))
+    event = registry.enter_event(_grant_event(night.at, "", "Recovered: release files list these cards."))
+    recovery.release_cards(registry, cards, event, granted=False)
     recovery.report_orders(registry, cards["order_pk"])
     what = f"{count(len(cards), 'card')} stand in release files, and no report at hand shows them: they are ready"
     recovery_.result.find(what, f"night of {night.at[:10]}", "Ask the network for a report of their orders.")

@@ -1,7 +1,7 @@
 """The mark in a home of the last event that its registry has committed: a registry that lacks it was restored from a backup.
 
-A small file that is written after a commit and before anything of it is delivered. So an event that the mark lacks is one
-that nobody was told of, and what the outbox tells of is never past the mark.
+A small file that is written after a commit and before anything of it is delivered. So nothing is
+delivered of an event that the mark lacks.
 """
 
 import fcntl

@@ -97,14 +97,19 @@ def report_orders(registry: Registry, order_pks: pl.Series) -> None:
     )
 
 
-def release_cards(registry: Registry, cards: pl.DataFrame, event: int) -> None:
-    """Make cards (`order_pk`, `serial`, `state`) ready that a release file lists. Inside a transaction."""
+def release_cards(registry: Registry, cards: pl.DataFrame, event: int, *, granted: bool) -> None:
+    """Make cards (`order_pk`, `serial`, `state`) ready that a release file lists; `granted`: beyond what their orders asked
+    for. Inside a transaction.
+    """
     states = {"from_state": pl.col("state"), "to_state": pl.lit(CardState.READY.value, INT), "event": pl.lit(event, INT)}
     reconciliation.apply_transitions(registry, cards.select("order_pk", "serial", **states))
     registry.execute_with(
         cards.group_by("order_pk").agg(ready=pl.len().cast(INT)),
         "order_pk",
-        "UPDATE orders SET confirmed = orders.confirmed + given.ready FROM given WHERE orders.order_pk = given.order_pk",
+        f"""
+        UPDATE orders SET confirmed = orders.confirmed + given.ready, granted = orders.granted + {int(granted)} * given.ready
+        FROM given WHERE orders.order_pk = given.order_pk
+        """,
     )
 
 
