@@ -25,6 +25,7 @@ class Life:
         self.strange = iter(some_codes(500, seed=seed + 2_000))
         self.late: list[tuple[str, str]] = []
         self.reported: set[tuple[str, str]] = set()
+        self.disconnected: set[str] = set()
 
     def day(self, *, is_last: bool = False) -> None:
         """Files over the day, and the night with what the network says of them. On the last day the operator decides nothing:
@@ -54,11 +55,12 @@ class Life:
     def decide(self) -> None:
         """What the operator does in the morning."""
         for one in surplus.surplus_orders(self.shop.as_run):
-            if self.chance.random() < 0.4 and one.disconnecting < one.cards:
+            if self.chance.random() < 0.4 and one.order_id not in self.disconnected:
                 self.shop.later(minutes=1)
                 surplus.grant(self.shop.as_run, one.order_id, "Ana", "they may have it")
             elif self.chance.random() < 0.5:
                 self.shop.later(minutes=1)
+                self.disconnected.add(one.order_id)
                 surplus.disconnect(self.shop.as_run, one.order_id)
                 self.shop.run()
         if self.chance.random() < 0.1:
