@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_decisions, cli_lists, cli_recover, completion
+from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_lists, cli_recover, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -167,29 +167,36 @@ def template(
     console.print_line(f"Wrote {file}. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
-for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS, **cli_recover.COMMANDS}.items():
+for example, command in {
+    **cli_lists.COMMANDS, **cli_decisions.COMMANDS, **cli_checks.COMMANDS, **cli_recover.COMMANDS
+}.items():
     app.command(epilog=f"Example: {example}")(command)
 
 
 @app.command(epilog="Example: cards report outbox/acme/20261005-093000-october")
 def report(
-    submissions: Annotated[list[str], typer.Argument(help="Folders of submissions, as outbox/RESELLER/SUBMISSION.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SUBMISSION|NIGHT", help="Folders, as outbox/RESELLER/SUBMISSION, or dates of nights, as 2026-01-31."
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Write every report of submissions again, from the registry. Archived ones come back from their archive first."""
+    """Write every report of submissions, network reports or nights again, from the registry.
+
+    Archived submissions come back from their archive first.
+    """
     from pipelines import console
-    from pipelines.admin import queries
-    from pipelines.delivery import recovery
+    from pipelines.admin import reports
 
     with open_cli_run(changes=True) as opened:
-        found = [queries.submission(folder, opened.registry) for folder in submissions]
-        folders = [recovery.rewrite_submission(opened, submission.event) for submission in found]
-    files = {str(folder): sorted(path.name for path in folder.iterdir()) for folder in folders}
+        written = reports.write_again(opened, names)
     if as_json:
-        console.print_json({"submissions": [{"folder": folder, "files": names} for folder, names in files.items()]})
+        console.print_json({"submissions": [asdict(one) for one in written]})
     else:
-        for folder, names in files.items():
-            console.print_line(f"{folder} holds {', '.join(names)}.")
+        for one in written:
+            console.print_line(f"{one.folder} holds {', '.join(one.files)}.")
 
 
 @app.command(epilog="Example: cards replay --reason PRODUCT_UNKNOWN --since 2026-10-01 --dry-run")
@@ -239,24 +246,6 @@ def archive(
         console.print_table("Archives", archives)
     if done.failures:
         raise errors.CardsError(f"Not all could be archived; nothing is lost. {done.failures[0]}")
-
-
-@app.command(epilog="Example: cards verify --json")
-def verify(as_json: AsJson = False) -> None:
-    """Check that registry, outbox and permissions agree. Exit code 1 if there is a problem."""
-    from pipelines import console
-    from pipelines.admin import audit
-
-    with open_cli_run() as opened:
-        result = audit.verify(opened.settings, opened.registry)
-    if as_json:
-        console.print_json(document(result))
-    elif result.sound:
-        console.print_line("No problems found.")
-    else:
-        console.print_table("Problems", document(result)["findings"])
-    if not result.sound:
-        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: cards clear-hold acme")

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from pipelines.common.errors import CardsError
-from pipelines.delivery import archive, reconciliation_workbook, recovery
+from pipelines.delivery import archive, reconciliation_workbook, recovery, written_files
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.reconciliation_workbook import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
@@ -83,7 +83,7 @@ def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
     night = reconciliation_workbook.write_night(run, reconciliation.latest_night(registry, date) or {})
     reconciliation.note_written(registry, event, timestamp())
     run.runtime.checkpoint("night written")
-    registry.mark_delivered([event])
+    registry.mark_delivered([event], written_files.NONE)
     run.runtime.checkpoint("delivered")
     return reconciliation_workbook.night_figures(run.settings, night)
 

@@ -9,7 +9,7 @@ from openpyxl import load_workbook
 
 from pipelines.admin import queries
 from pipelines.delivery import file_names
-from pipelines.delivery.recovery import rewrite_submission
+from pipelines.delivery.rewriting import rewrite_submission
 from schemas import actions
 from schemas.actions import Action
 from tests.conftest import EXTERNAL, Answer, Shop, order_rows, read_csv, row, some_codes

@@ -17,11 +17,11 @@ import pytest
 
 from pipelines.admin import queries, retention
 from pipelines.admin.audit import verify
-from pipelines.admin.outbox_audit import Finding
+from pipelines.admin.findings import Finding
 from pipelines.common.errors import CardsError, UsageError
 from pipelines.delivery import archive_files
 from pipelines.delivery.archive import ArchiveResult, archive_settled
-from pipelines.delivery.recovery import rewrite_submission
+from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.run import open_run
 from tests.conftest import NOW, Answer, Shop, csv_of, row, some_codes
 from tests.faults.killing import environment, globex

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.admin import lists, queries, retention
 from pipelines.admin.replay import replay
-from pipelines.delivery.recovery import rewrite_submission
+from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.registry import database, limits
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry

@@ -11,7 +11,7 @@ import pytest
 from pipelines.admin import queries
 from pipelines.cli import app
 from pipelines.common.errors import CardsError, UsageError
-from pipelines.delivery import recovery
+from pipelines.delivery import rewriting
 from pipelines.registry.store import open_registry
 from tests.conftest import EXTERNAL, Answer, Shop, obeys, row, some_codes
 
@@ -235,7 +235,7 @@ def test_every_report_is_written_again_byte_for_byte(life: Shop) -> None:
             path.unlink()
     for folder in answers:
         event = queries.submission(str(folder), life.registry).event
-        assert recovery.rewrite_submission(life.as_run, event) == folder
+        assert rewriting.rewrite_submission(life.as_run, event) == folder
     assert {path: path.read_bytes() for path in csvs} == csvs
     assert set(_csvs(life)) == set(csvs)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.delivery.recovery import rewrite_submission
+from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.registry import limits
 from tests.conftest import Shop, csv_of, read_csv, row
 from tests.faults.invariants import assert_sound, digest, soundness

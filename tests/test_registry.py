@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from pipelines.common.errors import CardsError, ConflictError, TransientError
+from pipelines.delivery.written_files import NONE
 from pipelines.registry import database, limits
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.db_errors import translate_db_errors
@@ -116,7 +117,7 @@ def test_an_order_id_of_a_customer_is_used_once(registry: Registry) -> None:
 def test_a_file_is_answered_once(registry: Registry) -> None:
     entered = registry.commit(placed("A1", digest="same"))
     assert registry.commit(placed("A2", digest="same")) == {}  # somebody is about to answer it
-    registry.mark_delivered(list(entered.values()))
+    registry.mark_delivered(list(entered.values()), NONE)
     with pytest.raises(ConflictError) as conflict:
         registry.commit(placed("A2", digest="same"))
     assert conflict.value.files == {0}
@@ -222,7 +223,7 @@ def test_an_answer_can_be_read_as_it_was_entered(registry: Registry) -> None:
     assert answers.codes["code"].to_list() == sorted(CODES)
     assert answers.orders["customer_order_id"].to_list() == ["A1"]
     assert registry.undelivered() == [event]
-    registry.mark_delivered([event])
+    registry.mark_delivered([event], NONE)
     assert registry.undelivered() == []
     assert registry.original_events(pl.DataFrame({"source": ["acme", "globex"], "digest": ["A1", "A1"]}))[
         "event"

@@ -297,14 +297,14 @@ def _number_of(settings: Settings, submission: dict[str, Any]) -> int:
 
 
 def bring_back_submission(run: Run, event: int) -> None:
-    """Write the folder of a submission again, if an archive holds it and the outbox does not."""
+    """Write the folder of a submission again, if an archive holds it and the outbox does not.
+
+    Raises CardsError while a reconciliation is running.
+    """
     found = registry_archive.submission_of(run.registry, event)
-    if all(_folder(run.settings, one).is_dir() and not one["archived"] for one in found.iter_rows(named=True)):
-        return
-    with run.registry.try_reconciliation_lock() as locked:
-        if not locked:
-            raise CardsError("A reconciliation or an archive run is running. Write this submission when it has ended.")
-        bring_back(run, registry_archive.submission_of(run.registry, event))
+    if not all(_folder(run.settings, one).is_dir() and not one["archived"] for one in found.iter_rows(named=True)):
+        with run.registry.reconciliation_lock():
+            bring_back(run, registry_archive.submission_of(run.registry, event))
 
 
 def bring_back_orders(run: Run, order_pks: pl.Series) -> None:

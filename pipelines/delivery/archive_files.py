@@ -63,14 +63,19 @@ def month_archives(folder: Path, month: str) -> dict[int, Path]:
 
 
 def member_name(folder: str, file: str) -> str:
-    """The name of a file's member. What ZIP can't carry (bytes that are not UTF-8) or what misleads a program that unpacks it
+    """The name of a file's member: see `text_name`."""
+    return f"{folder}/{text_name(file)}"
+
+
+def text_name(file: str) -> str:
+    """The name of a file as text: what ZIP can't carry (bytes that are not UTF-8), or what misleads a program that unpacks it,
     is written as %XX.
     """
-    return f"{folder}/{_UNSAFE.sub(lambda found: f'%{ord(found[0]) & 0xFF:02X}', file)}"
+    return _UNSAFE.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", file)
 
 
 def file_name(member: str) -> str:
-    """The name of the file that a member holds."""
+    """The name of the file that a member holds, or whose `text_name` this is."""
 
     def character(found: re.Match[str]) -> str:
         byte = int(found[1], 16)

@@ -10,10 +10,11 @@ from typing import Any, Final
 from pipelines.common.durable_files import ensure_dir, fsync, move_file, staging_dir, thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
-from pipelines.delivery import index, reconciliation_workbook, submission
+from pipelines.delivery import index, reconciliation_workbook, submission, written_files
 from pipelines.delivery.access import access_for
 from pipelines.delivery.results import Delivery, Result, report_result, submission_result
 from pipelines.delivery.submission import SubmissionReports
+from pipelines.delivery.written_files import WrittenFile
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.second_writer import SecondWriter
 from pipelines.excel.writers import WriteBook
@@ -44,29 +45,32 @@ def deliver(
     reports, failures = _build_reports(records)
     results: list[Result] = []
     delivered: list[int] = []
+    files: list[WrittenFile] = []
     with Annotator(run.settings, catalogue) as annotator, SecondWriter(len(reports)) as writer, thread_pool(AT_ONCE) as pool:
 
-        def deliver_one(one: SubmissionReports) -> Result | CardsError | None:
+        def deliver_one(one: SubmissionReports) -> tuple[Result | None, list[WrittenFile]] | CardsError:
             try:
                 return _deliver_one(run, one, events[one.event["event"]], None if plain else annotator, writer.write)
             except Exception as error:  # a file never takes another with it
                 return to_cards_error(error)
 
-        files = [one for one in reports if one.event["kind"] != "night"]
+        submissions = [one for one in reports if one.event["kind"] != "night"]
         nights = [one for one in reports if one.event["kind"] == "night"]
         # while a file waits for the disk another is written; a night asks the registry, which is for this thread alone
-        outcomes = chain(pool.map(deliver_one, files), map(deliver_one, nights))
-        for done, (one, outcome) in enumerate(zip([*files, *nights], outcomes, strict=True), 1):
+        outcomes = chain(pool.map(deliver_one, submissions), map(deliver_one, nights))
+        for done, (one, outcome) in enumerate(zip([*submissions, *nights], outcomes, strict=True), 1):
             if isinstance(outcome, CardsError):
                 failures.append(outcome)
             else:
                 delivered.append(one.event["event"])
-                results += [outcome] if outcome else []
+                results += [outcome[0]] if outcome[0] else []
+                files += outcome[1]
             run.runtime.progress("delivering", done, len(reports))
     unlisted = _write_index(run.settings, [one for one in reports if one.event["event"] in set(delivered)], once=again)
     failures += unlisted.values()
-    run.registry.mark_delivered([one.event["event"] for one in reports
-                                 if one.event["event"] in set(delivered) and one.event["source"] not in unlisted])  # fmt: skip
+    complete = [one.event["event"] for one in reports
+                if one.event["event"] in set(delivered) and one.event["source"] not in unlisted]  # fmt: skip
+    run.registry.mark_delivered(complete, written_files.as_frame([file for file in files if file.event in set(complete)]))
     run.runtime.checkpoint("delivered")
     return Delivery(results, failures)
 
@@ -100,12 +104,13 @@ def _build_reports(records: SubmissionRecords) -> tuple[list[SubmissionReports],
 
 def _deliver_one(
     run: Run, reports: SubmissionReports, copy: PrivateCopy | None, annotator: Annotator | None, write_book: WriteBook
-) -> Result | None:
-    """Write what one event answers."""
+) -> tuple[Result | None, list[WrittenFile]]:
+    """Write what one event answers; what lies there now."""
+    event = reports.event["event"]
     if reports.event["kind"] == "night":
         reconciliation_workbook.write_night(run, reports.event, again=True)
-        reconciliation.note_written(run.registry, reports.event["event"], run.runtime.timestamp())
-        return None
+        reconciliation.note_written(run.registry, event, run.runtime.timestamp())
+        return None, []
     folder = submission_folder(run.settings, reports.event)
     write_event_placement(run.settings, reports)
     run.runtime.checkpoint("placement written")
@@ -115,7 +120,17 @@ def _deliver_one(
         remove_dropped(copy.file)
     run.runtime.checkpoint("archived")
     shown = str(folder.relative_to(run.settings.home))
-    return (report_result if reports.event["kind"] == "report" else submission_result)(reports.records, shown)
+    result = (report_result if reports.event["kind"] == "report" else submission_result)(reports.records, shown)
+    return result, files_of_submission(run.settings, reports.event)
+
+
+def files_of_submission(settings: Settings, event: dict[str, Any]) -> list[WrittenFile]:
+    """What lies there of a submission: its folder and its placement file."""
+    placement = submission.placement_path(settings.outbox, event)
+    return [
+        *written_files.in_folder(event["event"], submission_folder(settings, event)),
+        *written_files.in_outbox(event["event"], settings.outbox, [placement]),
+    ]
 
 
 def submission_folder(settings: Settings, event: dict[str, Any]) -> Path:

@@ -4,22 +4,25 @@
 file is never changed after the night that wrote it; what happens later stands in a file of that date.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
-from pipelines.common.durable_files import Access, thread_pool, write_atomically
+from pipelines.common.durable_files import thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import archive, archive_files, csv_files, index, outcome_files, release_files, status
+from pipelines.delivery import archive, csv_files, index, outcome_files, release_files, status, written_files
 from pipelines.delivery.access import access_for
 from pipelines.delivery.file_names import is_combined, order_file_name
 from pipelines.delivery.index import Answer
+from pipelines.delivery.written_files import WrittenFile, written
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
 from pipelines.registry import night_records
+from pipelines.registry.outbox_files import note_files
 from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
 from pipelines.registry.records import OrderFiles
 from pipelines.registry.store import Registry
@@ -37,10 +40,12 @@ def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
     `again`: a run died of it before. Raises CardsError, after all others, when those of an order can't be written.
     """
     found = night_records.files_of_night(run.registry, event)
-    failed = _write(run, found, again=False)
+    files, failed = _write(run, found, again=False)
     failed += _write_index(run, found.files, once=again)
-    failed += status.rewrite(run, found.files["submission"])
-    _raise(failed)
+    statuses, unwritten = status.rewrite(run, found.files["submission"])
+    with run.registry.transaction():
+        note_files(run.registry, written_files.as_frame([*files, *statuses]))
+    _raise([*failed, *unwritten])
 
 
 def _raise(failed: list[CardsError]) -> None:
@@ -66,6 +71,12 @@ def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> list[CardsErro
     return failed
 
 
+def list_again(run: Run, order_pks: pl.Series) -> None:
+    """Add the files that nights wrote for these orders to the index of their reseller, if it lacks them."""
+    failed = _write_index(run, night_records.files_of_orders(run.registry, order_pks).files, once=True)
+    _raise(failed)
+
+
 def _name(file: dict[str, Any]) -> str:
     combined = is_combined(file["kind"], file["orders"])
     return order_file_name(file["kind"], file["order_id"], file["date"], file["part"], combined=combined)
@@ -81,27 +92,53 @@ def rows_of(found: OrderFiles, registry: Registry) -> dict[str, pl.DataFrame]:
     return _rows_by_path(found, _by_path(found.files), registry)
 
 
+def rewrite_night_files(run: Run, event: int) -> list[Path]:
+    """Write the files of orders of a night again: the same cards in the same order; their paths."""
+    found = night_records.files_of_night(run.registry, event)
+    files, failed = _write(run, found, again=True)
+    statuses, unwritten = status.rewrite(run, found.files["submission"])
+    with run.registry.transaction():
+        note_files(run.registry, written_files.as_frame([*files, *statuses]))
+    _raise([*failed, *unwritten])
+    return [run.settings.outbox / f"{path}{suffix}" for path in _by_path(found.files) for suffix in (".csv", ".xlsx")]
+
+
 def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
-    """Write all files that nights wrote for these orders again: the same cards in the same order."""
-    _raise(_write(run, night_records.files_of_orders(run.registry, order_pks), again=True))
+    """Write all files that nights wrote for these orders again: the same cards in the same order. The caller keeps what lies
+    in the folder afterwards.
+    """
+    _raise(_write(run, night_records.files_of_orders(run.registry, order_pks), again=True)[1])
 
 
-def _write(run: Run, found: OrderFiles, *, again: bool) -> list[CardsError]:
+def machine_files(registry: Registry, order_pks: pl.Series) -> Iterator[tuple[int, str, str, str, pl.DataFrame]]:
+    """The CSV files that nights wrote for these orders: event, source and folder of the submission, name, rows."""
+    found = night_records.files_of_orders(registry, order_pks)
     if found.files.is_empty():
-        return []
+        return
+    by_path = _by_path(found.files)
+    rows = _rows_by_path(found, by_path, registry)
+    for path, files in by_path.items():
+        yield files[0]["submission"], files[0]["reseller"], files[0]["folder"], f"{path.rpartition('/')[2]}.csv", rows[path]
+
+
+def _write(run: Run, found: OrderFiles, *, again: bool) -> tuple[list[WrittenFile], list[CardsError]]:
+    """Write files of orders; what lies there now, and what could not be written."""
+    if found.files.is_empty():
+        return [], []
     archive.bring_back_orders(run, found.files["order_pk"])
     by_path = _by_path(found.files)
     rows = _rows_by_path(found, by_path, run.registry)
 
-    def write(path: str) -> CardsError | None:
+    def write(path: str) -> list[WrittenFile] | CardsError:
         try:
-            _write_file(run.settings, by_path[path], rows[path], again=again)
+            return _write_file(run.settings, by_path[path], rows[path], again=again)
         except Exception as error:  # an order never takes another with it
             return to_cards_error(error)
-        return None
 
     with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
-        return [error for error in pool.map(write, by_path) if error]
+        done = list(pool.map(write, by_path))
+    files = [file for one in done if not isinstance(one, CardsError) for file in one]
+    return files, [one for one in done if isinstance(one, CardsError)]
 
 
 def _by_path(files: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
@@ -134,22 +171,19 @@ def _rows_by_path(found: OrderFiles, by_path: dict[str, list[dict[str, Any]]], r
     return parts
 
 
-def _write_file(settings: Settings, files: list[dict[str, Any]], rows: pl.DataFrame, *, again: bool) -> None:
+def _write_file(settings: Settings, files: list[dict[str, Any]], rows: pl.DataFrame, *, again: bool) -> list[WrittenFile]:
+    """Write the CSV file and the workbook of a file, unless they are there; what lies there now."""
     file = files[0]
     access = access_for(settings, file["reseller"])
     path = settings.outbox / file["reseller"] / file["folder"] / _name(file)
-    digest = _write_csv(path.with_name(f"{path.name}.csv"), rows, access, again=again)
-    workbook = path.with_name(f"{path.name}.xlsx")
+    machine, workbook = path.with_name(f"{path.name}.csv"), path.with_name(f"{path.name}.xlsx")
+    if again or not machine.exists():
+        write_atomically(machine, lambda staged: csv_files.write_csv(rows, staged), access)
+    made = written(file["submission"], machine, machine.name)
     if again or not workbook.exists():
-        book = _book(files, rows, digest)
+        book = _book(files, rows, made.sha256)
         write_atomically(workbook, lambda staged: writers.write(staged, book, _SMALL), access)
-
-
-def _write_csv(path: Path, rows: pl.DataFrame, access: Access, *, again: bool) -> str:
-    """Write the CSV of a file, unless it is there; the SHA-256 of its bytes."""
-    if again or not path.exists():
-        write_atomically(path, lambda staged: csv_files.write_csv(rows, staged), access)
-    return archive_files.file_digest(path)
+    return [made, written(file["submission"], workbook, workbook.name)]
 
 
 def _book(files: list[dict[str, Any]], rows: pl.DataFrame, digest: str) -> Book:

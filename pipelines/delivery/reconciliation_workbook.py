@@ -10,18 +10,20 @@ import polars as pl
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import csv_files, order_files, submission
+from pipelines.delivery import csv_files, order_files, submission, written_files
 from pipelines.delivery.outcome_files import with_advice
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
 from pipelines.registry import night_records
+from pipelines.registry.outbox_files import note_files
 from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
 from pipelines.run import Run
 from schemas.actions import ActionOutcome, ApprovalDecision
 from schemas.codes import code_text
+from schemas.sources import RECONCILIATION
 
 MOST_ROWS: Final = 10_000
 """A sheet of the workbook has no more rows; a CSV file beside it then has them all."""
@@ -30,13 +32,33 @@ MOST_ROWS: Final = 10_000
 def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> NightRecords:
     """Write the placement file, workbook and the files of orders of a night; what it did. `again`: a run died of it before."""
     settings, registry = run.settings, run.registry
+    paths = write_night_placement(run, event)
     night = night_records.load_reconciliation(registry, event)
-    cards = night_records.placements(registry, event["event"]).with_columns(code=code_text(pl.col("code")))
-    if len(cards):
-        submission.write_placement(settings.outbox, event, submission.placement_rows(cards))
-    write_workbook(settings, registry, night)
+    paths += write_workbook(settings, registry, night)
+    with registry.transaction():
+        note_files(registry, written_files.as_frame(written_files.in_outbox(event["event"], settings.outbox, paths)))
     order_files.write_night_files(run, event["event"], again=again)
     return night
+
+
+def write_night_placement(run: Run, event: dict[str, Any]) -> list[Path]:
+    """Write the placement file of a night's replacements; its path, if there are any."""
+    rows = night_placement(run.registry, event["event"])
+    if rows.is_empty():
+        return []
+    submission.write_placement(run.settings.outbox, event, rows)
+    return [submission.placement_path(run.settings.outbox, event)]
+
+
+def night_placement(registry: Registry, event: int) -> pl.DataFrame:
+    """The rows of the placement file of a night's replacements."""
+    cards = night_records.placements(registry, event).with_columns(code=code_text(pl.col("code")))
+    return submission.placement_rows(cards)
+
+
+def write_night_workbook(run: Run, event: dict[str, Any]) -> list[Path]:
+    """Write the workbook of a night, as of its latest event, and what lies beside it; their paths."""
+    return write_workbook(run.settings, run.registry, night_records.load_reconciliation(run.registry, event))
 
 
 @dataclass(frozen=True)
@@ -93,8 +115,13 @@ def _waiting(reports: pl.DataFrame) -> pl.DataFrame:
     return reports.filter(pl.col("about") != "", pl.col("decision") == ApprovalDecision.WAITING)
 
 
+def night_name(reconciliation_date: int) -> str:
+    """The date of a night as people write it: 2026-11-24."""
+    return f"{_date(reconciliation_date):%Y-%m-%d}"
+
+
 def _path(settings: Settings, night: NightRecords) -> Path:
-    return settings.outbox / "reconciliation" / f"{_date(night.event['reconciliation_date']):%Y-%m-%d}.xlsx"
+    return settings.outbox / RECONCILIATION / f"{night_name(night.event['reconciliation_date'])}.xlsx"
 
 
 def _date(reconciliation_date: int) -> datetime:
@@ -106,8 +133,10 @@ def _moved(counts: pl.DataFrame, before: tuple[str, ...], after: str) -> int:
     return int(chosen["cards"].sum())
 
 
-def write_workbook(settings: Settings, registry: Registry, night: NightRecords) -> None:
-    """Write `outbox/reconciliation/<date>.xlsx`: totals with a chart, and a sheet for each thing that happened."""
+def write_workbook(settings: Settings, registry: Registry, night: NightRecords) -> list[Path]:
+    """Write `outbox/reconciliation/<date>.xlsx`: totals with a chart, and a sheet for each thing that happened; its path, and
+    those of the CSV files beside it with what is too long for a sheet.
+    """
     figures = night_figures(settings, night)
     facts: list[tuple[str, Any]] = [
         ("Orders closed", figures.orders_closed),
@@ -164,17 +193,22 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     ]
     title = f"Reconciliation of {_date(night.event['reconciliation_date']):%Y-%m-%d}"
     path = _path(settings, night)
-    facts += [("Not all shown", rest) for sheet in sheets if (rest := _write_rest(path, sheet))]
+    rests = {sheet.title: _rest_path(path, sheet) for sheet in sheets}
+    facts += [("Not all shown", rest) for sheet in sheets if (rest := _write_rest(rests[sheet.title], sheet))]
     if len(night.btns):
         facts.append(("Sheet Capacity", "BTNs that changed or are nearly full; the others: cards capacity BTN"))
     shown = [Sheet(sheet.title, sheet.rows.head(MOST_ROWS)) for sheet in sheets]
     book = Book(title, _advice(night, figures), facts, shown, _trend(night), "Codes ready and refused, a night")
     write_atomically(path, lambda staged: writers.write(staged, book))
+    return [path, *rests.values()]
 
 
-def _write_rest(workbook: Path, sheet: Sheet) -> str:
+def _rest_path(workbook: Path, sheet: Sheet) -> Path:
+    return workbook.with_name(f"{workbook.stem}-{sheet.title.lower().replace(' ', '-')}.csv")
+
+
+def _write_rest(path: Path, sheet: Sheet) -> str:
     """Write all rows of a sheet that is too long for the workbook beside it, as CSV; the words that say so, or none."""
-    path = workbook.with_name(f"{workbook.stem}-{sheet.title.lower().replace(' ', '-')}.csv")
     if len(sheet.rows) <= MOST_ROWS:
         path.unlink(missing_ok=True)  # of an earlier run of the same night
         return ""

@@ -1,20 +1,16 @@
-"""Finish deliveries that an earlier run left, and write the reports of a submission again."""
+"""Finish deliveries that an earlier run left."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
+from pipelines.common.durable_files import remove_stale_staging
 from pipelines.common.settings import Settings
-from pipelines.delivery import archive, order_files, submission
-from pipelines.delivery.access import access_for
-from pipelines.delivery.deliver import deliver, find_original, submission_folder, write_event_placement
+from pipelines.delivery.deliver import deliver, submission_folder
 from pipelines.delivery.originals import gone, take_original
 from pipelines.delivery.results import Delivery, Result, merge
 from pipelines.delivery.submission import MONTHS
-from pipelines.excel.annotator import Annotator
 from pipelines.intake import inbox
 from pipelines.intake.inbox import display_name
 from pipelines.intake.private_copy import Leftovers, PrivateCopy, Spool, leftovers, spool_of
@@ -104,26 +100,5 @@ def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
         remove_stale_staging(folder)
         for one in folder.glob("[!.]*/") if len(nights) else ():
             remove_stale_staging(one)
-
-
-def rewrite_submission(run: Run, event: int) -> Path:
-    """Write every report of a submission again from the registry; its folder.
-
-    An archived one comes back from its archive first, with its original; what was archived of placement files stays there.
-    """
-    archive.bring_back_submission(run, event)
-    reports = submission.build_reports(run.registry.submission_records([event]))[0]
-    folder = submission_folder(run.settings, reports.event)
-    access = access_for(run.settings, str(reports.event["source"]))
-    ensure_dir(folder, access)
-    with staging_dir(folder) as new, Annotator(run.settings, run.registry.catalogue()) as annotator:
-        original = find_original(folder, reports.event["digest"])
-        submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes, folder)
-        for path in new.iterdir():
-            fsync(path, access)
-            path.replace(folder / path.name)
-    fsync(folder)
-    if not archive.holds_placement(run.settings, reports.event):
-        write_event_placement(run.settings, reports)
-    order_files.rewrite_order_files(run, reports.records.orders["order_pk"])
-    return folder
+    for event in events.filter(pl.col("kind") != "night").iter_rows(named=True):
+        remove_stale_staging(submission_folder(settings, event))

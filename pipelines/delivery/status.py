@@ -14,6 +14,7 @@ from pipelines.delivery.access import access_for
 from pipelines.delivery.archive_files import file_digest
 from pipelines.delivery.file_names import is_combined, order_file_name
 from pipelines.delivery.results import submission_result
+from pipelines.delivery.written_files import WrittenFile, written
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.records import SubmissionRecords, by_event
 from pipelines.registry.submissions import submission_records
@@ -122,22 +123,24 @@ def write_status(path: Path, status: Status) -> None:
     path.write_text(json.dumps(asdict(status), ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def rewrite(run: Run, events: pl.Series) -> list[CardsError]:
-    """Write the status of submissions again, as it stands; the errors of those that could not be written."""
+def rewrite(run: Run, events: pl.Series) -> tuple[list[WrittenFile], list[CardsError]]:
+    """Write the status of submissions again, as it stands; what was written, and the errors of what could not be."""
     if events.is_empty():
-        return []
+        return [], []
     records = submission_records(run.registry, events.unique().sort().to_list(), with_codes=False)
     with thread_pool() as pool:
-        return [error for error in pool.map(lambda part: _rewrite(run.settings, part), by_event(records)) if error]
+        done = list(pool.map(lambda part: _rewrite(run.settings, part), by_event(records)))
+    return ([one for one in done if isinstance(one, WrittenFile)], [one for one in done if isinstance(one, CardsError)])
 
 
-def _rewrite(settings: Settings, records: SubmissionRecords) -> CardsError | None:
+def _rewrite(settings: Settings, records: SubmissionRecords) -> WrittenFile | CardsError | None:
     event = records.events.row(0, named=True)
     folder = settings.outbox / event["source"] / event["folder"]
     try:
         if folder.is_dir():  # it is not yet there when it is still to be delivered, with its status
             status = status_of(records, folder)
             write_atomically(folder / NAME, lambda staged: write_status(staged, status), access_for(settings, event["source"]))
+            return written(event["event"], folder / NAME, NAME)
     except Exception as error:  # a submission never takes another with it
         return to_cards_error(error)
     return None

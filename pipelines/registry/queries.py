@@ -267,8 +267,8 @@ def states_under(registry: Registry, btns: pl.Series) -> pl.DataFrame:
 
 
 def submissions(registry: Registry, folder: str, reseller: str) -> pl.DataFrame:
-    """The events with this folder, of one reseller, or of any where it is empty."""
-    rest = "FROM events WHERE kind = 'orders' AND folder = $1 AND ($2 = '' OR source = $2)"
+    """The submissions with this folder, of one reseller, of the network (its reports), or of any where it is empty."""
+    rest = "FROM events WHERE kind IN ('orders', 'report') AND folder = $1 AND ($2 = '' OR source = $2)"
     return registry.select(columns_of("events"), rest, folder, reseller)
 
 

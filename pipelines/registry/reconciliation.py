@@ -536,6 +536,10 @@ def note_written(registry: Registry, event: int, at: str) -> None:
 
 def latest_night(registry: Registry, date: int) -> dict[str, Any] | None:
     """The latest event of a night; None when it has none."""
-    rest = f"FROM events WHERE kind = 'night' AND reconciliation_date > 0 AND reconciliation_date = {date}"
-    found = registry.select(columns_of("events"), f"{rest} ORDER BY event DESC LIMIT 1")
-    return next(found.iter_rows(named=True), None)
+    return next(iter(nights_of(registry, date)[-1:]), None)
+
+
+def nights_of(registry: Registry, date: int) -> list[dict[str, Any]]:
+    """The events of a night, in their order: it has several when it ran again with more reports."""
+    rest = f"FROM events WHERE kind = 'night' AND reconciliation_date > 0 AND reconciliation_date = {date} ORDER BY event"
+    return registry.select(columns_of("events"), rest).to_dicts()

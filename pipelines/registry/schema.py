@@ -98,8 +98,9 @@ CLAIM: Final = pl.Schema({"source": TEXT, "name": TEXT, "inode": INT, "size": IN
 There are no more rows than files in hand.
 """
 OUTBOX_FILE: Final = pl.Schema({"event": INT, "name": TEXT, "size": INT, "sha256": TEXT})
-"""A file of the outbox as it was written last. `name` without a slash: in the folder of the submission that is the event;
-else relative to the outbox (`network/2026-11/placement-….csv`, `reconciliation/2026-11-24.xlsx`)."""
+"""A file of the outbox as it was written last. `name` (as in an archive's manifest) without a slash: in the folder of the
+submission that is the event; else relative to the outbox (`network/2026-11/placement-….csv`,
+`reconciliation/2026-11-24.xlsx`)."""
 EXTERNAL_FIGURE: Final = pl.Schema({"event": INT, "codes": INT, "checksum": INT})
 """How many external codes an event entered (0: imports), and the sum of their remainders by CHECKSUM_MODULUS."""
 MIGRATION: Final = pl.Schema({"name": TEXT, "applied_at": TEXT})

@@ -20,6 +20,7 @@ from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.migrations import prepare
 from pipelines.registry.numbers import codes_under, enter_cards, enter_external
+from pipelines.registry.outbox_files import note_files
 from pipelines.registry.records import IngestBatch, SubmissionRecords
 from pipelines.registry.replays import replayed, retire_answers
 from pipelines.registry.schema import INT, TEXT
@@ -373,11 +374,22 @@ class Registry(Database):
             """,
         )["code"]
 
-    def mark_delivered(self, events: list[int]) -> None:
-        """Note that the folders of the events are complete."""
+    def mark_delivered(self, events: list[int], files: pl.DataFrame) -> None:
+        """Note that the folders of the events are complete, and what was written for them (see OUTBOX_FILE)."""
         if events:
-            with self.transaction(), self.temp_table(pl.DataFrame({"event": events}, {"event": INT})):
-                self.execute("UPDATE events SET delivered = 1 WHERE event IN (SELECT event FROM given)")
+            with self.transaction():
+                self._set_delivered(events, 1)
+                note_files(self, files)
+
+    def mark_undelivered(self, event: int) -> None:
+        """Note that the folder of an event is being written again: if this run is killed, the next one looks after it."""
+        with self.transaction():
+            self._set_delivered([event], 0)
+
+    def _set_delivered(self, events: list[int], delivered: int) -> None:
+        given = pl.DataFrame({"event": events}, {"event": INT})
+        update = f"UPDATE events SET delivered = {delivered} WHERE event IN (SELECT event FROM given)"
+        self.execute_with(given, "", update)
 
     def event_key(self, event: int) -> tuple[str, str] | None:
         """Time and folder of an event; None when there is no such event."""

@@ -1,0 +1,27 @@
+"""What was written into the outbox: name, size and SHA-256 of each file."""
+
+import polars as pl
+
+from pipelines.registry.columns import columns_of
+from pipelines.registry.database import Database
+from pipelines.registry.schema import OUTBOX_FILE
+
+
+def note_files(registry: Database, files: pl.DataFrame) -> None:
+    """Keep what was written (see OUTBOX_FILE), in place of what was kept of these files. Inside a transaction."""
+    registry.execute_with(
+        files.unique(["event", "name"], keep="last").select(*OUTBOX_FILE),
+        "event, name",
+        """
+        INSERT INTO outbox_files SELECT event, name, size, sha256 FROM given WHERE true
+        ON CONFLICT (event, name) DO UPDATE SET size = excluded.size, sha256 = excluded.sha256
+        """,
+    )
+
+
+def files_of(registry: Database, events: pl.Series) -> pl.DataFrame:
+    """The files that events wrote, by event and name: see OUTBOX_FILE."""
+    rest = "FROM given JOIN outbox_files ON outbox_files.event = given.event"
+    return registry.select_with(events.unique().sort().to_frame("event"), columns_of("outbox_files"), rest).sort(
+        "event", "name"
+    )
