@@ -167,9 +167,7 @@ def template(
     console.print_line(f"Wrote {file}. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
-for example, command in {
-    **cli_lists.COMMANDS, **cli_decisions.COMMANDS, **cli_checks.COMMANDS, **cli_recover.COMMANDS
-}.items():
+for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS, **cli_checks.COMMANDS, **cli_recover.COMMANDS}.items():
     app.command(epilog=f"Example: {example}")(command)
 
 

@@ -3,9 +3,10 @@
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -13,21 +14,23 @@ import polars as pl
 
 from pipelines.common.settings import Settings
 from pipelines.delivery import archive_files, index
+from pipelines.delivery.written_files import WrittenFile
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
 
 _PLACEMENT: Final = re.compile(r"placement-(.+?)-(\d{8}-\d{6}-.+)\.csv")
 _ORDER_FILE: Final = re.compile(r"(release|refused|outcome)-(?:(.+)-)?(\d{4})-(\d\d)-(\d\d)(?:~(\d+))?\.csv")
 _MONTH: Final = re.compile(r"\d{4}-\d\d")
 _SUBMISSION: Final = re.compile(r"\d{8}-\d{6}-.+")
-_WORKBOOK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)\.xlsx")
+_WORKBOOK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:\.xlsx|-[a-z-]+\.csv)")
 _ESCAPED: Final = r"^'([=+\-@\t\r])"
 
 
 class Found(NamedTuple):
-    """A file of the outbox, in a folder or an archive: how to read it, and when it was written (0: not known)."""
+    """A file of the outbox, in a folder or an archive: how to read it, when it was written, and its path below the outbox."""
 
     read: Callable[[], bytes]
-    mtime_ns: int = 0
+    mtime_ns: int
+    path: str
 
 
 class Folder(NamedTuple):
@@ -51,13 +54,13 @@ class OrderFile(NamedTuple):
 
 class Outbox(NamedTuple):
     """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
-    workbooks by date, and the times at which the indexes say that files were written, by their path.
+    workbooks by date and name, and the times at which the indexes say that files were written, by their path.
     """
 
     folders: dict[tuple[str, str], Folder]
     placements: dict[tuple[str, str], Found]
     order_files: list[OrderFile]
-    workbooks: dict[int, Found]
+    workbooks: dict[int, dict[str, Found]]
     times: dict[str, str]
 
 
@@ -66,7 +69,7 @@ def read_outbox(settings: Settings) -> Outbox:
     found = Outbox({}, {}, [], {}, {})
     for above in _subfolders(settings.outbox):
         if above.name == RECONCILIATION:
-            _add_workbooks(found, [(path.name, _plain(path)) for path in above.iterdir() if path.is_file()])
+            _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if path.is_file()])
         else:
             _add_folders(found, above)
         for path in archive_files.archives_of(above):
@@ -86,7 +89,8 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _plain(path: Path) -> Found:
-    return Found(path.read_bytes, path.stat().st_mtime_ns)
+    parts = path.parts[-2:] if path.parent.name in (NETWORK, RECONCILIATION) else path.parts[-3:]
+    return Found(path.read_bytes, path.stat().st_mtime_ns, "/".join(parts))
 
 
 def _add_folders(found: Outbox, above: Path) -> None:
@@ -109,7 +113,7 @@ def _add_archive(found: Outbox, source: str, path: Path) -> None:
         for info in archive.infolist():
             if info.filename != archive_files.MANIFEST:
                 mtime = int(datetime(*info.date_time).timestamp()) * 10**9
-                file = Found(partial(_member, path, info.filename), mtime)
+                file = Found(partial(_member, path, info.filename), mtime, f"{source}/{info.filename}")
                 grouped.setdefault(info.filename.rpartition("/")[0], {})[archive_files.file_name(info.filename)] = file
     for folder, files in grouped.items():
         if source == RECONCILIATION:
@@ -134,7 +138,7 @@ def _add_placements(found: Outbox, files: list[tuple[str, Found]]) -> None:
 def _add_workbooks(found: Outbox, files: list[tuple[str, Found]]) -> None:
     for name, file in files:
         if match := _WORKBOOK.fullmatch(name):
-            found.workbooks.setdefault(int("".join(match.groups())), file)
+            found.workbooks.setdefault(int("".join(match.groups())), {}).setdefault(name, file)
 
 
 def _order_files(folder: Folder) -> Iterator[OrderFile]:
@@ -153,6 +157,12 @@ def _times(above: Path) -> dict[str, str]:
     if not {"Time", "Path"} <= set(rows.columns):
         return {}
     return {f"{above.name}/{place}": time for time, place in rows.select("Time", "Path").drop_nulls().iter_rows()}
+
+
+def digests(event: int, files: Iterable[tuple[str, Found]]) -> list[WrittenFile]:
+    """Files as the registry keeps what an event wrote, by their names."""
+    contents = ((archive_files.text_name(name), found.read()) for name, found in files)
+    return [WrittenFile(event, name, len(content), sha256(content).hexdigest()) for name, content in contents]
 
 
 def csv_rows(found: Found | None, columns: list[str]) -> pl.DataFrame:

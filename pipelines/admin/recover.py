@@ -27,11 +27,11 @@ from pipelines.admin.recover_files import (
 )
 from pipelines.admin.recover_nights import Night, codes_of, enter_grants, enter_night, lost_nights
 from pipelines.common.errors import CardsError
-from pipelines.common.registry_mark import Mark, read_mark, write_mark
+from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
 from pipelines.intake.reader import Parser
 from pipelines.registry import archive, recovery
-from pipelines.run import Run
+from pipelines.run import Run, require_current
 from schemas.sources import NETWORK
 
 _CODE = "Authorization Code"
@@ -73,6 +73,10 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
     if dry_run:
         _count(outbox, lost, result)
         return result
+    if _is_current(run) and not any(lost):
+        _note_archived(run, outbox)
+        return result
+    _block(run)
     with Parser(run.settings) as parser:
         recovery_ = Recovery(run, outbox, parser, result)
         steps = sorted(_steps(outbox, lost), key=lambda step: (step.at, step.rank))
@@ -190,20 +194,26 @@ def _sweep(recovery_: Recovery, lost: _Lost) -> None:
         )  # fmt: skip
 
 
+def _block(run: Run) -> None:
+    """Have everything refuse until the end, also when the last event that was delivered is there again."""
+    reset_mark(run.settings.home, Mark(recovery.last_event(run.registry) + 1, "", "recovering"))
+
+
 def _finish(run: Run, result: RecoverResult) -> None:
     """Have the registry satisfy the mark of the home: what was lost has other numbers now."""
-    home = run.settings.home
-    try:
-        mark = read_mark(home)
-    except CardsError:  # it is damaged
-        mark = Mark(0, "", "")
-    entered = result.submissions + result.reports + result.nights + result.external_codes
-    if not entered and (mark is None or run.registry.event_key(mark.event) == (mark.at, mark.folder)):
-        return
     notes = (
         f"Recovered {count(result.submissions, 'submission')}, {count(result.reports, 'report')}, "
         f"{count(result.nights, 'night')}, {count(result.orders, 'order')} and {count(result.codes, 'code')}."
     )
     at = run.runtime.timestamp()
-    event = recovery.enter_recovery(run.registry, mark.event if mark else 0, at, notes)
-    write_mark(home, Mark(event, at, ""))
+    event = recovery.enter_recovery(run.registry, at, notes)
+    reset_mark(run.settings.home, Mark(event, at, ""))
+
+
+def _is_current(run: Run) -> bool:
+    """Whether the registry has what the mark of the home says, if there is one that can be read."""
+    try:
+        require_current(run)
+    except CardsError:
+        return False
+    return True

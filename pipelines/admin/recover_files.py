@@ -1,7 +1,6 @@
 """Enter submissions and network reports that the outbox has and a restored registry lacks."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -11,11 +10,12 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from pipelines import reconcile_network
-from pipelines.admin.outbox_reading import Folder, Found, Outbox, csv_rows, fields
+from pipelines.admin.outbox_reading import Folder, Found, Outbox, csv_rows, digests, fields
 from pipelines.common.errors import TransientError, to_cards_error
 from pipelines.delivery.deliver import REPORT_PREFIXES
 from pipelines.delivery.originals import gone
 from pipelines.delivery.submission import PLACEMENT
+from pipelines.delivery.written_files import as_frame
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile, display_name
 from pipelines.intake.private_copy import PrivateCopy
@@ -29,6 +29,7 @@ from pipelines.reconcile_network import ReportAtHand, enter_reports
 from pipelines.reconciliation.matching import validate_report
 from pipelines.registry import recovery
 from pipelines.registry.db_errors import translate_db_errors
+from pipelines.registry.outbox_files import note_files
 from pipelines.registry.records import IngestBatch
 from pipelines.registry.store import folder_stem
 from pipelines.run import Run
@@ -163,7 +164,9 @@ def enter_submission(recovery_: Recovery, one: Submission) -> None:
         codes = ingest.codes["code"].cast(pl.Int64)
         with translate_db_errors(), run.registry.transaction():
             recovery.forget_external(run.registry, codes)
-            run.registry.enter(ingest)
+            (event,) = run.registry.enter(ingest).values()
+            placement = [(one.placement.path, one.placement)] if one.placement and one.files else []
+            note_files(run.registry, as_frame(digests(event, [*one.files.items(), *placement])))
     except TransientError:
         raise
     except Exception as error:  # a submission never takes another with it; its codes are swept up in the end
@@ -319,7 +322,7 @@ def _from_inbox(recovery_: Recovery, one: Submission, dropped: InboxFile) -> Ing
 # -- reports -----------------------------------------------------------------------------------------------------------
 
 
-def enter_report_group(recovery_: Recovery, at: str, folders: Iterable[Folder], used_codes: set[str]) -> None:
+def enter_report_group(recovery_: Recovery, at: str, folders: list[Folder], used_codes: set[str]) -> None:
     """Enter reports that one night took together. `used_codes`: those that this night released or refused, so that a report
     which shows them was used, whatever the limits say.
     """
@@ -332,12 +335,12 @@ def enter_report_group(recovery_: Recovery, at: str, folders: Iterable[Folder], 
     held = reconcile_network.would_hold(run, reports)
     used = [report for number, report in enumerate(reports) if number in held and used_codes & set(report.rows["code"])]
     normal = [report for report in reports if report not in used]
-    if normal:
-        enter_reports(run, normal)
+    entered = enter_reports(run, normal) if normal else {}
     if used:
         settings = run.settings.model_copy(update=_UNLIMITED)
-        events = enter_reports(run._replace(settings=settings), used)
-        words = {event: held[reports.index(report)] for event, report in events.items()}
+        approved = enter_reports(run._replace(settings=settings), used)
+        words = {event: held[reports.index(report)] for event, report in approved.items()}
+        entered |= approved
         with run.registry.transaction():
             recovery.approve_used(run.registry, words, at)
     for number, report in enumerate(reports):
@@ -348,6 +351,10 @@ def enter_report_group(recovery_: Recovery, at: str, folders: Iterable[Folder], 
                 else ("a report is on hold; what was decided about it is lost")
             )
             result.find(what, f"outbox/{NETWORK}/{report.folder}", "Look at it: cards holds.")
+    with run.registry.transaction():
+        files = {report.folder: event for event, report in entered.items()}
+        noted = [digests(files[folder.name], folder.files.items()) for folder in folders if folder.name in files]
+        note_files(run.registry, as_frame([one for each in noted for one in each]))
     result.reports += len(reports)
     run.runtime.checkpoint("recovered")
 

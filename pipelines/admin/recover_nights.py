@@ -6,14 +6,17 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, joined
+from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined
 from pipelines.admin.recover_files import Recovery, local_time
 from pipelines.common.words import count
-from pipelines.delivery import order_files
+from pipelines.delivery import archive_files, order_files
 from pipelines.delivery.csv_files import csv_bytes
+from pipelines.delivery.status import NAME as STATUS
 from pipelines.delivery.submission import PLACEMENT
+from pipelines.delivery.written_files import as_frame
 from pipelines.reconcile_network import night_event
 from pipelines.registry import night_records, reconciliation, recovery
+from pipelines.registry.outbox_files import files_of, note_files
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.store import Registry
 from pipelines.run import Run
@@ -52,9 +55,9 @@ def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]
     seen_at = {at for at in (*reports, *placed) if _date(at) in outbox.workbooks or at in placed}
     for at in sorted(seen_at - {at for _, at in seen} - set(parts.values())):
         _add(parts, _date(at), at, counts)
-    for date, workbook in outbox.workbooks.items():
+    for date, workbooks in outbox.workbooks.items():
         if not counts.get(date) and not any(night == date for night, _ in parts):
-            parts[date, 1] = _written(run, date, workbook.mtime_ns)
+            parts[date, 1] = _written(run, date, max(found.mtime_ns for found in workbooks.values()))
     return [Night(date, part, at, placed.get(at, "")) for (date, part), at in sorted(_filled(run, parts, counts).items())]
 
 
@@ -90,14 +93,14 @@ def _filled(run: Run, parts: dict[tuple[int, int], str], counts: dict[int, int])
     return filled
 
 
-def files_of(outbox: Outbox, night: Night) -> list[OrderFile]:
+def night_files(outbox: Outbox, night: Night) -> list[OrderFile]:
     """The files that a night wrote for orders."""
     return [file for file in outbox.order_files if (file.date, file.part) == (night.date, night.part)]
 
 
 def codes_of(outbox: Outbox, night: Night) -> set[str]:
     """The codes that a night released or refused."""
-    return {code for file in files_of(outbox, night) if file.kind in (RELEASE, REFUSED)
+    return {code for file in night_files(outbox, night) if file.kind in (RELEASE, REFUSED)
             for code in csv_rows(file.found, [_CODE])[_CODE]}  # fmt: skip
 
 
@@ -107,7 +110,7 @@ def codes_of(outbox: Outbox, night: Night) -> set[str]:
 def enter_night(recovery_: Recovery, night: Night) -> None:
     """Enter a night as its files say: what it released and refused, and the codes that it issued to replace those."""
     run, outbox, result = recovery_.run, recovery_.outbox, recovery_.result
-    registry, files = run.registry, files_of(outbox, night)
+    registry, files = run.registry, night_files(outbox, night)
     released = _released(files)
     columns = ["Order ID", _CODE, "Replaced by"]
     refused = joined([csv_rows(file.found, columns) for file in files if file.kind == REFUSED], columns)
@@ -130,6 +133,7 @@ def enter_night(recovery_: Recovery, night: Night) -> None:
         number = reconciliation.enter_night(registry, event, now_refused, waiting, new)
         missing = _missing(registry, number, files) or night.date not in outbox.workbooks
         recovery.finish_night(registry, number, _written_at(recovery_, night), delivered=not missing)
+        _note_files(recovery_, night, number, files)
     result.nights += 1
     result.codes += len(new)
     _compare(recovery_, number, files)
@@ -144,6 +148,21 @@ def enter_night(recovery_: Recovery, night: Night) -> None:
                 "They are never issued again. Ask the network for a report of their orders.",
             )
     run.runtime.checkpoint("recovered")
+
+
+def _note_files(recovery_: Recovery, night: Night, event: int, files: list[OrderFile]) -> None:
+    """Keep what lies there of a night: its workbook, its placement file, and its files of orders, in the folders of these."""
+    outbox, registry = recovery_.outbox, recovery_.run.registry
+    own = [*outbox.workbooks.get(night.date, {}).values(), outbox.placements.get((NETWORK, night.folder))]
+    noted = digests(event, [(found.path, found) for found in own if found])
+    keys = {tuple(file.path.split("/")[:2]) for file in files}
+    events = recovery.events_of_folders(registry, pl.DataFrame(sorted(keys), ["source", "folder"], orient="row"))
+    known = set(files_of(registry, events["event"]).select("event", "name").iter_rows())
+    for number, source, folder in events.select("event", "source", "folder").iter_rows():
+        there = outbox.folders[source, folder].files
+        noted += digests(number, [(name, found) for name, found in there.items()
+                                  if name == STATUS or (number, archive_files.text_name(name)) not in known])  # fmt: skip
+    note_files(registry, as_frame(noted))
 
 
 def _numbers(codes: pl.Series) -> pl.Series:
@@ -166,7 +185,7 @@ def _released(files: list[OrderFile]) -> pl.Series:
 def enter_grants(recovery_: Recovery, night: Night) -> None:
     """Grant surplus cards that a night released: the operator did, before it."""
     registry = recovery_.run.registry
-    cards = recovery.cards_with(registry, _released(files_of(recovery_.outbox, night))).filter(state=CardState.SURPLUS)
+    cards = recovery.cards_with(registry, _released(night_files(recovery_.outbox, night))).filter(state=CardState.SURPLUS)
     for (order_id,), surplus in cards.group_by("order_id", maintain_order=True):
         with registry.transaction():
             notes = "Granted by recovered: a release file lists these cards."

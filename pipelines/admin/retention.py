@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from pipelines.common.errors import CardsError, UsageError
+from pipelines.common.errors import UsageError
 from pipelines.delivery.archive import ArchiveResult, archive_settled
 from pipelines.run import Run
 

@@ -7,6 +7,8 @@ delivered of an event that the mark lacks.
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -38,17 +40,29 @@ def read_mark(home: Path) -> Mark | None:
 
 def raise_mark(home: Path, mark: Mark) -> None:
     """Have the home remember an event, unless it remembers a later one: several workers may share it."""
+    with _locked(home):
+        earlier = read_mark(home)
+        if earlier is None or earlier.event < mark.event:
+            _write(home, mark)
+
+
+def reset_mark(home: Path, mark: Mark) -> None:
+    """Have the home remember this event, whatever it remembers: what was lost and recovered has other numbers."""
+    with _locked(home):
+        _write(home, mark)
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
     lock = os.open(home / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        earlier = read_mark(home)
-        if earlier is None or earlier.event < mark.event:
-            write_mark(home, mark)
+        yield
     finally:
         os.close(lock)
 
 
-def write_mark(home: Path, mark: Mark) -> None:
+def _write(home: Path, mark: Mark) -> None:
     """Replace the mark of a home, at once and for good."""
     new = home / f"{_NAME}.new"
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

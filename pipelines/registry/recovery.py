@@ -9,6 +9,7 @@ from pipelines.registry.schema import CHECKSUM_MODULUS, INT, TEXT
 from pipelines.registry.store import Registry
 from schemas.actions import Awaiting
 from schemas.codes import CardState
+from schemas.sources import NETWORK
 
 
 def known_submissions(registry: Registry) -> pl.DataFrame:
@@ -129,17 +130,21 @@ def approve_used(registry: Registry, about: dict[int, str], at: str) -> None:
         registry.append("approvals", pl.DataFrame(rows))
 
 
-def enter_recovery(registry: Registry, past: int, at: str, notes: str) -> int:
-    """Enter the event of a recovery, with a number past that of any lost event; its number."""
-    event = max(past, last_event(registry)) + 1
-    row: dict[str, object] = {
-        "event": event, "kind": "recovery", "source": "network", "digest": "", "file_name": "", "folder": "", "at": at,
-        "rows": 0, "notes": notes, "readable": 0, "original_event": event, "delivered": 1, "reconciliation_date": 0,
-        "archived": 0, "file_at": "", "final": 0, "replays": 0,
-    }  # fmt: skip
+def enter_recovery(registry: Registry, at: str, notes: str) -> int:
+    """Enter the event of a recovery; its number."""
+    event = {"kind": "recovery", "source": NETWORK, "digest": "", "file_name": "", "folder": "", "at": at, "rows": 0,
+             "notes": notes, "readable": 0, "delivered": 1}  # fmt: skip
     with registry.transaction():
-        registry.append("events", pl.DataFrame([row]))
-    return event
+        return registry.enter_event(event)
+
+
+def events_of_folders(registry: Registry, folders: pl.DataFrame) -> pl.DataFrame:
+    """The events of submissions (`source`, `folder`): both, and `event`."""
+    return registry.select_with(
+        folders.cast({"source": TEXT, "folder": TEXT}),
+        columns_of("events", "event", "source", "folder"),
+        "FROM given JOIN events ON events.folder = given.folder AND events.source = given.source",
+    )
 
 
 def approved_copies(registry: Registry, digests: pl.Series, at: str) -> None:
