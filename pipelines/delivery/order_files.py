@@ -84,6 +84,16 @@ def _name(file: dict[str, Any]) -> str:
     return order_file_name(file["kind"], file["order_id"], file["date"], file["part"], combined=combined)
 
 
+def paths(found: OrderFiles) -> list[str]:
+    """Where the files lie below the outbox, without suffix."""
+    return list(_by_path(found.files))
+
+
+def rows_of(found: OrderFiles, registry: Registry) -> dict[str, pl.DataFrame]:
+    """What stands in each of the files, by its path below the outbox, without suffix."""
+    return _rows_by_path(found, _by_path(found.files), registry)
+
+
 def rewrite_night_files(run: Run, event: int) -> list[Path]:
     """Write the files of orders of a night again: the same cards in the same order; their paths."""
     files = night_records.files_of_night(run.registry, event)
