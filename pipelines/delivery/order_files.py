@@ -84,14 +84,15 @@ def _name(file: dict[str, Any]) -> str:
     return order_file_name(file["kind"], file["order_id"], file["date"], file["part"], combined=combined)
 
 
-def paths(found: OrderFiles) -> list[str]:
-    """Where the files lie below the outbox, without suffix."""
-    return list(_by_path(found.files))
+def paths(files: pl.DataFrame) -> list[str]:
+    """Where files of orders lie below the outbox, without suffix."""
+    return list(_by_path(files))
 
 
-def rows_of(found: OrderFiles, registry: Registry) -> dict[str, pl.DataFrame]:
+def rows_of(files: pl.DataFrame, registry: Registry) -> dict[str, pl.DataFrame]:
     """What stands in each of the files, by its path below the outbox, without suffix."""
-    return _rows_by_path(found, _by_path(found.files), registry)
+    portions = _portions(files) if len(files) else []
+    return {path: rows for portion in portions for path, rows in _rows_by_path(portion, registry).items()}
 
 
 def rewrite_night_files(run: Run, event: int) -> list[Path]:
@@ -116,7 +117,7 @@ def machine_files(registry: Registry, order_pks: pl.Series) -> Iterator[tuple[in
     """The CSV files that nights wrote for these orders: event, source and folder of the submission, name, rows."""
     files = night_records.files_of_orders(registry, order_pks)
     by_path = _by_path(files)
-    for portion in _portions(files) if by_path else ():
+    for portion in _portions(files) if len(files) else ():
         for path, rows in _rows_by_path(portion, registry).items():
             file = by_path[path][0]
             yield file["submission"], file["reseller"], file["folder"], f"{path.rpartition('/')[2]}.csv", rows
