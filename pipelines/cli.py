@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_decisions, cli_lists, completion
+from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_lists, cli_recover, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -73,7 +73,7 @@ def run(as_json: AsJson = False) -> None:
     from pipelines import console
     from pipelines.process_orders import process_inbox
 
-    with open_cli_run(quiet=as_json) as opened:
+    with open_cli_run(quiet=as_json, changes=True) as opened:
         done = process_inbox(opened)
         print_warnings(opened)
     if as_json:
@@ -89,7 +89,7 @@ def reconcile(as_json: AsJson = False) -> None:
     """Reconcile placed orders with the network's reports: release ready cards, replace refused ones, write the workbook."""
     from pipelines import console, reconcile_network
 
-    with open_cli_run(quiet=as_json) as opened:
+    with open_cli_run(quiet=as_json, changes=True) as opened:
         night = reconcile_network.reconcile(opened)
     figures = asdict(night.figures) if night.figures else {"already_running": True}
     if as_json:
@@ -118,7 +118,7 @@ def serve() -> None:
     from pipelines.serving import watcher
 
     stop = watcher.until_signal()
-    with open_cli_run():  # a registry that is unreachable is reported before Prefect is imported and started
+    with open_cli_run(changes=True):  # a registry that is unreachable is reported before Prefect is imported and started
         pass
     from pipelines.serving import loop
 
@@ -167,7 +167,7 @@ def template(
     console.print_line(f"Wrote {file}. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
-for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS}.items():
+for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS, **cli_checks.COMMANDS, **cli_recover.COMMANDS}.items():
     app.command(epilog=f"Example: {example}")(command)
 
 
@@ -188,7 +188,7 @@ def report(
     from pipelines import console
     from pipelines.admin import reports
 
-    with open_cli_run() as opened:
+    with open_cli_run(changes=True) as opened:
         written = reports.write_again(opened, names)
     if as_json:
         console.print_json({"submissions": [asdict(one) for one in written]})
@@ -212,7 +212,7 @@ def replay(
     from pipelines import console
     from pipelines.admin import replay as job
 
-    with open_cli_run(quiet=as_json) as opened:
+    with open_cli_run(quiet=as_json, changes=not dry_run) as opened:
         done = job.replay(opened, reason, since, reseller, dry_run=dry_run)
     submissions = [asdict(one) for one in done.submissions]
     if as_json:
@@ -235,7 +235,7 @@ def archive(
     from pipelines import console
     from pipelines.admin import retention
 
-    with open_cli_run(quiet=as_json) as opened:
+    with open_cli_run(quiet=as_json, changes=True) as opened:
         done = retention.archive(before, reseller, opened)
     archives = [asdict(one) for one in done.archives]
     if as_json:
@@ -244,24 +244,6 @@ def archive(
         console.print_table("Archives", archives)
     if done.failures:
         raise errors.CardsError(f"Not all could be archived; nothing is lost. {done.failures[0]}")
-
-
-@app.command(epilog="Example: cards verify --json")
-def verify(as_json: AsJson = False) -> None:
-    """Check that registry, outbox and permissions agree. Exit code 1 if there is a problem."""
-    from pipelines import console
-    from pipelines.admin import audit
-
-    with open_cli_run() as opened:
-        result = audit.verify(opened.settings, opened.registry)
-    if as_json:
-        console.print_json(document(result))
-    elif result.sound:
-        console.print_line("No problems found.")
-    else:
-        console.print_table("Problems", document(result)["findings"])
-    if not result.sound:
-        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: cards clear-hold acme")
@@ -273,7 +255,7 @@ def clear_hold(
     """Lift the hold on a reseller (FILE_HELD), and let its files that were set aside (FILE_SET_ASIDE) be tried again."""
     from pipelines import console
 
-    with open_cli_run() as opened:
+    with open_cli_run(changes=True) as opened:
         lifted, struck = opened.registry.clear_hold(reseller, opened.runtime.timestamp())
     console.print_line(f"{reseller} can order chosen codes again." if lifted else f"{reseller} was not on hold.")
     if struck:
@@ -297,7 +279,7 @@ def import_codes(file: Annotated[Path, typer.Argument(help="A CSV or Parquet fil
     from pipelines.admin import imports
 
     errors.require_file(file)
-    with open_cli_run(quiet=False, create=True) as opened:
+    with open_cli_run(quiet=False, create=True, changes=True) as opened:
         done = imports.import_codes(file, opened.registry, lambda lines: opened.runtime.progress("codes", lines, lines))
     console.print_line(
         f"{count(done.lines, 'line')}: {count(done.new, 'code is', 'codes are')} new, {done.known:,} already known, "

@@ -21,7 +21,7 @@ def approve(
     """Let a network report on hold take effect: the next night uses it."""
     from pipelines.admin import approvals
 
-    with open_cli_run() as opened:
+    with open_cli_run(changes=True) as opened:
         done = approvals.approve(opened, report, by, why)
     _print(done, as_json, f"{done.folder} is approved. It lies in inbox/network again, and the next night uses it.")
 
@@ -32,7 +32,7 @@ def reject(
     """Leave a network report on hold without effect, for good."""
     from pipelines.admin import approvals
 
-    with open_cli_run() as opened:
+    with open_cli_run(changes=True) as opened:
         done = approvals.reject(opened, report, by, why)
     _print(done, as_json, f"{done.folder} is rejected. Its orders wait for another report.")
 
@@ -51,7 +51,7 @@ def surplus(
 
     if grant and (disconnect or not order):
         raise errors.UsageError("--grant takes an Order ID, and no --disconnect.")
-    with open_cli_run() as opened:
+    with open_cli_run(changes=grant or disconnect) as opened:
         if grant:
             granted = surplus_cards.grant(opened, order, by, why)
             console.print_line(f"{count(granted, 'card is', 'cards are')} granted to {order}; the next night releases them.")

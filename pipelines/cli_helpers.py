@@ -22,16 +22,19 @@ _OBJECTS: Final = 50_000
 
 
 @contextmanager
-def open_cli_run(*, quiet: bool = True, create: bool = False) -> Iterator[Any]:
+def open_cli_run(*, quiet: bool = True, create: bool = False, changes: bool = False) -> Iterator[Any]:
     """A run with the settings of the environment, which shows its progress unless it is quiet.
 
-    `create`: make the registry where there is none; without it NotSetUpError is raised.
+    `create`: make the registry where there is none; without it NotSetUpError is raised. `changes`: the command issues or
+    changes something, so CardsError is raised when the registry is older than the outbox.
     """
     from pipelines import console
     from pipelines.common.settings import load_settings
-    from pipelines.run import open_run
+    from pipelines.run import open_run, require_current
 
     with open_run(load_settings(), create=create) as run, console.progress_runtime(quiet=quiet) as runtime:
+        if changes:
+            require_current(run)
         yield run._replace(runtime=runtime)
 
 

@@ -35,7 +35,7 @@ from pipelines.orders.trial import try_file
 from pipelines.registry import limits
 from pipelines.registry.replays import replayed
 from pipelines.registry.trials import charge_trial
-from pipelines.run import Run, open_claims
+from pipelines.run import Run, open_claims, require_current
 from schemas.orders import HEADERS
 from schemas.reasons import REASONS
 from schemas.sources import NETWORK, OPERATOR
@@ -58,8 +58,10 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
     """Answer every ready order file of the sources asked for, who take turns.
 
     What an earlier run committed and did not deliver is delivered first. A file that another worker has claimed is left
-    to it; one whose worker has died is not. Raises CardsError while there is no catalogue.
+    to it; one whose worker has died is not. Raises CardsError while there is no catalogue, and when the registry is older than
+    the outbox.
     """
+    require_current(run)
     with Parser(run.settings) as parser:
         stable, failures = _stable_files(run, sources)
         if stable:

@@ -25,11 +25,11 @@ from pipelines.reconciliation.judging import Report, judge
 from pipelines.reconciliation.matching import as_order_rows, validate_report
 from pipelines.reconciliation.replacement import replaceable, replacements
 from pipelines.registry import limits, night_records, reconciliation
-from pipelines.run import Run
+from pipelines.run import Run, note_committed, require_current
 from schemas import network
 from schemas.sources import NETWORK
 
-_SET_ASIDE: Final = rejected_file(network.NAMES, "FILE_SET_ASIDE", "")
+SET_ASIDE: Final = rejected_file(network.NAMES, "FILE_SET_ASIDE", "")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ def reconcile(run: Run) -> NightResult:
     """Take every report at hand, close the orders that they name, and write the release files and the workbook.
 
     Running it again on the same date changes nothing and gives the same figures. All that a night writes has the date and time
-    at which it began, also when midnight falls into it.
+    at which it began, also when midnight falls into it. Raises CardsError when the registry is older than the outbox.
     """
+    require_current(run)
     clock, begun = run.runtime, run.runtime.now()
     run = run._replace(runtime=run.runtime._replace(now=lambda: begun))
     night = f"{begun:%Y-%m-%d}"
@@ -77,6 +78,7 @@ def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
     if not reconciliation.has_open_reports(registry) and (latest := reconciliation.latest_night(registry, date)):
         return reconciliation_workbook.night_figures(run.settings, night_records.load_reconciliation(registry, latest))
     event = close_reported_orders(run, date)
+    note_committed(run, event)
     run.runtime.checkpoint("orders closed")
     night = reconciliation_workbook.write_night(run, reconciliation.latest_night(registry, date) or {})
     reconciliation.note_written(registry, event, timestamp())
@@ -105,25 +107,30 @@ def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:
             spool.hold([])
 
 
-class _Report(NamedTuple):
-    """A report at hand: its private copy, its table, its rows, and what is wrong with it."""
+class ReportAtHand(NamedTuple):
+    """A report at hand: its private copy, its table, its rows, and what is wrong with it. `folder`: where it was archived
+    already, by a registry that was lost.
+    """
 
     copy: PrivateCopy
     table: Table
     rows: pl.DataFrame
     findings: pl.DataFrame
+    folder: str = ""
 
 
-def _read_reports(run: Run, files: list[InboxFile], parser: Parser, spool: Spool) -> tuple[list[_Report], list[_Report]]:
+def _read_reports(
+    run: Run, files: list[InboxFile], parser: Parser, spool: Spool
+) -> tuple[list[ReportAtHand], list[ReportAtHand]]:
     """The reports to enter together, and those that were in hand when a run died."""
-    together: list[_Report] = []
-    alone: list[_Report] = []
+    together: list[ReportAtHand] = []
+    alone: list[ReportAtHand] = []
     for done, file in enumerate(files, 1):
         if copy := spool.take(file, run.settings.max_file_mb << 20):
             spool.hold([copy])  # a report that two runs died of is set aside, like an order file
             strikes = limits.strikes_of(run.registry, [(NETWORK, copy.digest)]).get((NETWORK, copy.digest))
-            table = _SET_ASIDE if (strikes or 0) >= limits.MOST_STRIKES else _read(run, copy, parser)
-            (together if strikes is None else alone).append(_Report(copy, table, *validate_report(table)))
+            table = SET_ASIDE if (strikes or 0) >= limits.MOST_STRIKES else _read(run, copy, parser)
+            (together if strikes is None else alone).append(ReportAtHand(copy, table, *validate_report(table)))
             spool.hold([])
         run.runtime.progress("reports", done, len(files))
     return together, alone
@@ -133,16 +140,16 @@ def _read(run: Run, copy: PrivateCopy, parser: Parser) -> Table:
     return read(copy.content(), parser, run.settings, network.NAMES, network.BY_HEADER)
 
 
-def _ingest(run: Run, reports: list[_Report]) -> Delivery[ReportResult]:
+def _ingest(run: Run, reports: list[ReportAtHand]) -> Delivery[ReportResult]:
     """Enter reports and archive them."""
-    events = _enter(run, reports)
+    events = enter_reports(run, reports)
     run.runtime.checkpoint("report entered")
-    plain = any(report.table is _SET_ASIDE for report in reports)
+    plain = any(report.table is SET_ASIDE for report in reports)
     delivered = deliver(run, {event: report.copy for event, report in events.items()}, plain=plain)
     return Delivery([one for one in delivered.results if isinstance(one, ReportResult)], delivered.failures)
 
 
-def _enter(run: Run, reports: list[_Report]) -> dict[int, _Report]:
+def enter_reports(run: Run, reports: list[ReportAtHand]) -> dict[int, ReportAtHand]:
     """Enter reports in one transaction: what follows from each, or what is wrong with it; their events."""
     registry, settings = run.registry, run.settings
     most = Limits(settings.report_max_refused, settings.report_max_external)
@@ -167,13 +174,23 @@ def _enter(run: Run, reports: list[_Report]) -> dict[int, _Report]:
     return events
 
 
-def _report_event(run: Run, report: _Report) -> dict[str, Any]:
+def would_hold(run: Run, reports: list[ReportAtHand]) -> dict[int, str]:
+    """Those of the reports, by their place, that would be put on hold, and why."""
+    most = Limits(run.settings.report_max_refused, run.settings.report_max_external)
+    valid = {
+        place: Report(one.copy.digest, _written_at(run, one), one.rows)
+        for place, one in enumerate(reports) if one.findings.is_empty()
+    }  # fmt: skip
+    return judge(valid, run.registry, most).on_hold
+
+
+def _report_event(run: Run, report: ReportAtHand) -> dict[str, Any]:
     return _event(run, "report", report.copy.digest, inbox.display_name(report.copy.file.path.name)) | {
         "rows": len(report.table.rows), "notes": "\n".join(report.table.notes), "file_at": _written_at(run, report),
-    }  # fmt: skip
+    } | ({"folder": report.folder, "delivered": 1} if report.folder else {})  # fmt: skip
 
 
-def _written_at(run: Run, report: _Report) -> str:
+def _written_at(run: Run, report: ReportAtHand) -> str:
     """When a report was written, by its file, which programs that copy files keep if they are asked to; now at the latest."""
     now = run.runtime.now()
     written = datetime.fromtimestamp(report.copy.file.mtime_ns / 1e9, now.tzinfo)
@@ -183,18 +200,19 @@ def _written_at(run: Run, report: _Report) -> str:
 def close_reported_orders(run: Run, date: int) -> int:
     """Refuse the cards that reported orders lack, and draw replacements, in one transaction; the event's number."""
     registry = run.registry
-    event = _event(run, "night", "", "nightly-reconciliation") | {
-        "rows": 0,
-        "notes": "",
-        "readable": 0,
-        "reconciliation_date": date,
-    }
+    event = night_event(run.runtime.timestamp(), date)
     with registry.transaction():
         cards = reconciliation.waiting_cards(registry)
         refused, waiting = cards.filter("judged"), cards.filter(~pl.col("judged"))
         wanted = replaceable(refused, waiting) if run.settings.replace_refused else refused.clear()
         new = replacements(wanted, registry, run.runtime)
         return reconciliation.enter_night(registry, event, refused, waiting, new)
+
+
+def night_event(at: str, date: int) -> dict[str, Any]:
+    """The fields of the event of a night."""
+    return {"kind": "night", "source": NETWORK, "digest": "", "file_name": "nightly-reconciliation", "at": at, "rows": 0,
+            "notes": "", "readable": 0, "reconciliation_date": date}  # fmt: skip
 
 
 def _event(run: Run, kind: str, digest: str, file_name: str) -> dict[str, Any]:

@@ -207,6 +207,8 @@ DOCUMENTS = {
     "capacity list": "cards capacity --json",
     "report": "cards report outbox/acme/*-october --json",
     "replay": "cards catalogue load catalogue.xlsx > load.log; cards replay --reason CODE_RUN --dry-run --json",
+    "recover": "rm registry.db* outbox/acme/*-october/october.*; cards catalogue load catalogue.xlsx > load.log; "
+    "cards recover --json",
     "archive": "cards archive --before 2099-01-01 --json",
     "verify": "rm outbox/acme/*-october/confirmation.csv; cards verify --json || true",
 }

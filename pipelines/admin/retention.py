@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from pipelines.common.errors import CardsError, UsageError
+from pipelines.common.errors import UsageError
 from pipelines.delivery.archive import ArchiveResult, archive_settled
 from pipelines.run import Run
 
@@ -20,7 +20,5 @@ def archive(before: str, reseller: str, run: Run) -> ArchiveResult:
     outbox = run.settings.outbox
     if reseller and reseller not in {folder.name for folder in outbox.glob("*/")}:
         raise UsageError(f"There is no folder {outbox / reseller}.")
-    with run.registry.try_reconciliation_lock() as locked:
-        if not locked:
-            raise CardsError("A reconciliation or another archive run is running. Start this when it has ended.")
+    with run.registry.reconciliation_lock():
         return archive_settled(run, day, reseller)

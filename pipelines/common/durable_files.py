@@ -86,6 +86,19 @@ def remove_stale_staging(folder: Path) -> None:
             os.close(descriptor)
 
 
+def is_staging(name: str) -> bool:
+    """Whether this is the name of a folder in which something is being written, or was when its run died."""
+    return _STAGING.fullmatch(name) is not None
+
+
+def is_left_by_the_dead(folder: Path) -> bool:
+    """Whether the run that made a folder with `make_locked_dir` has died."""
+    descriptor = lock_stale_dir(folder)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is not None
+
+
 def rename_away(folder: Path) -> Path:
     """Give a folder that is to be removed another name, so that it goes as a whole; what a killed run leaves of it is removed
     by `remove_stale_staging`.

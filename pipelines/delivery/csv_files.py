@@ -18,11 +18,21 @@ _PLAIN: Final = (pl.String, pl.Int64, pl.UInt32)
 
 def write_csv(frame: pl.DataFrame, path: Path) -> None:
     """A CSV file in which no cell can become a formula (OWASP, “CSV injection”): an apostrophe goes before it."""
-    if len(frame) <= _FEW and frame.width > 1 and all(kind in _PLAIN for kind in frame.dtypes):
+    if _is_plain(frame):
         path.write_text(csv_text(frame), "utf-8", newline="")
         return
     with path.open("wb") as file:
         _safe(frame).write_csv(file, line_terminator="\r\n")
+
+
+def csv_bytes(frame: pl.DataFrame) -> bytes:
+    """The content of such a file."""
+    text = csv_text(frame) if _is_plain(frame) else _safe(frame).write_csv(line_terminator="\r\n")
+    return text.encode()
+
+
+def _is_plain(frame: pl.DataFrame) -> bool:
+    return len(frame) <= _FEW and frame.width > 1 and all(kind in _PLAIN for kind in frame.dtypes)
 
 
 def csv_text(frame: pl.DataFrame) -> str:

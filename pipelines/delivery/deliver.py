@@ -21,7 +21,8 @@ from pipelines.excel.writers import WriteBook
 from pipelines.intake.private_copy import PrivateCopy, remove_dropped
 from pipelines.registry import reconciliation
 from pipelines.registry.records import SubmissionRecords
-from pipelines.run import Run
+from pipelines.run import Run, note_committed
+from schemas.sources import NETWORK
 
 REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "already-placed.", "release-", "refused-", "outcome-", "status.json")
 _NAME_BYTES: Final = 255
@@ -37,6 +38,8 @@ def deliver(
     A failure never keeps the other events from being delivered. `plain`: write CSV files alone, no workbooks.
     `again`: an earlier run may have delivered some of them.
     """
+    if events:
+        note_committed(run, max(events))
     records = run.registry.submission_records(list(events))
     catalogue = run.registry.catalogue() if len(records.findings) else None
     reports, failures = _build_reports(records)
@@ -176,7 +179,10 @@ def _write(
 def _archive(settings: Settings, copy: PrivateCopy | None, folder: Path) -> None:
     """Move the private copy into the folder, under the name that was dropped. A file over the limit is not kept."""
     if copy and copy.size <= settings.max_file_mb << 20:
-        move_file(copy.path, folder / original_name(copy.file.path.name))
+        target = folder / original_name(copy.file.path.name)
+        move_file(copy.path, target)
+        if copy.file.source == NETWORK and copy.file.mtime_ns >= 0:  # what it can know of depends on when it was written
+            os.utime(target, ns=(copy.file.mtime_ns, copy.file.mtime_ns))
 
 
 def original_name(name: str, taken: tuple[str, ...] = REPORT_PREFIXES) -> str:

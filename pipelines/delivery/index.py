@@ -62,7 +62,7 @@ def append(settings: Settings, source: str, answers: Iterable[Answer], *, once: 
         if not size:
             os.fchmod(descriptor, access_for(settings, source).file)
         if once and size:
-            known = _paths(path)
+            known = set(paths(path))
             rows = [row for row in rows if row.path not in known]
         # a line that a crash cut short stays as it is; the next one begins a line of its own
         torn = b"\r\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
@@ -79,7 +79,11 @@ def _lines(rows: list[Answer], *, with_header: bool) -> bytes:
     return (text if with_header else text.partition("\r\n")[2]).encode()
 
 
-def _paths(path: Path) -> set[str]:
-    """The paths of the answers that an index has."""
-    frame = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True, ignore_errors=True, quote_char='"')
-    return set(frame["Path"].drop_nulls()) if "Path" in frame.columns else set()
+def paths(path: Path) -> pl.Series:
+    """The paths of the answers that an index has; none if it is missing or no index."""
+    none = pl.Series("Path", [], pl.String)
+    try:
+        frame = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True, ignore_errors=True, quote_char='"')
+    except (OSError, pl.exceptions.PolarsError):
+        return none
+    return frame["Path"].drop_nulls() if "Path" in frame.columns else none

@@ -4,7 +4,7 @@
 file is never changed after the night that wrote it; what happens later stands in a file of that date.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -74,9 +74,25 @@ def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> list[CardsErro
     return failed
 
 
+def list_again(run: Run, order_pks: pl.Series) -> None:
+    """Add the files that nights wrote for these orders to the index of their reseller, if it lacks them."""
+    _raise(_write_index(run, night_records.files_of_orders(run.registry, order_pks), once=True))
+
+
 def _name(file: dict[str, Any]) -> str:
     combined = is_combined(file["kind"], file["orders"])
     return order_file_name(file["kind"], file["order_id"], file["date"], file["part"], combined=combined)
+
+
+def paths(files: pl.DataFrame) -> list[str]:
+    """Where files of orders lie below the outbox, without suffix."""
+    return list(_by_path(files))
+
+
+def rows_of(files: pl.DataFrame, registry: Registry) -> dict[str, pl.DataFrame]:
+    """What stands in each of the files, by its path below the outbox, without suffix."""
+    portions = _portions(files) if len(files) else []
+    return {path: rows for portion in portions for path, rows in _rows_by_path(portion, registry).items()}
 
 
 def rewrite_night_files(run: Run, event: int) -> list[Path]:
@@ -95,6 +111,16 @@ def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
     in the folder afterwards.
     """
     _raise(_write(run, night_records.files_of_orders(run.registry, order_pks), again=True)[1])
+
+
+def machine_files(registry: Registry, order_pks: pl.Series) -> Iterator[tuple[int, str, str, str, pl.DataFrame]]:
+    """The CSV files that nights wrote for these orders: event, source and folder of the submission, name, rows."""
+    files = night_records.files_of_orders(registry, order_pks)
+    by_path = _by_path(files)
+    for portion in _portions(files) if len(files) else ():
+        for path, rows in _rows_by_path(portion, registry).items():
+            file = by_path[path][0]
+            yield file["submission"], file["reseller"], file["folder"], f"{path.rpartition('/')[2]}.csv", rows
 
 
 def _write(run: Run, files: pl.DataFrame, *, again: bool) -> tuple[list[WrittenFile], list[CardsError]]:

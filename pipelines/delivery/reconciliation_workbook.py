@@ -43,11 +43,17 @@ def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> Nigh
 
 def write_night_placement(run: Run, event: dict[str, Any]) -> list[Path]:
     """Write the placement file of a night's replacements; its path, if there are any."""
-    cards = night_records.placements(run.registry, event["event"]).with_columns(code=code_text(pl.col("code")))
-    if cards.is_empty():
+    rows = night_placement(run.registry, event["event"])
+    if rows.is_empty():
         return []
-    submission.write_placement(run.settings.outbox, event, submission.placement_rows(cards))
+    submission.write_placement(run.settings.outbox, event, rows)
     return [submission.placement_path(run.settings.outbox, event)]
+
+
+def night_placement(registry: Registry, event: int) -> pl.DataFrame:
+    """The rows of the placement file of a night's replacements."""
+    cards = night_records.placements(registry, event).with_columns(code=code_text(pl.col("code")))
+    return submission.placement_rows(cards)
 
 
 def write_night_workbook(run: Run, event: dict[str, Any]) -> list[Path]:
@@ -111,7 +117,8 @@ def _waiting(reports: pl.DataFrame) -> pl.DataFrame:
 
 def night_name(reconciliation_date: int) -> str:
     """The date of a night as people write it: 2026-11-24."""
-    return f"{_date(reconciliation_date):%Y-%m-%d}"
+    text = str(reconciliation_date)
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}"
 
 
 def _path(settings: Settings, night: NightRecords) -> Path:

@@ -22,7 +22,8 @@ from pipelines.intake.inbox import InboxFile
 
 _CHUNK: Final = 1 << 20
 _IN_HAND: Final = "in-hand.json"
-_SPOOL: Final = ".spool"
+SPOOL: Final = ".spool"
+"""The folder of private copies, in the home."""
 
 
 class PrivateCopy(NamedTuple):
@@ -43,7 +44,7 @@ class PrivateCopy(NamedTuple):
 
 def spool_of(home: Path, worker: str) -> Path:
     """The folder of a worker's private copies."""
-    return home / _SPOOL / worker
+    return home / SPOOL / worker
 
 
 class Spool:
@@ -165,7 +166,7 @@ class Leftovers(NamedTuple):
 @contextmanager
 def leftovers(home: Path) -> Iterator[Leftovers]:
     """Adopt what dead runs left in the spool; it is removed when the block ends."""
-    spool = home / _SPOOL
+    spool = home / SPOOL
     found = Leftovers({}, [], [], [])
     locks: list[tuple[Path, int]] = []
     for folder in sorted(spool.iterdir()) if spool.is_dir() else []:

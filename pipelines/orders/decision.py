@@ -63,7 +63,7 @@ class Decision(NamedTuple):
 
 def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     """What becomes of each order of a batch, and the codes of those that are accepted."""
-    rows = _with_acceptance_groups(batch, facts.accounts)
+    rows = with_acceptance_groups(batch, facts.accounts)
     duplicates, used = _duplicate_rows(batch, rows, facts)
     rows = rows_not_in(rows, duplicates, "row_id")
     owned = owned_rows(rows, facts.accounts)
@@ -107,9 +107,9 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         row_keys=good.filter("partial").select("order", row_key=normalize.row_key()),
         duplicate_orders=duplicates.group_by("file", "order_pk", maintain_order=True).agg(rows=pl.len().cast(pl.Int64)),
         taken_code_attempts=attempts,
-        rejected=_as_dropped(batch.raw, rejected),
+        rejected=as_dropped(batch.raw, rejected),
         findings=_with_source_text(found, batch.raw),
-        btns=_btn_claims(good),
+        btns=btn_claims(good),
         usage=_usage(batch),
         on_hold=on_hold.select("file"),
     )
@@ -117,7 +117,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     return Decision(orders, ingest, _deferred(batch, accepted, ingest), dependent)
 
 
-def _with_acceptance_groups(batch: Batch, accounts: pl.DataFrame) -> pl.DataFrame:
+def with_acceptance_groups(batch: Batch, accounts: pl.DataFrame) -> pl.DataFrame:
     """The rows with their `source` and `acceptance_group`, which is placed whole or not at all: the order, or for
     resellers that accept orders in part (`partial`) the row.
     """
@@ -289,7 +289,7 @@ def _order_decisions(
     return orders.with_columns(decision=decision, rows=pl.coalesce("accepted", "rows")).drop("accepted", "earlier")
 
 
-def _as_dropped(raw: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
+def as_dropped(raw: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
     """The rejected rows as they were dropped: `file`, `source_row` and the columns of an order file."""
     return rows_in(raw, rejected, "row_id").select("file", "source_row", *(_short_cell(name) for name in NAMES))
 
@@ -318,7 +318,7 @@ def _with_source_text(found: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     return cells.select(*ROW, "reason", column=column, value=value).select(*FINDING).cast(FINDING).unique(maintain_order=True)
 
 
-def _btn_claims(good: pl.DataFrame) -> pl.DataFrame:
+def btn_claims(good: pl.DataFrame) -> pl.DataFrame:
     """The BTNs that accepted orders use: `order`, `btn` (integer), `account`."""
     rows = good.filter(pl.col("code_type") == BTN4)
     return rows.select("order", pl.col("btn").cast(pl.Int64), "account").unique(maintain_order=True)

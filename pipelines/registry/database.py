@@ -34,7 +34,8 @@ class Dialect(NamedTuple):
 
     `number_key` is the type of a primary key of one number; `other_key` ends the definition of a table with another
     primary key; `begin` starts a transaction of the one writer, `begin_claims` one that changes claims alone; `clock` is the
-    time in seconds; `tables` = 'name' finds a table.
+    time in seconds; `tables` = 'name' finds a table; `columns` and `indexes` give `name` and `definition` of each table and
+    index.
     """
 
     connect: Callable[[str, bool], adbc.Connection]
@@ -46,6 +47,8 @@ class Dialect(NamedTuple):
     clock: str
     tables: str
     check: str
+    columns: str
+    indexes: str
 
 
 @contextmanager
@@ -131,6 +134,12 @@ SQLITE: Final = Dialect(
     clock="CAST(strftime('%s', 'now') AS INTEGER)",
     tables="sqlite_schema WHERE name",
     check="PRAGMA integrity_check(20)",
+    columns="""
+        SELECT tables.name AS name, group_concat(columns.name, ', ') AS definition
+        FROM sqlite_schema AS tables JOIN pragma_table_info(tables.name) AS columns
+        WHERE tables.type = 'table' GROUP BY tables.name
+    """,
+    indexes="SELECT name, sql AS definition FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL",
 )
 POSTGRESQL: Final = Dialect(
     connect=_connect_postgresql,
@@ -142,6 +151,16 @@ POSTGRESQL: Final = Dialect(
     clock="CAST(extract(epoch FROM clock_timestamp()) AS BIGINT)",
     tables="pg_tables WHERE schemaname = current_schema() AND tablename",
     check="SELECT 'ok' AS integrity_check",
+    columns="""
+        SELECT table_name::text AS name, string_agg(column_name::text, ', ' ORDER BY ordinal_position) AS definition
+        FROM information_schema.columns WHERE table_schema = current_schema() GROUP BY table_name
+    """,
+    indexes="""
+        SELECT pg_class.relname::text AS name, CASE WHEN NOT pg_index.indisvalid THEN 'invalid'
+            WHEN pg_index.indisunique THEN 'CREATE UNIQUE INDEX' ELSE 'CREATE INDEX' END AS definition
+        FROM pg_index JOIN pg_class ON pg_class.oid = pg_index.indexrelid
+        WHERE pg_class.relnamespace = current_schema()::regnamespace
+    """,
 )
 
 
@@ -296,6 +315,11 @@ class Database:
     def has_table(self, name: str) -> bool:
         """Whether the database has this table."""
         return bool(self.select({"tables": integer("count(*)")}, f"FROM {self._dialect.tables} = '{name}'").item())
+
+    def definitions(self, *, indexes: bool) -> dict[str, str]:
+        """The definitions of all tables, or of all indexes, as the database has them, by name."""
+        found = self.query(self._dialect.indexes if indexes else self._dialect.columns, {"name": TEXT, "definition": TEXT})
+        return dict(found.iter_rows())
 
     def create_table(self, name: str, columns: Mapping[str, Any], key: str = "") -> None:
         """Create a table. Inside a transaction. `key`: the columns of the primary key, as in KEYS."""

@@ -212,7 +212,7 @@ class Registry(Database):
             with self.transaction():
                 busy = self._undelivered_files(batch.events)
                 wanted = {file for file in batch.events["file"] if file not in busy and is_there(file)}
-                return self._enter(batch.of(wanted)) if wanted else {}
+                return self.enter(batch.of(wanted)) if wanted else {}
         except CardsError:
             raise
         except adbc.Error:
@@ -227,7 +227,12 @@ class Registry(Database):
         found = files.join(undelivered, on=["source", "digest"], how="semi")
         return set(found["file"])
 
-    def _enter(self, batch: IngestBatch) -> dict[int, int]:
+    def enter(self, batch: IngestBatch) -> dict[int, int]:
+        """Enter files with all that came of them; the event of each. Inside a transaction.
+
+        Events that say their `folder` and whether it is `delivered`, and orders that say their `order_id`, keep them: they were
+        answered by a registry that was lost.
+        """
         retire_answers(self, batch.events.filter(pl.col("replays") > 0).select("source", "digest"))
         entered = self._enter_events(batch.events)
         events = entered.select("file", "event", "source", "at")
@@ -282,6 +287,8 @@ class Registry(Database):
             granted=0,
             judged_event="event",
         )
+        if "order_id" in orders.columns:
+            return orders.with_columns(order_sequence=pl.col("order_id").str.extract(r"-(\d+)$").cast(INT))
         return orders.with_columns(order_id=pl.format("{}-{}", "account", "order_sequence"))
 
     def _conflicts(self, batch: IngestBatch) -> set[int]:
@@ -319,10 +326,13 @@ class Registry(Database):
         """Enter events, and give them back with their numbers."""
         first = self.next("events", "event")
         usual = {"reconciliation_date": 0, "file_at": pl.lit(""), "final": 0, "replays": 0}
-        absent = {name: value for name, value in usual.items() if name not in events.columns}
+        absent: dict[str, Any] = {name: value for name, value in usual.items() if name not in events.columns}
+        if "folder" not in events.columns:
+            absent |= {"folder": self._folders(events), "delivered": 0}
+        events = events.with_columns(event=pl.int_range(pl.len(), dtype=INT) + first, archived=0, **absent)
         events = events.with_columns(
-            event=pl.int_range(pl.len(), dtype=INT) + first, folder=self._folders(events), delivered=0, archived=0, **absent
-        ).with_columns(original_event=pl.when(pl.col("original_event") > 0).then("original_event").otherwise("event"))
+            original_event=pl.when(pl.col("original_event") > 0).then("original_event").otherwise("event")
+        )
         self.append("events", events)
         return events
 
@@ -380,6 +390,15 @@ class Registry(Database):
         given = pl.DataFrame({"event": events}, {"event": INT})
         update = f"UPDATE events SET delivered = {delivered} WHERE event IN (SELECT event FROM given)"
         self.execute_with(given, "", update)
+
+    def event_key(self, event: int) -> tuple[str, str] | None:
+        """Time and folder of an event; None when there is no such event."""
+        found = self.select(columns_of("events", "at", "folder"), f"FROM events WHERE event = {event}")
+        return next(found.iter_rows(), None)
+
+    def is_empty(self) -> bool:
+        """Whether nothing was ever entered but a catalogue."""
+        return self.select(columns_of("events", "event"), "FROM events LIMIT 1").is_empty()
 
     def undelivered(self) -> list[int]:
         """Events whose folder may not be complete."""

@@ -1,0 +1,236 @@
+"""What lies in the outbox that this program did not write or did not finish, and who can read what."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from pipelines.admin.findings import Check, Finding, Repair, RepairAction
+from pipelines.common.durable_files import has_default_acl, is_left_by_the_dead, is_staging
+from pipelines.common.settings import Settings
+from pipelines.common.words import count
+from pipelines.delivery import archive_files, index
+from pipelines.intake.private_copy import SPOOL
+from pipelines.registry import audit
+from schemas.sources import CHECK, NETWORK, RECONCILIATION
+
+_WITHOUT_ORDERS: Final = (NETWORK, RECONCILIATION)
+"""Folders of the outbox that hold no submissions of order files."""
+_PLACEMENT: Final = r"^placement-(.*?)-(\d{8}-\d{6}.*)\.csv$"
+_OF_NIGHT: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(\.xlsx|-[a-z-]+\.csv)")
+_FOLDERS: Final = 1_000
+"""So many folders are looked up together."""
+_CODE: Final = re.compile(rb"(?<![0-9])[1-9][0-9]{13}(?![0-9])")
+_MOST_BYTES: Final = 50 << 20
+_REMOVE: Final = "Find out who put it there, and remove it."
+_RESTORED: Final = (
+    "The registry was restored from a backup, or something else made this. If it was restored: cards recover enters what it "
+    "lacks. Until then nothing must be issued."
+)
+ALL_OTHERS: Final = 0o077
+_GROUP_MAY_READ: Final = 0o027
+_MAY_PASS: Final = 0o066
+
+
+def check_strays(check: Check) -> Iterator[Finding]:
+    """Folders and files of the outbox that the registry does not know, and what killed runs left."""
+    outbox = check.settings.outbox
+    for path in _entries(outbox):
+        if not path.is_dir():
+            yield _stray(check, path)
+        elif path.name == RECONCILIATION:
+            yield from _nights(check, path)
+        elif not path.name.startswith("."):
+            yield from _of_source(check, path)
+    yield from _left(check.settings)
+
+
+def _of_source(check: Check, source: Path) -> Iterator[Finding]:
+    """What lies in the folder of a reseller, or of the network."""
+    folders = []
+    for path in _entries(source):
+        if path.is_dir():
+            named = (archive_files.FOLDER, CHECK)
+            is_month = source.name == NETWORK and re.fullmatch(r"\d{4}-\d{2}", path.name)
+            if is_month:
+                yield from _placements(check, path)
+            elif path.name not in named and not is_staging(path.name):
+                folders.append(path)
+        elif source.name == NETWORK and re.match(_PLACEMENT, path.name):
+            continue
+        elif path.name != index.NAME:
+            yield _stray(check, path)
+    if source.name == NETWORK:
+        yield from _placements(check, source)
+    for start in range(0, len(folders), _FOLDERS):
+        yield from _unknown_folders(check, folders[start : start + _FOLDERS])
+
+
+def _unknown_folders(check: Check, folders: list[Path]) -> Iterator[Finding]:
+    """Folders that are of no submission."""
+    named = pl.DataFrame({"source": [path.parent.name for path in folders], "folder": [path.name for path in folders]})
+    known = set(audit.known_folders(check.registry, named).iter_rows())
+    for path in folders:
+        if (path.parent.name, path.name) not in known:
+            yield Finding("the registry does not know a submission", str(path), f"{_codes_in(check, path)}{_RESTORED}")
+
+
+def _placements(check: Check, folder: Path) -> Iterator[Finding]:
+    """Placement files that are of no event."""
+    names = pl.DataFrame({"name": [path.name for path in _entries(folder) if path.is_file()]}, {"name": pl.String})
+    parts = names.with_columns(
+        source=pl.col("name").str.extract(_PLACEMENT, 1), folder=pl.col("name").str.extract(_PLACEMENT, 2)
+    )
+    if folder.name == NETWORK:
+        parts = parts.drop_nulls()
+    known = audit.known_folders(check.registry, parts.drop_nulls().select("source", "folder"))
+    for name in parts.join(known, on=["source", "folder"], how="anti")["name"]:
+        path = folder / name
+        yield Finding("the registry does not know a placement file", str(path), f"{_codes_in(check, path)}{_RESTORED}")
+
+
+def _nights(check: Check, folder: Path) -> Iterator[Finding]:
+    """What lies beside the workbooks of nights."""
+    dates = set(audit.nights(check.registry)["reconciliation_date"])
+    for path in _entries(folder):
+        found = _OF_NIGHT.fullmatch(path.name)
+        if path.is_dir() and (path.name == archive_files.FOLDER or is_staging(path.name)):
+            continue
+        if not found:
+            yield _stray(check, path)
+        elif int("".join(found.groups()[:3])) not in dates:
+            yield Finding("the registry does not know a night", str(path), _RESTORED)
+
+
+def _stray(check: Check, path: Path) -> Finding:
+    return Finding("this program did not write a file", str(path), f"{_codes_in(check, path)}{_REMOVE}")
+
+
+def _codes_in(check: Check, path: Path) -> str:
+    """What a stranger's file or folder holds of codes, in words; never the codes."""
+    if not check.full:
+        return ""
+    files = path.rglob("*") if path.is_dir() else [path]
+    found = {int(code) for file in files for code in _CODE.findall(_content(file))}
+    if not found:
+        return ""
+    codes = pl.Series("code", sorted(found), pl.Int64)
+    known = len(check.registry.existing_codes(codes))
+    words = [f"{count(known, 'code')} of the registry"] if known else []
+    words += [f"{count(len(codes) - known, 'code')} that it does not have"] if known < len(codes) else []
+    return f"It holds {' and '.join(words)}. "
+
+
+def _content(path: Path) -> bytes:
+    """The first bytes of a file; of one that can't be read none."""
+    try:
+        if path.is_symlink() or not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES)
+    except OSError:
+        return b""
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+# -- what killed runs left -----------------------------------------------------------------------------------------------
+
+
+def _left(settings: Settings) -> Iterator[Finding]:
+    for path in _staged(settings.outbox):
+        if is_left_by_the_dead(path):
+            yield Finding(
+                "a killed run left what it had begun to write", str(path), "Remove it: cards repair --apply",
+                Repair(RepairAction.REMOVE, str(path)),
+            )  # fmt: skip
+    for path in _entries(settings.home / SPOOL):
+        if path.is_dir() and is_left_by_the_dead(path):
+            yield Finding(
+                "a killed run left private copies of dropped files", str(path), "The next run finishes them: cards run",
+                Repair(RepairAction.FINISH, ""),
+            )  # fmt: skip
+
+
+def _staged(outbox: Path) -> Iterator[Path]:
+    """What is being written anywhere in the outbox, or was."""
+    for folder, folders, _ in os.walk(outbox):
+        for name in [name for name in folders if is_staging(name)]:
+            folders.remove(name)
+            yield Path(folder, name)
+
+
+# -- permissions -------------------------------------------------------------------------------------------------------
+
+
+def check_permissions(settings: Settings) -> Iterator[Finding]:
+    """Files and folders that are more open than CARDS_SHARE says, and dropped ones that can't be read."""
+    for path in _walk(settings.inbox):
+        if not os.access(path, os.R_OK):
+            yield Finding("this can't be read, so it is never answered", str(path), f"chmod u+r '{path}'")
+    yield from _too_open(settings.outbox, _of_outbox(settings))
+    for path in [*settings.home.glob("registry.db*"), *_walk(settings.home / SPOOL)]:
+        yield from _too_open(path, ALL_OTHERS)
+    for source in _entries(settings.outbox):
+        excess = excess_of(settings, source.name) if source.is_dir() else ALL_OTHERS
+        group = source.stat().st_gid if excess == _GROUP_MAY_READ else None
+        for path in (source, *_walk(source)):
+            yield from _too_open(path, excess)
+            if group is not None and not path.is_symlink() and path.lstat().st_gid != group:
+                what = "another group than the reseller's can read this"
+                yield Finding(what, str(path), f"chgrp {group} '{path}'", Repair(RepairAction.RESTRICT, str(path)))
+
+
+def _too_open(path: Path, excess: int) -> Iterator[Finding]:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # it was finished meanwhile
+        return
+    if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & excess:
+        others = {ALL_OTHERS: "go=", _GROUP_MAY_READ: "g-w,o=", _MAY_PASS: "go-rw"}[excess]
+        fix = f"chmod {others} '{path}'"
+        what = f"others can access this (mode {stat.S_IMODE(mode):o})"
+        yield Finding(what, str(path), fix, Repair(RepairAction.RESTRICT, str(path)))
+
+
+def excess_of(settings: Settings, source: str) -> int:
+    """The permissions that what lies in a folder of the outbox must not have: with CARDS_SHARE=group a reseller's group may
+    read its answers.
+    """
+    if source in _WITHOUT_ORDERS:
+        return ALL_OTHERS
+    shared = settings.share == "group" or has_default_acl(settings.outbox / source)
+    return _GROUP_MAY_READ if shared else ALL_OTHERS
+
+
+def _of_outbox(settings: Settings) -> int:
+    """The permissions that the outbox itself must not have: whoever shares answers may let others pass through it."""
+    shared = settings.share == "group" or any(has_default_acl(path) for path in _entries(settings.outbox) if path.is_dir())
+    return _MAY_PASS if shared else ALL_OTHERS
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Everything below a folder; links are not followed."""
+    for above, folders, files in os.walk(folder):
+        for name in sorted([*folders, *files]):
+            yield Path(above, name)
+
+
+def restrict(settings: Settings, path: Path) -> None:
+    """Take from a file or folder what others must not have, and give it the group of its reseller."""
+    if path.is_symlink():
+        return
+    parts = path.relative_to(settings.outbox).parts if path.is_relative_to(settings.outbox) else None
+    excess = ALL_OTHERS if parts is None else _of_outbox(settings) if not parts else excess_of(settings, parts[0])
+    if excess == _GROUP_MAY_READ and parts:
+        os.chown(path, -1, (settings.outbox / parts[0]).stat().st_gid, follow_symlinks=False)
+    path.chmod(stat.S_IMODE(path.stat().st_mode) & ~excess)

@@ -1,0 +1,183 @@
+"""What the outbox says of the past: submissions, placement files and what nights wrote, in folders and in archives."""
+
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from pipelines.common.settings import Settings
+from pipelines.delivery import archive_files, index
+from pipelines.delivery.written_files import WrittenFile
+from schemas.sources import CHECK, NETWORK, RECONCILIATION
+
+_PLACEMENT: Final = re.compile(r"placement-(.+?)-(\d{8}-\d{6}-.+)\.csv")
+_ORDER_FILE: Final = re.compile(r"(release|refused|outcome)-(?:(.+)-)?(\d{4})-(\d\d)-(\d\d)(?:~(\d+))?\.csv")
+_MONTH: Final = re.compile(r"\d{4}-\d\d")
+_SUBMISSION: Final = re.compile(r"\d{8}-\d{6}-.+")
+_WORKBOOK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:\.xlsx|-[a-z-]+\.csv)")
+_ESCAPED: Final = r"^'([=+\-@\t\r])"
+
+
+class Found(NamedTuple):
+    """A file of the outbox, in a folder or an archive: how to read it, when it was written, and its path below the outbox."""
+
+    read: Callable[[], bytes]
+    mtime_ns: int
+    path: str
+
+
+class Folder(NamedTuple):
+    """The folder of a submission: its files by their names, and the number of the archive that holds it (0: none does)."""
+
+    source: str
+    name: str
+    files: dict[str, Found]
+    archived: int = 0
+
+
+class OrderFile(NamedTuple):
+    """A file that a night wrote for orders, and its path below the outbox; `date`: 20261124; `part`: which night of it."""
+
+    kind: str
+    date: int
+    part: int
+    path: str
+    found: Found
+
+
+class Outbox(NamedTuple):
+    """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
+    workbooks by date and name, and the times at which the indexes say that files were written, by their path.
+    """
+
+    folders: dict[tuple[str, str], Folder]
+    placements: dict[tuple[str, str], Found]
+    order_files: list[OrderFile]
+    workbooks: dict[int, dict[str, Found]]
+    times: dict[str, str]
+
+
+def read_outbox(settings: Settings) -> Outbox:
+    """Look through the outbox. Files are named here and read when they are asked for."""
+    found = Outbox({}, {}, [], {}, {})
+    for above in _subfolders(settings.outbox):
+        if above.name == RECONCILIATION:
+            _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if path.is_file()])
+        else:
+            _add_folders(found, above)
+        for path in archive_files.archives_of(above):
+            _add_archive(found, above.name, path)
+        found.times.update(_times(above))
+    for folder in found.folders.values():
+        found.order_files.extend(_order_files(folder))
+    return found
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and not path.name.startswith(".")
+    )
+
+
+def _plain(path: Path) -> Found:
+    parts = path.parts[-2:] if path.parent.name in (NETWORK, RECONCILIATION) else path.parts[-3:]
+    return Found(path.read_bytes, path.stat().st_mtime_ns, "/".join(parts))
+
+
+def _add_folders(found: Outbox, above: Path) -> None:
+    """Add what lies in the folder of a source."""
+    flat = above.glob("placement-*.csv") if above.name == NETWORK else ()
+    _add_placements(found, [(path.name, _plain(path)) for path in flat])
+    for folder in _subfolders(above):
+        files = {path.name: _plain(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."}
+        if above.name == NETWORK and _MONTH.fullmatch(folder.name):
+            _add_placements(found, list(files.items()))
+        elif folder.name not in (archive_files.FOLDER, CHECK) and _SUBMISSION.fullmatch(folder.name):
+            found.folders[above.name, folder.name] = Folder(above.name, folder.name, files)
+
+
+def _add_archive(found: Outbox, source: str, path: Path) -> None:
+    """Add what an archive holds and the outbox does not."""
+    number = int(path.stem[8:] or 1)
+    grouped: dict[str, dict[str, Found]] = {}
+    with archive_files.opened(path) as archive:
+        for info in archive.infolist():
+            if info.filename != archive_files.MANIFEST:
+                mtime = int(datetime(*info.date_time).timestamp()) * 10**9
+                file = Found(partial(_member, path, info.filename), mtime, f"{source}/{info.filename}")
+                grouped.setdefault(info.filename.rpartition("/")[0], {})[archive_files.file_name(info.filename)] = file
+    for folder, files in grouped.items():
+        if source == RECONCILIATION:
+            _add_workbooks(found, list(files.items()))
+        elif source == NETWORK and _MONTH.fullmatch(folder):
+            _add_placements(found, list(files.items()))
+        else:
+            found.folders.setdefault((source, folder), Folder(source, folder, files, number))
+
+
+def _member(path: Path, name: str) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name)
+
+
+def _add_placements(found: Outbox, files: list[tuple[str, Found]]) -> None:
+    for name, file in files:
+        if match := _PLACEMENT.fullmatch(name):
+            found.placements.setdefault((match[1], match[2]), file)
+
+
+def _add_workbooks(found: Outbox, files: list[tuple[str, Found]]) -> None:
+    for name, file in files:
+        if match := _WORKBOOK.fullmatch(name):
+            found.workbooks.setdefault(int("".join(match.groups())), {}).setdefault(name, file)
+
+
+def _order_files(folder: Folder) -> Iterator[OrderFile]:
+    for name, file in folder.files.items():
+        if match := _ORDER_FILE.fullmatch(name):
+            date = int(match[3] + match[4] + match[5])
+            yield OrderFile(match[1], date, int(match[6] or 1), f"{folder.source}/{folder.name}/{name}", file)
+
+
+def _times(above: Path) -> dict[str, str]:
+    """When the answers of a source were written, by their path, as its index says. A line that can't be read is left out."""
+    path = above / index.NAME
+    if not path.is_file():
+        return {}
+    rows = pl.read_csv(path, infer_schema=False, truncate_ragged_lines=True, ignore_errors=True)
+    if not {"Time", "Path"} <= set(rows.columns):
+        return {}
+    return {f"{above.name}/{place}": time for time, place in rows.select("Time", "Path").drop_nulls().iter_rows()}
+
+
+def digests(event: int, files: Iterable[tuple[str, Found]]) -> list[WrittenFile]:
+    """Files as the registry keeps what an event wrote, by their names."""
+    contents = ((archive_files.text_name(name), found.read()) for name, found in files)
+    return [WrittenFile(event, name, len(content), sha256(content).hexdigest()) for name, content in contents]
+
+
+def csv_rows(found: Found | None, columns: list[str]) -> pl.DataFrame:
+    """Columns of a CSV file of ours as text, without what keeps cells from being formulas; no rows where there is no file."""
+    if found is None:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    frame = pl.read_csv(io.BytesIO(found.read()), infer_schema=False, columns=columns).select(columns)
+    return frame.with_columns(pl.all().fill_null("").str.replace(_ESCAPED, "$1"))
+
+
+def joined(frames: list[pl.DataFrame], columns: list[str]) -> pl.DataFrame:
+    """Frames of text as one."""
+    return pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *frames])
+
+
+def fields(document: Any, *names: str) -> list[str]:
+    """Texts of a JSON document; empty where it does not have them."""
+    return [str(document.get(name, "")) if isinstance(document, dict) else "" for name in names]

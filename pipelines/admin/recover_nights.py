@@ -1,0 +1,271 @@
+"""Enter nights that the outbox has and a restored registry lacks, with the codes that their files name."""
+
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined
+from pipelines.admin.recover_files import Recovery, local_time
+from pipelines.common.words import count
+from pipelines.delivery import archive_files, order_files
+from pipelines.delivery.csv_files import csv_bytes
+from pipelines.delivery.status import NAME as STATUS
+from pipelines.delivery.submission import PLACEMENT
+from pipelines.delivery.written_files import as_frame
+from pipelines.reconcile_network import night_event
+from pipelines.registry import night_records, reconciliation, recovery
+from pipelines.registry.outbox_files import files_of, note_files
+from pipelines.registry.reconciliation import REFUSED, RELEASE
+from pipelines.registry.store import Registry
+from pipelines.run import Run
+from schemas.codes import CardState
+from schemas.sources import NETWORK
+
+_CODE: Final = "Authorization Code"
+_NIGHT: Final = "nightly-reconciliation"
+
+
+class Night(NamedTuple):
+    """A night that the registry lacks: its date (20261124), the how many-th of that date it is, when it began, and the folder
+    by which its placement file is named (empty: it has none).
+    """
+
+    date: int
+    part: int
+    at: str
+    folder: str
+
+
+def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]) -> list[Night]:
+    """The nights that the outbox has and the registry does not; `reports`: times of reports that it does not have
+    either, which a night began by entering.
+    """
+    nights = known.filter(
+        kind="night",
+    ).select("reconciliation_date", "at")
+    seen = {(date, at) for date, at in nights.iter_rows()}
+    counts = dict(nights.group_by("reconciliation_date").len().iter_rows())
+    placed = {local_time(run, folder): folder for source, folder in outbox.placements if source == NETWORK}
+    parts: dict[tuple[int, int], str] = {}
+    for file in outbox.order_files:
+        if file.part > counts.get(file.date, 0):
+            parts[file.date, file.part] = parts.get((file.date, file.part), "") or outbox.times.get(file.path, "")
+    seen_at = {at for at in (*reports, *placed) if _date(at) in outbox.workbooks or at in placed}
+    for at in sorted(seen_at - {at for _, at in seen} - set(parts.values())):
+        _add(parts, _date(at), at, counts)
+    for date, workbooks in outbox.workbooks.items():
+        if not counts.get(date) and not any(night == date for night, _ in parts):
+            parts[date, 1] = _written(run, date, max(found.mtime_ns for found in workbooks.values()))
+    return [Night(date, part, at, placed.get(at, "")) for (date, part), at in sorted(_filled(run, parts, counts).items())]
+
+
+def _date(at: str) -> int:
+    return int(at[:10].replace("-", ""))
+
+
+def _add(parts: dict[tuple[int, int], str], date: int, at: str, counts: dict[int, int]) -> None:
+    """Add a night by its time alone: one whose files have no time, or a further one."""
+    own = sorted(part for night, part in parts if night == date)
+    nameless = next((part for part in own if not parts[date, part]), 0)
+    free = next(part for part in range(counts.get(date, 0) + 1, 10**6) if part not in own)
+    parts[date, nameless or free] = at
+
+
+def _written(run: Run, date: int, mtime_ns: int) -> str:
+    """When a night was of which nothing is left but its workbook."""
+    written = datetime.fromtimestamp(mtime_ns / 1e9, run.runtime.now().tzinfo)
+    at = written if f"{written:%Y%m%d}" == str(date) else datetime.strptime(f"{date}-235959", "%Y%m%d-%H%M%S")
+    return local_time(run, f"{at:%Y%m%d-%H%M%S}")
+
+
+def _filled(run: Run, parts: dict[tuple[int, int], str], counts: dict[int, int]) -> dict[tuple[int, int], str]:
+    """The nights with those of which nothing is left but the number of the one that followed."""
+    filled = dict(parts)
+    for date in {date for date, _ in parts}:
+        last = max(part for night, part in parts if night == date)
+        at = local_time(run, f"{date}-235959")
+        for part in range(last, counts.get(date, 0), -1):
+            before = (datetime.fromisoformat(at) - timedelta(seconds=1)).isoformat(timespec="seconds")
+            at = filled.get((date, part)) or before
+            filled[date, part] = at
+    return filled
+
+
+def night_files(outbox: Outbox, night: Night) -> list[OrderFile]:
+    """The files that a night wrote for orders."""
+    return [file for file in outbox.order_files if (file.date, file.part) == (night.date, night.part)]
+
+
+def codes_of(outbox: Outbox, night: Night) -> set[str]:
+    """The codes that a night released or refused."""
+    return {code for file in night_files(outbox, night) if file.kind in (RELEASE, REFUSED)
+            for code in csv_rows(file.found, [_CODE])[_CODE]}  # fmt: skip
+
+
+# -- entering ----------------------------------------------------------------------------------------------------------
+
+
+def enter_night(recovery_: Recovery, night: Night) -> None:
+    """Enter a night as its files say: what it released and refused, and the codes that it issued to replace those."""
+    run, outbox, result = recovery_.run, recovery_.outbox, recovery_.result
+    registry, files = run.registry, night_files(outbox, night)
+    released = _released(files)
+    columns = ["Order ID", _CODE, "Replaced by"]
+    refused = joined([csv_rows(file.found, columns) for file in files if file.kind == REFUSED], columns)
+    placement = outbox.placements.get((NETWORK, night.folder))
+    enter_grants(recovery_, night)
+    with registry.transaction():
+        _release_what_was_released(recovery_, night, released)
+        recovery.report_orders(registry, recovery.cards_with(registry, _numbers(refused[_CODE]))["order_pk"])
+        cards = reconciliation.waiting_cards(registry)
+        placed = csv_rows(placement, PLACEMENT).select("Order ID", new=_CODE)
+        more = placed.filter(~pl.col("new").is_in(refused["Replaced by"].implode()))
+        unwritten = _is_unfinished(registry, files) or len(more) > 0
+        shown = pl.col("code").is_in(_numbers(refused[_CODE]).implode())
+        if unwritten:  # the night was killed before it had written all: of orders without a file the rule decides
+            shown |= pl.col("judged") & ~pl.col("order_id").is_in(refused["Order ID"].implode())
+        now_refused, waiting = cards.filter(shown), cards.filter(~shown)
+        new = _replacements(now_refused, refused, more)
+        recovery.forget_external(registry, new["code"])
+        event = night_event(night.at, night.date) | ({"folder": night.folder, "delivered": 1} if night.folder else {})
+        number = reconciliation.enter_night(registry, event, now_refused, waiting, new)
+        missing = _missing(registry, number, files) or night.date not in outbox.workbooks
+        recovery.finish_night(registry, number, _written_at(recovery_, night), delivered=not missing)
+        _note_files(recovery_, night, number, files)
+    result.nights += 1
+    result.codes += len(new)
+    _compare(recovery_, number, files)
+    for what, where in (
+        (_lost(refused, now_refused), "refused files"),
+        (len(more) - (len(new) - _named(refused)), "placement file"),
+    ):
+        if what > 0:
+            result.find(
+                f"{count(what, 'code')} in the {where} of a night could not be entered as it did",
+                f"night of {night.at[:10]}",
+                "They are never issued again. Ask the network for a report of their orders.",
+            )
+    run.runtime.checkpoint("recovered")
+
+
+def _note_files(recovery_: Recovery, night: Night, event: int, files: list[OrderFile]) -> None:
+    """Keep what lies there of a night: its workbook, its placement file, and its files of orders, in the folders of these."""
+    outbox, registry = recovery_.outbox, recovery_.run.registry
+    own = [*outbox.workbooks.get(night.date, {}).values(), outbox.placements.get((NETWORK, night.folder))]
+    noted = digests(event, [(found.path, found) for found in own if found])
+    keys = {tuple(file.path.split("/")[:2]) for file in files}
+    events = recovery.events_of_folders(registry, pl.DataFrame(sorted(keys), ["source", "folder"], orient="row"))
+    known = set(files_of(registry, events["event"]).select("event", "name").iter_rows())
+    for number, source, folder in events.select("event", "source", "folder").iter_rows():
+        there = outbox.folders[source, folder].files
+        noted += digests(number, [(name, found) for name, found in there.items()
+                                  if name == STATUS or (number, archive_files.text_name(name)) not in known])  # fmt: skip
+    note_files(registry, as_frame(noted))
+
+
+def _numbers(codes: pl.Series) -> pl.Series:
+    return codes.filter(codes != "").unique().sort().cast(pl.Int64)
+
+
+def _named(refused: pl.DataFrame) -> int:
+    return int((refused["Replaced by"] != "").sum())
+
+
+def _lost(refused: pl.DataFrame, entered: pl.DataFrame) -> int:
+    """How many codes refused files name that the night could not refuse."""
+    return len(refused.filter(~pl.col(_CODE).cast(pl.Int64).is_in(entered["code"].implode())))
+
+
+def _released(files: list[OrderFile]) -> pl.Series:
+    return _numbers(joined([csv_rows(file.found, [_CODE]) for file in files if file.kind == RELEASE], [_CODE])[_CODE])
+
+
+def enter_grants(recovery_: Recovery, night: Night) -> None:
+    """Grant surplus cards that a night released: the operator did, before it."""
+    registry = recovery_.run.registry
+    cards = recovery.cards_with(registry, _released(night_files(recovery_.outbox, night))).filter(state=CardState.SURPLUS)
+    for (order_id,), surplus in cards.group_by("order_id", maintain_order=True):
+        with registry.transaction():
+            notes = "Granted by recovered: a release file lists these cards."
+            event = registry.enter_event(_grant_event(night.at, str(order_id), notes))
+            recovery.release_cards(registry, surplus, event, granted=True)
+        what = "surplus cards were released, so they count as granted"
+        recovery_.result.find(what, f"order {order_id}", "Nothing, if you granted them.")
+
+
+def _grant_event(at: str, order_id: str, notes: str) -> dict[str, Any]:
+    return {"kind": "grant", "source": NETWORK, "digest": "", "file_name": order_id, "at": at, "rows": 0, "notes": notes,
+            "readable": 0, "folder": "", "delivered": 1}  # fmt: skip
+
+
+def _release_what_was_released(recovery_: Recovery, night: Night, released: pl.Series) -> None:
+    """Make the cards ready that release files list and no report at hand shows."""
+    registry = recovery_.run.registry
+    cards = recovery.cards_with(registry, released).filter(pl.col("state").is_in([CardState.PLACED, CardState.REFUSED]))
+    if cards.is_empty():
+        return
+    event = registry.enter_event(_grant_event(night.at, "", "Recovered: release files list these cards."))
+    recovery.release_cards(registry, cards, event, granted=False)
+    recovery.report_orders(registry, cards["order_pk"])
+    what = f"{count(len(cards), 'card')} stand in release files, and no report at hand shows them: they are ready"
+    recovery_.result.find(what, f"night of {night.at[:10]}", "Ask the network for a report of their orders.")
+
+
+def _is_unfinished(registry: Registry, files: list[OrderFile]) -> bool:
+    """Whether the night was killed before it had written every release file."""
+    names = {file.path.rpartition("/")[2] for file in files if file.kind == RELEASE}
+    ids = recovery.to_release(registry)["order_id"]
+    return any(not any(name.startswith(f"{RELEASE}-{one}-") for name in names) for one in ids)
+
+
+def _replacements(refused: pl.DataFrame, files: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
+    """The codes that replace refused ones: `order_pk`, `code` (new), `replaced`. Refused files name them; `more` (`Order ID`,
+    `new`) stand in the placement file alone, and replace the first refused codes of their order that nothing else does.
+    """
+    pairs = files.filter(pl.col("Replaced by") != "").select(
+        replaced=pl.col(_CODE).cast(pl.Int64), new=pl.col("Replaced by").cast(pl.Int64)
+    )
+    named = refused.join(pairs, left_on="code", right_on="replaced").select("order_pk", code="new", replaced="code")
+    left = refused.filter(~pl.col("code").is_in(named["replaced"].implode())).sort("order_pk", "code")
+    left = left.with_columns(place=pl.int_range(pl.len()).over("order_pk"))
+    others = more.sort("Order ID", "new").with_columns(place=pl.int_range(pl.len()).over("Order ID"))
+    paired = left.join(others, left_on=["order_id", "place"], right_on=["Order ID", "place"])
+    return pl.concat([named, paired.select("order_pk", code=pl.col("new").cast(pl.Int64), replaced="code")])
+
+
+def _written_at(recovery_: Recovery, night: Night) -> str:
+    """By when the placement file of a night was written."""
+    found = recovery_.outbox.placements.get((NETWORK, night.folder))
+    begun = datetime.fromisoformat(night.at)
+    written = datetime.fromtimestamp((found.mtime_ns if found else 0) / 1e9, begun.tzinfo)
+    return written.isoformat(timespec="seconds") if 0 <= (written - begun).total_seconds() < 86_400 else night.at
+
+
+# -- comparing ---------------------------------------------------------------------------------------------------------
+
+
+def _missing(registry: Registry, event: int, files: list[OrderFile]) -> bool:
+    """Whether a file of a night is not there."""
+    expected = order_files.paths(night_records.files_of_night(registry, event))
+    return bool({f"{path}.csv" for path in expected} - {file.path for file in files})
+
+
+def _compare(recovery_: Recovery, event: int, files: list[OrderFile]) -> None:
+    """Compare the files of a night with what the registry would write."""
+    registry = recovery_.run.registry
+    expected = order_files.rows_of(night_records.files_of_night(registry, event), registry)
+    there: dict[str, Any] = {file.path: file for file in files}
+    for path in sorted({f"{path}.csv" for path in expected} | there.keys()):
+        rows = expected.get(path.removesuffix(".csv"))
+        if path not in there:
+            continue  # the next run writes it
+        is_same = rows is not None and _digest(csv_bytes(rows)) == _digest(there[path].found.read())
+        if not is_same:
+            what = "a file is not what the registry would write of it now" if rows is not None else "a file of no order"
+            recovery_.result.find(what, f"outbox/{path}", "Compare the file with: cards order ID.")
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()
