@@ -7,7 +7,8 @@ import polars as pl
 
 from pipelines.admin import surplus
 from pipelines.admin.retention import archive
-from pipelines.registry.store import Registry
+from pipelines.registry.schema import TABLES
+from pipelines.registry.store import Registry, open_registry
 from tests.conftest import Shop, csv_of, row, some_codes
 
 INT, TEXT = pl.Int64, pl.String
@@ -208,3 +209,37 @@ def differences(lost: dict[str, list[str]], found: dict[str, list[str]]) -> list
                 before.remove(line)
         told += [f"{name}: - {line}" for line in before] + [f"{name}: + {line}" for line in after]
     return told
+
+
+# -- losing ------------------------------------------------------------------------------------------------------------
+
+
+def backup_of(registry: Registry) -> dict[str, pl.DataFrame]:
+    """A backup: every table."""
+    return {name: registry.query(f"SELECT * FROM {name}", schema) for name, schema in TABLES.items()}
+
+
+def restore(shop: Shop, backup: dict[str, pl.DataFrame], url: str) -> None:
+    """Have a shop work with the registry at this address, which gets the backup."""
+    shop.registry.close()
+    shop.registry = open_registry(url)
+    shop.settings = shop.settings.model_copy(update={"registry": url})
+    with shop.registry.transaction():
+        for name, frame in backup.items():
+            shop.registry.execute(f"DELETE FROM {name}")
+            shop.registry.append(name, frame)
+
+
+def lose(life: Life, days: int, url: str) -> dict[str, list[str]]:
+    """Live so many days, and lose the last ones of them: the registry at this address gets the backup of a random day. What
+    was lost, by meaning.
+    """
+    kept = life.chance.randint(0, days - 2)
+    backup: dict[str, pl.DataFrame] = {}
+    for day in range(days):
+        if day == kept:
+            backup = backup_of(life.shop.registry)
+        life.day(is_last=day == days - 1)
+    lost = meaning(life.shop.registry)
+    restore(life.shop, backup, url)
+    return lost

@@ -180,7 +180,8 @@ def _sweep(recovery_: Recovery, lost: _Lost) -> None:
     files = [*outbox.placements.values(), *(file.found for file in outbox.order_files)]
     files += [one.files["confirmation.csv"] for one in lost.submissions if "confirmation.csv" in one.files]
     codes = [csv_rows(found, [_CODE])[_CODE] for found in files]
-    for folder in (folder for folders in lost.reports.values() for folder in folders):
+    known = set(recovery.known_submissions(run.registry).filter(source=NETWORK)["folder"])
+    for folder in (folder for folders in lost.reports.values() for folder in folders if folder.name not in known):
         original = original_of(folder.files)
         text = original[1].decode("utf-8", "ignore") if original else ""
         codes.append(pl.Series([text]).str.extract_all(r"\b[1-9][0-9]{13}\b").explode())

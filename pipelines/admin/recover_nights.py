@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined
-from pipelines.admin.recover_files import Recovery, local_time
+from pipelines.admin.recover_files import Recovery, entering, local_time
 from pipelines.common.words import count
 from pipelines.delivery import archive_files, order_files
 from pipelines.delivery.csv_files import csv_bytes
@@ -16,6 +16,7 @@ from pipelines.delivery.submission import PLACEMENT
 from pipelines.delivery.written_files import as_frame
 from pipelines.reconcile_network import night_event
 from pipelines.registry import night_records, reconciliation, recovery
+from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.outbox_files import files_of, note_files
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.store import Registry
@@ -109,6 +110,11 @@ def codes_of(outbox: Outbox, night: Night) -> set[str]:
 
 def enter_night(recovery_: Recovery, night: Night) -> None:
     """Enter a night as its files say: what it released and refused, and the codes that it issued to replace those."""
+    with entering(recovery_, f"night of {night.at[:10]}"):
+        _enter_night(recovery_, night)
+
+
+def _enter_night(recovery_: Recovery, night: Night) -> None:
     run, outbox, result = recovery_.run, recovery_.outbox, recovery_.result
     registry, files = run.registry, night_files(outbox, night)
     released = _released(files)
@@ -116,7 +122,7 @@ def enter_night(recovery_: Recovery, night: Night) -> None:
     refused = joined([csv_rows(file.found, columns) for file in files if file.kind == REFUSED], columns)
     placement = outbox.placements.get((NETWORK, night.folder))
     enter_grants(recovery_, night)
-    with registry.transaction():
+    with translate_db_errors(), registry.transaction():
         _release_what_was_released(recovery_, night, released)
         recovery.report_orders(registry, recovery.cards_with(registry, _numbers(refused[_CODE]))["order_pk"])
         cards = reconciliation.waiting_cards(registry)
