@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.admin.outbox_reading import Folder, Outbox, csv_rows, read_outbox
+from pipelines.admin.outbox_reading import Folder, Outbox, csv_rows, read_outbox, set_clock
 from pipelines.admin.recover_files import (
     RecoverResult,
     Recovery,
@@ -94,6 +94,7 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
 
 def _lost(run: Run, outbox: Outbox, result: RecoverResult) -> _Lost:
     known = recovery.known_submissions(run.registry)
+    set_clock(outbox, known["at"])
     events = {(source, folder): digest for source, folder, digest in known.select("source", "folder", "digest").iter_rows()}
     submissions: list[Submission] = []
     reports: dict[str, list[Folder]] = {}
@@ -101,15 +102,15 @@ def _lost(run: Run, outbox: Outbox, result: RecoverResult) -> _Lost:
         if key in events:
             continue
         if folder.source == NETWORK:
-            reports.setdefault(local_time(run, folder.name), []).append(folder)
+            reports.setdefault(local_time(outbox, folder.name), []).append(folder)
         elif is_submission(folder):
-            submissions.append(submission_of(run, outbox, folder))
+            submissions.append(submission_of(outbox, folder))
         else:
             result.find("a folder holds no answer", f"outbox/{folder.source}/{folder.name}", "Look what it is, and remove it.")
     for (source, name), placement in outbox.placements.items():
         if source != NETWORK and (source, name) not in events and (source, name) not in outbox.folders:
-            submissions.append(Submission(source, name, local_time(run, name), "", "", {}, placement))
-    return _Lost(submissions, reports, lost_nights(run, outbox, known, set(reports)))
+            submissions.append(Submission(source, name, local_time(outbox, name), "", "", {}, placement))
+    return _Lost(submissions, reports, lost_nights(outbox, known, set(reports)))
 
 
 def _count(outbox: Outbox, lost: _Lost, result: RecoverResult) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,11 +113,17 @@ class Submission(NamedTuple):
 # -- what lies in a folder ---------------------------------------------------------------------------------------------
 
 
-def local_time(run: Run, text: str) -> str:
-    """The local time with which the name of a folder begins (`20261124-020000-…`), as the registry keeps times."""
-    time, now = datetime.strptime(text[:15], "%Y%m%d-%H%M%S"), run.runtime.now()
-    is_here = now.utcoffset() == now.astimezone().utcoffset()  # then with the summer time of that day
-    return (time.astimezone() if is_here else time.replace(tzinfo=now.tzinfo)).isoformat(timespec="seconds")
+def local_time(outbox: Outbox, text: str) -> str:
+    """The local time with which the name of a folder begins (`20261124-020000-…`), as the registry keeps times: with the
+    offset of the time nearest to it that an index has; of this machine where there is none.
+    """
+    time = datetime.strptime(text[:15], "%Y%m%d-%H%M%S")
+    place = bisect_left(outbox.clock, time, key=lambda known: known.replace(tzinfo=None))
+    near = outbox.clock[max(0, place - 1) : place + 1]
+    if not near:
+        return time.astimezone().isoformat(timespec="seconds")
+    nearest = min(near, key=lambda known: abs(known.replace(tzinfo=None) - time))
+    return time.replace(tzinfo=nearest.tzinfo).isoformat(timespec="seconds")
 
 
 def original_of(files: dict[str, Found], digest: str = "") -> tuple[str, bytes] | None:
@@ -130,12 +137,12 @@ def original_of(files: dict[str, Found], digest: str = "") -> tuple[str, bytes] 
     return None
 
 
-def submission_of(run: Run, outbox: Outbox, folder: Folder) -> Submission:
+def submission_of(outbox: Outbox, folder: Folder) -> Submission:
     """What is known of a submission by its folder."""
     found = folder.files.get("status.json")
     at, digest, name = fields(_json(found.read()) if found else None, "received", "sha256", "file")
     answers = (f"{folder.source}/{folder.name}/{kind}.csv" for kind in ("confirmation", "rejections"))
-    at = at or next((outbox.times[path] for path in answers if path in outbox.times), "") or local_time(run, folder.name)
+    at = at or next((outbox.times[path] for path in answers if path in outbox.times), "") or local_time(outbox, folder.name)
     if not digest and (original := original_of(folder.files)):
         name, digest = display_name(original[0]), sha256(original[1]).hexdigest()
     key = (folder.source, folder.name)

@@ -20,7 +20,6 @@ from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.outbox_files import files_of, note_files
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.store import Registry
-from pipelines.run import Run
 from schemas.codes import CardState
 from schemas.sources import NETWORK
 
@@ -39,7 +38,7 @@ class Night(NamedTuple):
     folder: str
 
 
-def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]) -> list[Night]:
+def lost_nights(outbox: Outbox, known: pl.DataFrame, reports: set[str]) -> list[Night]:
     """The nights that the outbox has and the registry does not; `reports`: times of reports that it does not have
     either, which a night began by entering.
     """
@@ -48,7 +47,7 @@ def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]
     ).select("reconciliation_date", "at")
     seen = {(date, at) for date, at in nights.iter_rows()}
     counts = dict(nights.group_by("reconciliation_date").len().iter_rows())
-    placed = {local_time(run, folder): folder for source, folder in outbox.placements if source == NETWORK}
+    placed = {local_time(outbox, folder): folder for source, folder in outbox.placements if source == NETWORK}
     parts: dict[tuple[int, int], str] = {}
     for file in outbox.order_files:
         if file.part > counts.get(file.date, 0):
@@ -58,8 +57,8 @@ def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]
         _add(parts, _date(at), at, counts)
     for date, workbooks in outbox.workbooks.items():
         if not counts.get(date) and not any(night == date for night, _ in parts):
-            parts[date, 1] = _written(run, date, max(found.mtime_ns for found in workbooks.values()))
-    return [Night(date, part, at, placed.get(at, "")) for (date, part), at in sorted(_filled(run, parts, counts).items())]
+            parts[date, 1] = _written(outbox, date, max(found.mtime_ns for found in workbooks.values()))
+    return [Night(date, part, at, placed.get(at, "")) for (date, part), at in sorted(_filled(outbox, parts, counts).items())]
 
 
 def _date(at: str) -> int:
@@ -74,19 +73,19 @@ def _add(parts: dict[tuple[int, int], str], date: int, at: str, counts: dict[int
     parts[date, nameless or free] = at
 
 
-def _written(run: Run, date: int, mtime_ns: int) -> str:
+def _written(outbox: Outbox, date: int, mtime_ns: int) -> str:
     """When a night was of which nothing is left but its workbook."""
-    written = datetime.fromtimestamp(mtime_ns / 1e9, run.runtime.now().tzinfo)
-    at = written if f"{written:%Y%m%d}" == str(date) else datetime.strptime(f"{date}-235959", "%Y%m%d-%H%M%S")
-    return local_time(run, f"{at:%Y%m%d-%H%M%S}")
+    end = datetime.fromisoformat(local_time(outbox, f"{date}-235959"))
+    written = datetime.fromtimestamp(mtime_ns / 1e9, end.tzinfo)
+    return (written if written.date() == end.date() else end).isoformat(timespec="seconds")
 
 
-def _filled(run: Run, parts: dict[tuple[int, int], str], counts: dict[int, int]) -> dict[tuple[int, int], str]:
+def _filled(outbox: Outbox, parts: dict[tuple[int, int], str], counts: dict[int, int]) -> dict[tuple[int, int], str]:
     """The nights with those of which nothing is left but the number of the one that followed."""
     filled = dict(parts)
     for date in {date for date, _ in parts}:
         last = max(part for night, part in parts if night == date)
-        at = local_time(run, f"{date}-235959")
+        at = local_time(outbox, f"{date}-235959")
         for part in range(last, counts.get(date, 0), -1):
             before = (datetime.fromisoformat(at) - timedelta(seconds=1)).isoformat(timespec="seconds")
             at = filled.get((date, part)) or before
