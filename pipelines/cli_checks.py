@@ -47,7 +47,7 @@ def repair(
     from pipelines.admin import audit
     from pipelines.admin import repair as job
 
-    with open_cli_run(quiet=as_json) as opened:
+    with open_cli_run(quiet=as_json, changes=apply) as opened:
         done = job.repair(opened, audit.scope(quick=quick, since=since), apply=apply)
     if as_json:
         console.print_json(document(done))

@@ -8,7 +8,7 @@ import pytest
 from openpyxl import load_workbook
 
 from pipelines.admin import queries
-from pipelines.delivery import file_names
+from pipelines.delivery import file_names, order_files
 from pipelines.delivery.rewriting import rewrite_submission
 from schemas import actions
 from schemas.actions import Action
@@ -148,6 +148,7 @@ def test_a_later_report_shows_after_all_that_it_was_done(ready: Shop) -> None:
 
 def test_of_a_file_with_many_orders_the_outcomes_of_a_night_are_one_file(ready: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_names, "MOST_OUTCOMES", 1)
+    monkeypatch.setattr(order_files, "_PORTION", 1)  # no portion ends within a file
     answer = ready.send(take("Block", "B1", code=ONE), take("Block", "B2", code=TWO), name="two.csv")
     confirm(answer, ready, TWO)
     (path,) = answer.folder.glob("outcome-????-??-??.csv")

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from openpyxl import Workbook, load_workbook
 
-from pipelines.delivery import reconciliation_workbook
+from pipelines.delivery import order_files, reconciliation_workbook
 from pipelines.registry import audit, reconciliation
 from schemas.codes import STATES
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, order_rows, read_csv, row, some_codes
@@ -97,6 +97,16 @@ def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Sho
     content = (answer.folder / "release-10023456-1-2026-10-05.csv").read_bytes()
     assert facts["SHA-256 of the .csv file"] == hashlib.sha256(content).hexdigest()
     assert (facts["Cards released so far"], facts["Cards outstanding"], facts["Release of this order"]) == ("1 of 2", 1, 1)
+
+
+def test_files_that_a_night_writes_in_portions_have_all_their_cards(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_files, "_PORTION", 1)
+    answer = shop.send(row("A", code=f"{ONE} {TWO}"), row("B", code=THREE), row("C", code=STRANGE))
+    shop.report(*shown(answer, TWO))
+    shop.night()
+    released = [release(answer, f"10023456-{number}")["Authorization Code"].to_list() for number in (1, 2, 3)]
+    assert released == [[ONE], [THREE], [STRANGE]]
+    assert release(answer, "10023456-1", "refused")["Authorization Code"].to_list() == [TWO]
 
 
 def test_a_specified_code_that_is_refused_is_left_to_the_reseller(shop: Shop) -> None:

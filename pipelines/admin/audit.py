@@ -71,7 +71,7 @@ def verify(
     found += check_archives(check, scope.since) if check.full and not scope.sample else []
     if not scope.sample:
         found += [*check_strays(check), *check_permissions(settings)]
-    return Verification(not found, checked, found)
+    return Verification(not found, checked, list(dict.fromkeys(found)))
 
 
 # -- the registry ------------------------------------------------------------------------------------------------------

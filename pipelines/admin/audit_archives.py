@@ -14,11 +14,12 @@ _FEW = 8
 
 
 class Archives:
-    """The manifests of the archives that were asked for last."""
+    """The manifests of the archives that were asked for last, and why others can't be read (`problems`)."""
 
     def __init__(self, settings: Settings) -> None:
         self._outbox = settings.outbox
         self._manifests: dict[Path, pl.DataFrame | None] = {}
+        self.problems: dict[Path, str] = {}
 
     def manifest(self, path: Path) -> pl.DataFrame | None:
         """`name`, `size`, `sha256` of what an archive holds; None when there is none or it can't be read."""
@@ -27,8 +28,9 @@ class Archives:
                 self._manifests.pop(next(iter(self._manifests)))
             try:
                 self._manifests[path] = archive_files.read_manifest(path) if path.is_file() else None
-            except CardsError:
+            except CardsError as error:
                 self._manifests[path] = None
+                self.problems[path] = str(error)
         return self._manifests[path]
 
     def path_of(self, event: dict[str, Any]) -> Path:

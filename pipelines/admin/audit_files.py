@@ -10,6 +10,7 @@ import polars as pl
 from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import thread_pool
 from pipelines.common.errors import CardsError
+from pipelines.common.words import count
 from pipelines.delivery import archive_files
 from pipelines.delivery.archive_files import file_digest, text_name
 from pipelines.delivery.deliver import REPORT_PREFIXES, find_original
@@ -45,6 +46,7 @@ def check_files(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contradi
 def _submissions(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contradicted: set[int]) -> Iterator[Finding]:
     there = _lie_there(check, events)
     lost = set(there.without_folder)
+    yield from _lost_archives(check, events.filter(pl.col("event").is_in(lost), pl.col("archived") > 0))
     both = kept.join(events, on="event", how="semi").join(there.files, on=["event", "name"], how="full", coalesce=True,
                                                           suffix="_there")  # fmt: skip
     both = both.filter(~pl.col("event").is_in(lost)).with_columns(_problem(full=check.full)).filter(pl.col("problem") != "")
@@ -52,11 +54,12 @@ def _submissions(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contrad
     known = set(kept["event"])
     for event in events.iter_rows(named=True):
         number = event["event"]
-        if number in lost:
-            yield _without_folder(check, event, contradicted)
-        elif number in known:
+        if number in lost and not event["archived"]:
+            fix = f"{_report(event)} writes all but the original again; that one comes from a backup of the outbox."
+            yield Finding("a submission has no folder", str(_folder(check, event)), fix, _rewrite(event, contradicted))
+        elif number in known and number not in lost:
             yield from _of_submission(check, event, by_event.get((number,)), contradicted)
-        else:
+        elif number not in lost:
             yield from _without_digests(check, event, there.files.filter(event=number))
     yield from _wrong_originals(check, events, kept)
 
@@ -112,14 +115,19 @@ def _digest(path: str) -> str:
         return ""
 
 
-def _without_folder(check: Check, event: dict[str, Any], contradicted: set[int]) -> Finding:
-    if event["archived"]:
+def _lost_archives(check: Check, events: pl.DataFrame) -> Iterator[Finding]:
+    """Archives that are missing, can't be read, or lack submissions which they should hold."""
+    paths: dict[Path, int] = {}
+    for event in events.iter_rows(named=True):
         path = check.archives.path_of(event)
-        where = f"{path}: {event['folder']}"
-        return Finding("an archived submission is not in its archive", where, f"{BACKUP} Without one, {_report(event)} "
-                       "writes all but the original again.", None)  # fmt: skip
-    fix = f"{_report(event)} writes all but the original again; that one comes from a backup of the outbox."
-    return Finding("a submission has no folder", str(_folder(check, event)), fix, _rewrite(event, contradicted))
+        paths[path] = paths.get(path, 0) + 1
+    for path, number in paths.items():
+        if problem := check.archives.problems.get(path):
+            yield Finding("an archive can't be read", str(path), problem)
+        else:
+            them = count(number, "submission")
+            what = f"an archive lacks {them}" if path.is_file() else f"the archive of {them} is missing"
+            yield Finding(what, str(path), f"{BACKUP} Without one, cards report writes all but the originals again.")
 
 
 def _of_submission(

@@ -76,7 +76,7 @@ def _unknown_folders(check: Check, folders: list[Path]) -> Iterator[Finding]:
     known = set(audit.known_folders(check.registry, named).iter_rows())
     for path in folders:
         if (path.parent.name, path.name) not in known:
-            yield Finding(f"the registry does not know a submission{_codes_in(check, path)}", str(path), _RESTORED)
+            yield Finding("the registry does not know a submission", str(path), f"{_codes_in(check, path)}{_RESTORED}")
 
 
 def _placements(check: Check, folder: Path) -> Iterator[Finding]:
@@ -90,7 +90,7 @@ def _placements(check: Check, folder: Path) -> Iterator[Finding]:
     known = audit.known_folders(check.registry, parts.drop_nulls().select("source", "folder"))
     for name in parts.join(known, on=["source", "folder"], how="anti")["name"]:
         path = folder / name
-        yield Finding(f"the registry does not know a placement file{_codes_in(check, path)}", str(path), _RESTORED)
+        yield Finding("the registry does not know a placement file", str(path), f"{_codes_in(check, path)}{_RESTORED}")
 
 
 def _nights(check: Check, folder: Path) -> Iterator[Finding]:
@@ -107,7 +107,7 @@ def _nights(check: Check, folder: Path) -> Iterator[Finding]:
 
 
 def _stray(check: Check, path: Path) -> Finding:
-    return Finding(f"this program did not write a file{_codes_in(check, path)}", str(path), _REMOVE)
+    return Finding("this program did not write a file", str(path), f"{_codes_in(check, path)}{_REMOVE}")
 
 
 def _codes_in(check: Check, path: Path) -> str:
@@ -122,7 +122,7 @@ def _codes_in(check: Check, path: Path) -> str:
     known = len(check.registry.existing_codes(codes))
     words = [f"{count(known, 'code')} of the registry"] if known else []
     words += [f"{count(len(codes) - known, 'code')} that it does not have"] if known < len(codes) else []
-    return f", which holds {' and '.join(words)}"
+    return f"It holds {' and '.join(words)}. "
 
 
 def _content(path: Path) -> bytes:

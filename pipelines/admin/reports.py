@@ -1,7 +1,7 @@
 """`cards report`: write the reports of a submission, of a network report or of a night again."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,14 +27,17 @@ def write_again(run: Run, names: list[str]) -> list[Rewritten]:
     Raises CardsError while a reconciliation is running, and for a name that stands for nothing.
     """
     with run.registry.reconciliation_lock():
-        return [one for name in names for one in _write_one(run, name)]
+        jobs = [_job(run, name) for name in names]  # a wrong name is told before anything is written
+        return [one for job in jobs for one in _by_folder(job())]
 
 
-def _write_one(run: Run, name: str) -> list[Rewritten]:
+def _job(run: Run, name: str) -> Callable[[], Iterable[Path]]:
     if night := _NIGHT.fullmatch(Path(name).name):
-        return _by_folder(rewriting.rewrite_night(run, int("".join(night.groups()[:3]))))
-    folder = rewriting.rewrite_submission(run, queries.submission(name, run.registry).event)
-    return _by_folder(path for path in folder.iterdir() if path.is_file())
+        date = int("".join(night.groups()[:3]))
+        rewriting.require_night(run, date)
+        return lambda: rewriting.rewrite_night(run, date)
+    event = queries.submission(name, run.registry).event
+    return lambda: (path for path in rewriting.rewrite_submission(run, event).iterdir() if path.is_file())
 
 
 def _by_folder(paths: Iterable[Path]) -> list[Rewritten]:

@@ -4,7 +4,8 @@
 file is never changed after the night that wrote it; what happens later stands in a file of that date.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,6 @@ from pipelines.excel.book import Book, Sheet
 from pipelines.registry import night_records
 from pipelines.registry.outbox_files import note_files
 from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
-from pipelines.registry.records import OrderFiles
 from pipelines.registry.store import Registry
 from pipelines.run import Run
 
@@ -32,6 +32,9 @@ _ON_SUMMARY: Final = [*release_files.ORDER_HEADERS, "Released"]
 """Columns of a release's CSV that are the same for all of its cards: in the workbook its first sheet says them once."""
 _SMALL: Final = 2_000
 """Workbooks of more cells are written by the writer for large ones, which lets other threads work."""
+_PORTION: Final = 200_000
+"""Files of about so many cards are read at once, so that a night's memory does not grow with its cards."""
+_KEYS: Final = ["order_pk", "event"]
 
 
 def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
@@ -39,12 +42,12 @@ def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
 
     `again`: a run died of it before. Raises CardsError, after all others, when those of an order can't be written.
     """
-    found = night_records.files_of_night(run.registry, event)
-    files, failed = _write(run, found, again=False)
-    failed += _write_index(run, found.files, once=again)
-    statuses, unwritten = status.rewrite(run, found.files["submission"])
+    files = night_records.files_of_night(run.registry, event)
+    made, failed = _write(run, files, again=False)
+    failed += _write_index(run, files, once=again)
+    statuses, unwritten = status.rewrite(run, files["submission"])
     with run.registry.transaction():
-        note_files(run.registry, written_files.as_frame([*files, *statuses]))
+        note_files(run.registry, written_files.as_frame([*made, *statuses]))
     _raise([*failed, *unwritten])
 
 
@@ -73,8 +76,7 @@ def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> list[CardsErro
 
 def list_again(run: Run, order_pks: pl.Series) -> None:
     """Add the files that nights wrote for these orders to the index of their reseller, if it lacks them."""
-    failed = _write_index(run, night_records.files_of_orders(run.registry, order_pks).files, once=True)
-    _raise(failed)
+    _raise(_write_index(run, night_records.files_of_orders(run.registry, order_pks), once=True))
 
 
 def _name(file: dict[str, Any]) -> str:
@@ -82,25 +84,26 @@ def _name(file: dict[str, Any]) -> str:
     return order_file_name(file["kind"], file["order_id"], file["date"], file["part"], combined=combined)
 
 
-def paths(found: OrderFiles) -> list[str]:
-    """Where the files lie below the outbox, without suffix."""
-    return list(_by_path(found.files))
+def paths(files: pl.DataFrame) -> list[str]:
+    """Where files of orders lie below the outbox, without suffix."""
+    return list(_by_path(files))
 
 
-def rows_of(found: OrderFiles, registry: Registry) -> dict[str, pl.DataFrame]:
+def rows_of(files: pl.DataFrame, registry: Registry) -> dict[str, pl.DataFrame]:
     """What stands in each of the files, by its path below the outbox, without suffix."""
-    return _rows_by_path(found, _by_path(found.files), registry)
+    portions = _portions(files) if len(files) else []
+    return {path: rows for portion in portions for path, rows in _rows_by_path(portion, registry).items()}
 
 
 def rewrite_night_files(run: Run, event: int) -> list[Path]:
     """Write the files of orders of a night again: the same cards in the same order; their paths."""
-    found = night_records.files_of_night(run.registry, event)
-    files, failed = _write(run, found, again=True)
-    statuses, unwritten = status.rewrite(run, found.files["submission"])
+    files = night_records.files_of_night(run.registry, event)
+    made, failed = _write(run, files, again=True)
+    statuses, unwritten = status.rewrite(run, files["submission"])
     with run.registry.transaction():
-        note_files(run.registry, written_files.as_frame([*files, *statuses]))
+        note_files(run.registry, written_files.as_frame([*made, *statuses]))
     _raise([*failed, *unwritten])
-    return [run.settings.outbox / f"{path}{suffix}" for path in _by_path(found.files) for suffix in (".csv", ".xlsx")]
+    return [run.settings.outbox / f"{path}{suffix}" for path in _by_path(files) for suffix in (".csv", ".xlsx")]
 
 
 def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
@@ -112,60 +115,74 @@ def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
 
 def machine_files(registry: Registry, order_pks: pl.Series) -> Iterator[tuple[int, str, str, str, pl.DataFrame]]:
     """The CSV files that nights wrote for these orders: event, source and folder of the submission, name, rows."""
-    found = night_records.files_of_orders(registry, order_pks)
-    if found.files.is_empty():
-        return
-    by_path = _by_path(found.files)
-    rows = _rows_by_path(found, by_path, registry)
-    for path, files in by_path.items():
-        yield files[0]["submission"], files[0]["reseller"], files[0]["folder"], f"{path.rpartition('/')[2]}.csv", rows[path]
+    files = night_records.files_of_orders(registry, order_pks)
+    by_path = _by_path(files)
+    for portion in _portions(files) if len(files) else ():
+        for path, rows in _rows_by_path(portion, registry).items():
+            file = by_path[path][0]
+            yield file["submission"], file["reseller"], file["folder"], f"{path.rpartition('/')[2]}.csv", rows
 
 
-def _write(run: Run, found: OrderFiles, *, again: bool) -> tuple[list[WrittenFile], list[CardsError]]:
+def _write(run: Run, files: pl.DataFrame, *, again: bool) -> tuple[list[WrittenFile], list[CardsError]]:
     """Write files of orders; what lies there now, and what could not be written."""
-    if found.files.is_empty():
+    if files.is_empty():
         return [], []
-    archive.bring_back_orders(run, found.files["order_pk"])
-    by_path = _by_path(found.files)
-    rows = _rows_by_path(found, by_path, run.registry)
+    archive.bring_back_orders(run, files["order_pk"])
+    by_path = _by_path(files)
 
-    def write(path: str) -> list[WrittenFile] | CardsError:
+    def write(rows: dict[str, pl.DataFrame], path: str) -> list[WrittenFile] | CardsError:
         try:
             return _write_file(run.settings, by_path[path], rows[path], again=again)
         except Exception as error:  # an order never takes another with it
             return to_cards_error(error)
 
+    done: list[list[WrittenFile] | CardsError] = []
+    writing: Iterable[list[WrittenFile] | CardsError] = []
     with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
-        done = list(pool.map(write, by_path))
-    files = [file for one in done if not isinstance(one, CardsError) for file in one]
-    return files, [one for one in done if isinstance(one, CardsError)]
+        for portion in _portions(files):
+            rows = _rows_by_path(portion, run.registry)  # while the portion before is written
+            done += writing
+            writing = pool.map(partial(write, rows), portion["path"].unique(maintain_order=True))
+        done += writing
+    made = [file for one in done if not isinstance(one, CardsError) for file in one]
+    return made, [one for one in done if isinstance(one, CardsError)]
+
+
+def _path(file: dict[str, Any]) -> str:
+    return f"{file['reseller']}/{file['folder']}/{_name(file)}"
 
 
 def _by_path(files: pl.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """The files by their path in the outbox, without suffix: of a submission with many orders, outcomes are one file."""
     found: dict[str, list[dict[str, Any]]] = {}
     for file in files.iter_rows(named=True):
-        found.setdefault(f"{file['reseller']}/{file['folder']}/{_name(file)}", []).append(file)
+        found.setdefault(_path(file), []).append(file)
     return found
 
 
-def _rows_by_path(found: OrderFiles, by_path: dict[str, list[dict[str, Any]]], registry: Registry) -> dict[str, pl.DataFrame]:
-    """What stands in each file."""
-    keys = ["order_pk", "event"]
-    paths = [(path, file["kind"], file["order_pk"], file["event"]) for path, files in by_path.items() for file in files]
-    of_files = pl.DataFrame(
-        paths, {"path": pl.String, "kind": pl.String, "order_pk": pl.Int64, "event": pl.Int64}, orient="row"
-    )
-    fields = found.files.select(*keys, "kind", "order_id", "account", "customer_order_id", "action", "date")
+def _portions(files: pl.DataFrame) -> list[pl.DataFrame]:
+    """The files, with their `path`, in portions of about so many cards as are read at once; no path is in two of them."""
+    paths = pl.Series("path", [_path(file) for file in files.iter_rows(named=True)], pl.String)
+    before = pl.col("cards").cum_sum() - pl.col("cards")
+    sizes = files.with_columns(paths).group_by("path", maintain_order=True).agg(pl.col("cards").sum())
+    numbers = sizes.select("path", portion=before // _PORTION)
+    joined = files.with_columns(paths).join(numbers, on="path", maintain_order="left")
+    return joined.partition_by("portion", include_key=False, maintain_order=True)
+
+
+def _rows_by_path(files: pl.DataFrame, registry: Registry) -> dict[str, pl.DataFrame]:
+    """What stands in each file; `files` with their `path`."""
+    found = night_records.cards_of_files(registry, files)
+    fields = files.select(*_KEYS, "kind", "order_id", "account", "customer_order_id", "action", "date")
     made = {
-        RELEASE: release_files.rows(found.released.join(fields.filter(kind=RELEASE).select(*keys, "date"), on=keys,
+        RELEASE: release_files.rows(found.released.join(fields.filter(kind=RELEASE).select(*_KEYS, "date"), on=_KEYS,
                                                         maintain_order="left")),
         REFUSED: outcome_files.refused_rows(found.refused, registry),
-        OUTCOME: outcome_files.outcome_rows(found.outcomes.join(fields.filter(kind=OUTCOME), on=keys, maintain_order="left")),
+        OUTCOME: outcome_files.outcome_rows(found.outcomes.join(fields.filter(kind=OUTCOME), on=_KEYS, maintain_order="left")),
     }  # fmt: skip
     parts: dict[str, pl.DataFrame] = {}
     for kind, frame in made.items():
-        joined = frame.join(of_files.filter(kind=kind).select("path", *keys), on=keys, maintain_order="left").drop(keys)
+        joined = frame.join(files.filter(kind=kind).select("path", *_KEYS), on=_KEYS, maintain_order="left").drop(_KEYS)
         split = joined.partition_by("path", as_dict=True, include_key=False, maintain_order=True)
         parts |= {str(path): part for (path,), part in split.items()}
     return parts

@@ -35,7 +35,7 @@ _DONE_WORDS: Final = {
 
 
 def refused_rows(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
-    """The rows of refused files (see OrderFiles.refused), with `order_pk` and `event`."""
+    """The rows of refused files (see FileCards.refused), with `order_pk` and `event`."""
     return with_advice(cards, registry).select(
         "order_pk", "event",
         *(pl.col(name).alias(header) for header, name in ORDER_HEADERS.items()),
@@ -48,7 +48,7 @@ def refused_rows(cards: pl.DataFrame, registry: Registry) -> pl.DataFrame:
 
 
 def outcome_rows(cards: pl.DataFrame) -> pl.DataFrame:
-    """The rows of outcome files (see OrderFiles.outcomes, with the fields of their file), with `order_pk` and `event`."""
+    """The rows of outcome files (see FileCards.outcomes, with the fields of their file), with `order_pk` and `event`."""
     done = pl.col("done") == 1
     words = pl.col("action").replace_strict(_DONE_WORDS, default="")
     return cards.select(

@@ -117,7 +117,8 @@ def _waiting(reports: pl.DataFrame) -> pl.DataFrame:
 
 def night_name(reconciliation_date: int) -> str:
     """The date of a night as people write it: 2026-11-24."""
-    return f"{_date(reconciliation_date):%Y-%m-%d}"
+    text = str(reconciliation_date)
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}"
 
 
 def _path(settings: Settings, night: NightRecords) -> Path:

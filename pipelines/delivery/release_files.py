@@ -22,7 +22,7 @@ _CARD: Final = {
 
 
 def rows(cards: pl.DataFrame) -> pl.DataFrame:
-    """The rows of release files (see OrderFiles.released; `date` of the night), with `order_pk` and `event`."""
+    """The rows of release files (see FileCards.released; `date` of the night), with `order_pk` and `event`."""
     released = pl.col("date").cast(pl.String).str.replace(r"^(....)(..)(..)$", "$1-$2-$3")
     return cards.select(
         "order_pk", "event",

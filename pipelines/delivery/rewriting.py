@@ -61,9 +61,7 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
     """Write the workbook of a night again, the placement files of its replacements, and the files that it wrote for orders;
     what it wrote. The caller holds the lock on reconciling. Raises CardsError when there was no night of that date (20261124).
     """
-    latest = reconciliation.latest_night(run.registry, date)
-    if latest is None:
-        raise CardsError(f"There was no reconciliation on {reconciliation_workbook.night_name(date)}.")
+    latest = require_night(run, date)
     written: list[Path] = []
     for event in reconciliation.nights_of(run.registry, date):
         run.registry.mark_undelivered(event["event"])
@@ -78,6 +76,14 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
         run.registry.mark_delivered([event["event"]], written_files.NONE)
         written += paths
     return [path for path in written if path.is_file()]
+
+
+def require_night(run: Run, date: int) -> dict[str, Any]:
+    """The latest event of a night. Raises CardsError when there was none on that date."""
+    latest = reconciliation.latest_night(run.registry, date)
+    if latest is None:
+        raise CardsError(f"There was no reconciliation on {reconciliation_workbook.night_name(date)}.")
+    return latest
 
 
 def _placement_of_night(run: Run, event: dict[str, Any]) -> list[Path]:

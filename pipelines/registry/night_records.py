@@ -7,7 +7,7 @@ import polars as pl
 from pipelines.registry.columns import Columns, columns_of, integer, text
 from pipelines.registry.queries import CHANGED, changing
 from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
-from pipelines.registry.records import NightRecords, OrderFiles
+from pipelines.registry.records import FileCards, NightRecords
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome
 from schemas.codes import NO_STATE, CardState
@@ -274,28 +274,34 @@ _OF_ORDER: Final = f"""
 """
 
 
-def files_of_night(registry: Registry, event: int) -> OrderFiles:
-    """The files of orders that a night writes."""
+def files_of_night(registry: Registry, event: int) -> pl.DataFrame:
+    """The files of orders that a night writes.
+
+    The fields of ORDER_FILE and of the order, `reseller` and `folder` of its submission, how many `orders` that has, `date`
+    of the night, when it was (`at`), how many cards the order may have (`ordered`), and of release files their `number` in the
+    order and how many cards it has `released` with this one.
+    """
     rest = f"FROM order_files {_OF_ORDER} WHERE order_files.event = {event} ORDER BY order_files.order_pk, order_files.kind"
-    return _with_rows(registry, registry.select(_FILE, rest))
+    return _numbered(registry, registry.select(_FILE, rest))
 
 
-def files_of_orders(registry: Registry, order_pks: pl.Series) -> OrderFiles:
-    """The files of these orders that nights have written."""
+def files_of_orders(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
+    """The files of these orders that nights have written, as those of a night."""
     files = registry.select_with(
         order_pks.unique().sort().to_frame("order_pk"),
         _FILE,
         f"FROM given JOIN order_files ON order_files.order_pk = given.order_pk {_OF_ORDER}",
     )
-    return _with_rows(registry, files.sort("order_pk", "event", "kind"))
+    return _numbered(registry, files.sort("order_pk", "event", "kind"))
 
 
-def _with_rows(registry: Registry, files: pl.DataFrame) -> OrderFiles:
+def cards_of_files(registry: Registry, files: pl.DataFrame) -> FileCards:
+    """The cards that stand in files of orders."""
+
     def keys(kind: str) -> pl.DataFrame:
         return files.filter(kind=kind).select("order_pk", "event", "date").sort("order_pk", "event")
 
-    return OrderFiles(
-        files=_numbered(registry, files),
+    return FileCards(
         released=_released(registry, files),
         refused=_refused_cards(registry, keys(REFUSED)),
         outcomes=_outcome_cards(registry, keys(OUTCOME)),

@@ -47,16 +47,13 @@ class NightRecords(NamedTuple):
     surplus_cards: int
 
 
-class OrderFiles(NamedTuple):
-    """What the files of orders say that nights write once: `files`, and the rows of each kind with `order_pk` and `event`.
+class FileCards(NamedTuple):
+    """The cards in the files that nights write once for orders, with `order_pk` and `event` of the file.
 
-    `files`: the fields of ORDER_FILE and of the order, `reseller` and `folder` of its submission, how many `orders` that has,
-    `date` of the night, when it was (`at`), how many cards the order may have (`ordered`), and of release files their
-    `number` in the order and how many cards it has `released` with this one. `released`: the cards, with what the order and
-    later changes say of them. `refused`: with `replaced_by` (0: by none). `outcomes`: with `done` (1 or 0).
+    `released`: with what the order and later changes say of them. `refused`: with `replaced_by` (0: by none). `outcomes`:
+    with `done` (1 or 0).
     """
 
-    files: pl.DataFrame
     released: pl.DataFrame
     refused: pl.DataFrame
     outcomes: pl.DataFrame

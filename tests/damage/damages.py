@@ -179,7 +179,7 @@ OUTBOX: Final = {
     "an archive deleted": Damage(deleted("acme/archive/*.zip"), "archive", False),
     "an archive damaged": Damage(damaged_archive, "archive", False),
     "an archived placement file's archive deleted": Damage(deleted("network/archive/*.zip"), "archive", False),
-    "a file with codes beside submissions": Damage(laid("acme/list.txt", f"{CODES[0]}\n"), "1 code of the registry", False),
+    "a file with codes beside submissions": Damage(laid("acme/list.txt", f"{CODES[0]}\n"), "list.txt", False),
     "a file with codes in a submission": Damage(copied(_RELEASE, _PLAIN), "copy.csv", False),
     "a file in the outbox itself": Damage(laid("notes.txt", "x"), "notes.txt", False),
     "what a killed writer left beside submissions": Damage(begun("acme"), "killed", True),
@@ -224,7 +224,9 @@ REGISTRY: Final = {
     "owners of two codes swapped": Damage(swapped_owners, "contradicts", False),
     "a card's code changed everywhere": Damage(changed_code, "contradicts", False),
     "an order renamed": Damage(sql("UPDATE orders SET order_id = '10023456-99' WHERE customer_order_id = 'D'"), "", False),
-    "an order's account changed": Damage(sql("UPDATE orders SET account = '10023457' WHERE customer_order_id = 'D'"), "", False),
+    "an order's account changed": Damage(
+        sql("UPDATE orders SET account = '10023457' WHERE customer_order_id = 'D'"), "", False
+    ),
     "an order's access number changed": Damage(
         sql("UPDATE orders SET access_number = '8008663691' WHERE customer_order_id = 'D'"), "contradicts", False
     ),
