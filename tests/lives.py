@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Callable
 
 import polars as pl
 

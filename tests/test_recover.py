@@ -374,6 +374,23 @@ def test_files_of_one_second_are_entered_so_that_what_was_placed_comes_first(sho
     assert differences(lost, meaning(shop.registry)) == []
 
 
+def test_files_of_several_resellers_that_came_together_keep_their_order(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.drop("z.csv", csv_of(row("A", quantity="3")))
+    shop.drop("a.csv", csv_of(row("G", quantity="2", account="20098765", product="8001")), "globex")
+    shop.drop("y.csv", csv_of(row("B", quantity="3")))
+    answers = shop.run()
+    shop.later(hours=1)
+    shop.report(*((order, "") for answer in answers for order, _ in placed_pairs(answer)))
+    shop.later(hours=12)
+    assert shop.night()["codes_replaced"] == 8
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    assert recovered(shop).findings == []
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+
+
 def test_answers_to_trials_and_strange_folders_are_left_alone(shop: Shop, empty: str) -> None:
     backup = backup_of(shop.registry)
     (shop.settings.inbox / "acme/check").mkdir()

@@ -18,6 +18,7 @@ from pipelines.admin.recover_files import (
     Recovery,
     Submission,
     answered_orders,
+    copied_at,
     enter_report_group,
     enter_submission,
     is_submission,
@@ -130,7 +131,8 @@ def _steps(outbox: Outbox, lost: _Lost) -> Iterable[_Step]:
         for place, one in enumerate(_in_order(list(group))):
             yield _Step(at, (_ORDERS, place), partial(enter_submission, one=one))
     used = {night.at: codes_of(outbox, night) for night in lost.nights}
-    for when, folders in lost.reports.items():
+    for when, found in lost.reports.items():
+        folders = sorted(found, key=lambda folder: (copied_at(folder.files), folder.name))
         enter = partial(enter_report_group, at=when, folders=folders, used_codes=used.get(when, set()))
         yield _Step(datetime.fromisoformat(when), (_REPORTS, 0), enter)
     nights = sorted(lost.nights, key=lambda night: (datetime.fromisoformat(night.at), night.part))
@@ -145,10 +147,12 @@ def _instant(one: Submission) -> datetime:
 
 
 def _in_order(group: list[Submission]) -> list[Submission]:
-    """Submissions of the same second: one that says what was placed before comes after the one that placed it."""
+    """Submissions of the same second, as their files were copied from the inbox one after the other; one that says what was
+    placed before comes after the one that placed it.
+    """
     if len(group) == 1:
         return group
-    orders = [(one, *answered_orders(one.files)) for one in sorted(group, key=lambda one: (one.folder, one.source))]
+    orders = [(one, *answered_orders(one.files)) for one in sorted(group, key=lambda one: (copied_at(one.files), one.folder))]
     done: list[Submission] = []
     while orders:
         coming = [placed for _, placed, _ in orders]

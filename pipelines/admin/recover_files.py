@@ -137,6 +137,12 @@ def original_of(files: dict[str, Found], digest: str = "") -> tuple[str, bytes] 
     return None
 
 
+def copied_at(files: dict[str, Found]) -> int:
+    """When the original of a submission was copied from the inbox, in nanoseconds; 0 where it is not there."""
+    originals = (found for name, found in files.items() if not name.lower().startswith(REPORT_PREFIXES))
+    return next((found.mtime_ns for found in originals), 0)
+
+
 def submission_of(outbox: Outbox, folder: Folder) -> Submission:
     """What is known of a submission by its folder."""
     found = folder.files.get("status.json")
