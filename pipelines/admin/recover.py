@@ -96,7 +96,7 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
 def _lost(run: Run, outbox: Outbox, result: RecoverResult) -> _Lost:
     known = recovery.known_submissions(run.registry)
     set_clock(outbox, known["at"])
-    events = {(source, folder): digest for source, folder, digest in known.select("source", "folder", "digest").iter_rows()}
+    events = set(known.select("source", "folder").iter_rows())
     submissions: list[Submission] = []
     reports: dict[str, list[Folder]] = {}
     for key, folder in sorted(outbox.folders.items()):

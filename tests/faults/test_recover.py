@@ -32,6 +32,7 @@ def _loss(seed: int, new_registry: NewRegistry, folder: Path, days: int, killer:
         else:
             with shared_parser():
                 recover(shop.as_run)
+        shop.run()  # what the backup had not delivered yet
         wrong = differences(lost, meaning(shop.registry))
         before = set(shop.placements()["Authorization Code"])
         life.day()
