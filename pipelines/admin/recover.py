@@ -26,7 +26,7 @@ from pipelines.admin.recover_files import (
     original_of,
     submission_of,
 )
-from pipelines.admin.recover_nights import Night, codes_of, enter_grants, enter_night, lost_nights
+from pipelines.admin.recover_nights import Night, codes_of, enter_grants, enter_night, finish_nights, lost_nights
 from pipelines.common.errors import CardsError
 from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
@@ -80,6 +80,7 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
     _block(run)
     with Parser(run.settings) as parser:
         recovery_ = Recovery(run, outbox, parser, result)
+        finish_nights(recovery_)
         steps = sorted(_steps(outbox, lost), key=lambda step: (step.at, step.rank))
         for done, step in enumerate(steps, 1):
             step.enter(recovery_)

@@ -136,8 +136,8 @@ def _enter_night(recovery_: Recovery, night: Night) -> None:
         recovery.forget_external(registry, new["code"])
         event = night_event(night.at, night.date) | ({"folder": night.folder, "delivered": 1} if night.folder else {})
         number = reconciliation.enter_night(registry, event, now_refused, waiting, new)
-        missing = _missing(registry, number, files) or night.date not in outbox.workbooks
-        recovery.finish_night(registry, number, _written_at(recovery_, night), delivered=not missing)
+        is_complete = _is_complete(recovery_, night, number)
+        recovery.finish_night(registry, number, _written_at(recovery_, night), delivered=is_complete)
         _note_files(recovery_, night, number, files)
     result.nights += 1
     result.codes += len(new)
@@ -168,6 +168,21 @@ def _note_files(recovery_: Recovery, night: Night, event: int, files: list[Order
         noted += digests(number, [(name, found) for name, found in there.items()
                                   if name == STATUS or (number, archive_files.text_name(name)) not in known])  # fmt: skip
     note_files(registry, as_frame(noted))
+
+
+def finish_nights(recovery_: Recovery) -> None:
+    """Note that nights which the registry knows have written their files, if these are there: by when matters for reports."""
+    registry, outbox = recovery_.run.registry, recovery_.outbox
+    placed = {local_time(outbox, folder): folder for source, folder in outbox.placements if source == NETWORK}
+    nights = recovery.known_submissions(registry).filter(kind="night").sort("event")
+    nights = nights.with_columns(part=pl.int_range(1, pl.len() + 1).over("reconciliation_date"))
+    left = registry.undelivered()
+    for one in nights.filter(pl.col("event").is_in(left)).iter_rows(named=True):
+        night = Night(one["reconciliation_date"], one["part"], one["at"], placed.get(one["at"], ""))
+        if _is_complete(recovery_, night, one["event"]):
+            with registry.transaction():
+                recovery.finish_night(registry, one["event"], _written_at(recovery_, night), delivered=True)
+                _note_files(recovery_, night, one["event"], night_files(outbox, night))
 
 
 def _numbers(codes: pl.Series) -> pl.Series:
@@ -251,10 +266,12 @@ def _written_at(recovery_: Recovery, night: Night) -> str:
 # -- comparing ---------------------------------------------------------------------------------------------------------
 
 
-def _missing(registry: Registry, event: int, files: list[OrderFile]) -> bool:
-    """Whether a file of a night is not there."""
-    expected = order_files.paths(night_records.files_of_night(registry, event))
-    return bool({f"{path}.csv" for path in expected} - {file.path for file in files})
+def _is_complete(recovery_: Recovery, night: Night, event: int) -> bool:
+    """Whether all that a night writes is there."""
+    registry, outbox = recovery_.run.registry, recovery_.outbox
+    expected = {f"{path}.csv" for path in order_files.paths(night_records.files_of_night(registry, event))}
+    placed = bool(night.folder) or night_records.placements(registry, event).is_empty()
+    return placed and night.date in outbox.workbooks and expected <= {file.path for file in night_files(outbox, night)}
 
 
 def _compare(recovery_: Recovery, event: int, files: list[OrderFile]) -> None:
