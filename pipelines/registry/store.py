@@ -398,7 +398,7 @@ class Registry(Database):
 
     def is_empty(self) -> bool:
         """Whether nothing was ever entered but a catalogue."""
-        return self.select(columns_of("events", "event"), "FROM events LIMIT 1").is_empty()
+        return self.event_key(1) is None
 
     def undelivered(self) -> list[int]:
         """Events whose folder may not be complete."""
