@@ -24,11 +24,13 @@ def verify(quick: _Quick = False, since: _Since = "", sample: _Sample = 0, as_js
     with open_cli_run(quiet=as_json) as opened:
         scope = audit.scope(quick=quick, since=since, sample=sample)
         result = audit.verify(opened.settings, opened.registry, scope, opened.runtime.progress)
+    rows = [{"what": one.what, "where": one.where, "fix": one.fix} for one in result.findings]
     if as_json:
-        console.print_json(document(result))
+        repairs = [{**row, "repair": str(one.repair.action) if one.repair else ""}
+                   for row, one in zip(rows, result.findings, strict=True)]  # fmt: skip
+        console.print_json({"sound": result.sound, "events_checked": result.events_checked, "findings": repairs})
     else:
-        rows = [{"what": one.what, "where": one.where, "fix": one.fix} for one in result.findings[:_SHOWN]]
-        _print(rows, "Problems", len(result.findings))
+        _print(rows[:_SHOWN], "Problems", len(rows))
     if not result.sound:
         raise typer.Exit(1)
 

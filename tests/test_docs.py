@@ -211,6 +211,7 @@ DOCUMENTS = {
     "cards recover --json",
     "archive": "cards archive --before 2099-01-01 --json",
     "verify": "rm outbox/acme/*-october/confirmation.csv; cards verify --json || true",
+    "repair": "rm outbox/acme/*-october/confirmation.csv; cards repair --apply --json",
 }
 """How to get each document, with an example of every list in it, in the demo's home."""
 TYPES = {str: "text", int: "number", float: "number", bool: "true or false"}
