@@ -11,6 +11,7 @@ import pytest
 from tests.benchmarks.chart import figure, used
 from tests.benchmarks.races import RACES
 from tests.benchmarks.stage import Line
+from tests.pages import rows, section
 
 
 def test_the_short_form_runs(tmp_path: Path) -> None:
@@ -25,6 +26,17 @@ def test_the_short_form_runs(tmp_path: Path) -> None:
     assert len(table) == len(lines) + 4
     drawn = ET.parse(tmp_path / "benchmarks.svg")
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}rect")) == len(lines) + 1
+
+
+def test_a_log_structured_table_is_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.log_structured", "--count", "5000", "--entered", "1000", "--times", "1",
+               "--out", str(tmp_path / "table.md")]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = rows(section((tmp_path / "table.md").read_text(), "log-structured"))
+    merged = [(size, work.removeprefix("merge of ")) for size, work, *_ in lines if work.startswith("merge")]
+    assert merged == [("1,000", "1,000 hot numbers"), ("5,000", "1,000 hot numbers"), ("5,000", "5,000 hot numbers")]
+    assert len(lines) == len(merged) + 2 * 3
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,9 @@ def _made(check: Check, events: pl.DataFrame, answers: Answers, with_digests: se
     for reports in submission.build_reports(records) if submissions else ():
         yield from _made_of_submission(check, reports)
         if reports.event["event"] in with_digests and reports.event["kind"] == "orders":
-            answers.count(reports.event["source"], [answer.path for answer in index.answers_of(reports.records)])
+            answers.count(
+                reports.event["source"], [answer.path for answer in index.answers_of(reports.records, reports.counts)]
+            )
     for number, reseller, folder, name, rows in order_files.machine_files(check.registry, records.orders["order_pk"]):
         yield _Made(number, name, rows)
         if number in with_digests:

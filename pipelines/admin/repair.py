@@ -17,6 +17,7 @@ from pipelines.admin.findings import Finding, Repair, RepairAction
 from pipelines.common.durable_files import lock_stale_dir, remove_locked_dir
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.delivery import index, order_files, recovery, rewriting
+from pipelines.delivery.results import submission_result
 from pipelines.registry import audit, structure
 from pipelines.registry.records import by_event
 from pipelines.run import Run
@@ -90,7 +91,7 @@ def _complete_index(run: Run, source: str) -> None:
     for portion in audit.portions(run.registry):
         mine = portion.events.filter(source=source, kind="orders", delivered=1)["event"].to_list()
         for records in by_event(run.registry.submission_records(mine)) if mine else ():
-            index.append(run.settings, source, index.answers_of(records), once=True)
+            index.append(run.settings, source, index.answers_of(records, submission_result(records, "")), once=True)
             order_files.list_again(run, records.orders["order_pk"])
 
 

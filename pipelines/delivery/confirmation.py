@@ -7,7 +7,7 @@ import polars as pl
 
 from pipelines.common.words import zoned_time
 from pipelines.delivery.placed_before import placed_before
-from pipelines.delivery.results import submission_result
+from pipelines.delivery.results import SubmissionResult
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
 from pipelines.excel.writers import WriteBook
 from pipelines.registry.records import SubmissionRecords
@@ -70,11 +70,16 @@ def _named(label: str, column: pl.Series) -> list[tuple[str, Any]]:
 
 
 def write_confirmation(
-    path: Path, records: SubmissionRecords, orders: pl.DataFrame, rows: pl.DataFrame, most_codes: int, write: WriteBook
+    path: Path,
+    records: SubmissionRecords,
+    counts: SubmissionResult,
+    orders: pl.DataFrame,
+    rows: pl.DataFrame,
+    most_codes: int,
+    write: WriteBook,
 ) -> None:
     """Write `confirmation.xlsx`, having the workbook written by `write`."""
     event = records.events.row(0, named=True)
-    counts = submission_result(records, "")
     new = records.orders["action"].is_in(actions.issuing()).any()
     cards = int(records.orders["cards"].sum())
     facts: list[tuple[str, Any]] = [

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.delivery import index, reconciliation_workbook, submission, written_files
 from pipelines.delivery.access import access_for
-from pipelines.delivery.results import Delivery, Result, report_result, submission_result
+from pipelines.delivery.results import Delivery, Result, report_result
 from pipelines.delivery.submission import SubmissionReports
 from pipelines.delivery.written_files import WrittenFile
 from pipelines.excel.annotator import Annotator
@@ -80,7 +81,7 @@ def _write_index(settings: Settings, reports: list[SubmissionReports], *, once: 
     answers: dict[str, list[index.Answer]] = {}
     for one in reports:
         if one.event["kind"] == "orders":
-            answers.setdefault(one.event["source"], []).extend(index.answers_of(one.records))
+            answers.setdefault(one.event["source"], []).extend(index.answers_of(one.records, one.counts))
     failures: dict[str, CardsError] = {}
     for source, rows in answers.items():
         try:
@@ -120,7 +121,8 @@ def _deliver_one(
         remove_dropped(copy.file)
     run.runtime.checkpoint("archived")
     shown = str(folder.relative_to(run.settings.home))
-    result = (report_result if reports.event["kind"] == "report" else submission_result)(reports.records, shown)
+    is_report = reports.event["kind"] == "report"
+    result = report_result(reports.records, shown) if is_report else replace(reports.counts, folder=shown)
     return result, files_of_submission(run.settings, reports.event)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from pipelines.common.settings import Settings
 from pipelines.delivery.access import access_for
 from pipelines.delivery.csv_files import csv_text
-from pipelines.delivery.results import submission_result
+from pipelines.delivery.results import SubmissionResult
 from pipelines.registry.records import SubmissionRecords
 from schemas.sources import NETWORK
 
@@ -33,19 +33,18 @@ class Answer(NamedTuple):
     reasons: str = ""
 
 
-def answers_of(records: SubmissionRecords) -> list[Answer]:
+def answers_of(records: SubmissionRecords, counts: SubmissionResult) -> list[Answer]:
     """The answers to one order file."""
     event = records.events.row(0, named=True)
-    found = submission_result(records, "")
     made: list[Answer] = []
-    orders = found.orders_placed + found.orders_already_placed
+    orders = counts.orders_placed + counts.orders_already_placed
     if event["readable"]:
         path = f"{event['folder']}/confirmation.csv"
-        made.append(Answer(event["at"], event["file_name"], "confirmation", path, orders, found.codes_placed))
+        made.append(Answer(event["at"], event["file_name"], "confirmation", path, orders, counts.codes_placed))
     if len(records.findings):
         path = f"{event['folder']}/rejections.csv"
-        reasons = "; ".join(found.reasons)
-        made.append(Answer(event["at"], event["file_name"], "rejections", path, found.orders_rejected, 0, reasons))
+        reasons = "; ".join(counts.reasons)
+        made.append(Answer(event["at"], event["file_name"], "rejections", path, counts.orders_rejected, 0, reasons))
     return made
 
 

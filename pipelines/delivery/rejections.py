@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.delivery.results import submission_result
+from pipelines.delivery.results import SubmissionResult
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import MOST_CELLS, NOTED, SMALL, Book, Sheet
@@ -117,19 +117,24 @@ def _one_a_cell(findings: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_rejections(
-    path: Path, records: SubmissionRecords, rows: pl.DataFrame, original: Path | None, annotator: Annotator
+    path: Path,
+    records: SubmissionRecords,
+    counts: SubmissionResult,
+    rows: pl.DataFrame,
+    original: Path | None,
+    annotator: Annotator,
 ) -> None:
     """Write `rejections.xlsx`, in the layout of the original where that can be kept."""
     event = records.events.row(0, named=True)
     findings = sorted_findings(records.findings)
     whole = findings.filter(pl.col("source_row") == 0)
-    counts = findings.group_by("reason", maintain_order=True).len()
+    reasons = findings.group_by("reason", maintain_order=True).len()
     words = pl.col("reason").replace_strict(_words(records), return_dtype=pl.String)
-    what = counts.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
+    what = reasons.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
     facts: list[tuple[str, Any]] = [
         ("File", event["file_name"]),
-        ("Rows rejected", submission_result(records, "").rows_rejected),
+        ("Rows rejected", counts.rows_rejected),
         *found,
     ]
     if event["kind"] == "report":

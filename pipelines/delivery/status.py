@@ -13,7 +13,7 @@ from pipelines.common.settings import Settings
 from pipelines.delivery.access import access_for
 from pipelines.delivery.archive_files import file_digest
 from pipelines.delivery.file_names import is_combined, order_file_name
-from pipelines.delivery.results import submission_result
+from pipelines.delivery.results import SubmissionResult, submission_result
 from pipelines.delivery.written_files import WrittenFile, written
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.records import SubmissionRecords, by_event
@@ -88,10 +88,9 @@ class Status:
     orders: list[OrderStatus]
 
 
-def status_of(records: SubmissionRecords, folder: Path) -> Status:
+def status_of(records: SubmissionRecords, counts: SubmissionResult, folder: Path) -> Status:
     """The status of a submission, from what the registry holds; `folder`: where its release files lie."""
     event = records.events.row(0, named=True)
-    counts = submission_result(records, "")
     listed = records.orders.head(MOST_ORDERS)
     files = _files(records.order_files.join(listed, on="order_pk", how="semi", maintain_order="left"))
     done = _done(records.card_actions)
@@ -138,7 +137,7 @@ def _rewrite(settings: Settings, records: SubmissionRecords) -> WrittenFile | Ca
     folder = settings.outbox / event["source"] / event["folder"]
     try:
         if folder.is_dir():  # it is not yet there when it is still to be delivered, with its status
-            status = status_of(records, folder)
+            status = status_of(records, submission_result(records, ""), folder)
             write_atomically(folder / NAME, lambda staged: write_status(staged, status), access_for(settings, event["source"]))
             return written(event["event"], folder / NAME, NAME)
     except Exception as error:  # a submission never takes another with it

@@ -10,6 +10,7 @@ from pipelines.delivery.confirmation import confirmation_orders, confirmation_ro
 from pipelines.delivery.csv_files import write_csv
 from pipelines.delivery.placed_before import placed_before
 from pipelines.delivery.rejections import rejection_rows, write_rejections
+from pipelines.delivery.results import SubmissionResult, submission_result
 from pipelines.delivery.status import NAME as STATUS
 from pipelines.delivery.status import status_of, write_status
 from pipelines.excel import writers
@@ -32,12 +33,13 @@ MONTHS: Final = "[0-9][0-9][0-9][0-9]-[0-9][0-9]"
 class SubmissionReports(NamedTuple):
     """What is written for one event.
 
-    `event`: its fields; `records`: all that the registry knows of it; `orders`: the first sheet of the confirmation;
-    `confirmed` and `placement`: the rows of `confirmation.csv` and `placement-*.csv`.
+    `event`: its fields; `records`: all that the registry knows of it; `counts`: its figures; `orders`: the first sheet of the
+    confirmation; `confirmed` and `placement`: the rows of `confirmation.csv` and `placement-*.csv`.
     """
 
     event: dict[str, Any]
     records: SubmissionRecords
+    counts: SubmissionResult
     orders: pl.DataFrame
     confirmed: pl.DataFrame
     placement: pl.DataFrame
@@ -52,6 +54,7 @@ def build_reports(records: SubmissionRecords) -> list[SubmissionReports]:
         SubmissionReports(
             event,
             of_event,
+            submission_result(of_event, ""),
             *(part(event["event"]).drop("event") for part in more),
         )
         for event, of_event in zip(records.events.iter_rows(named=True), by_event(records), strict=True)
@@ -79,15 +82,16 @@ def write_folder(
             write_csv(placed_before(reports.records), folder / "already-placed.csv")
         if annotator:
             write_confirmation(
-                folder / "confirmation.xlsx", reports.records, reports.orders, reports.confirmed, most_codes, write_book
-            )
+                folder / "confirmation.xlsx", reports.records, reports.counts, reports.orders, reports.confirmed, most_codes,
+                write_book,
+            )  # fmt: skip
     if len(reports.records.findings):
         rows = rejection_rows(reports.records)
         write_csv(rows, folder / "rejections.csv")
         if annotator:
-            write_rejections(folder / "rejections.xlsx", reports.records, rows, original, annotator)
+            write_rejections(folder / "rejections.xlsx", reports.records, reports.counts, rows, original, annotator)
     if reports.event["kind"] == "orders":
-        write_status(folder / STATUS, status_of(reports.records, target))
+        write_status(folder / STATUS, status_of(reports.records, reports.counts, target))
 
 
 def _cards(records: SubmissionRecords) -> pl.DataFrame:

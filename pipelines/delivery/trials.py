@@ -151,7 +151,7 @@ def _write(folder: Path, copy: PrivateCopy, records: SubmissionRecords, annotato
     if len(records.findings):
         rows = rejection_rows(records)
         write_csv(rows, folder / "rejections.csv")
-        write_rejections(folder / "rejections.xlsx", records, rows, copy.path, annotator)
+        write_rejections(folder / "rejections.xlsx", records, submission_result(records, ""), rows, copy.path, annotator)
 
 
 def _orders(records: SubmissionRecords) -> pl.DataFrame:

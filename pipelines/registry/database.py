@@ -264,23 +264,24 @@ class Database:
         """
         if frame.is_empty():
             return pl.DataFrame(schema=schema_of(columns))
-        kinds = [_PARAMETERS.get(kind) for kind in frame.dtypes]
-        if frame.height * frame.width > FEW_CELLS or not all(kinds) or any(frame.null_count().row(0)):
+        if not _are_few(frame):
             with self.temp_table(frame):
                 return self.select(columns, rest)
-        marks = (
-            f"CAST(${number} AS {kinds[(number - 1) % frame.width]})" for number in range(1, frame.height * frame.width + 1)
-        )
-        rows = ", ".join(f"({', '.join(row)})" for row in zip(*[marks] * frame.width, strict=True))
-        given = f"WITH given ({', '.join(frame.columns)}) AS (VALUES {rows})"
-        cells = [cell for row in frame.iter_rows() for cell in row]
+        given, cells = _as_values(frame)
         return self.query(f"{given} SELECT {select_list(columns)} {rest.strip()}", schema_of(columns), *cells)
 
     def execute_with(self, frame: pl.DataFrame, key: str, sql: str, *parameters: Any) -> None:
-        """Execute a statement over the temporary table `given`, which holds the frame; nothing when it is empty."""
-        if not frame.is_empty():
-            with self.temp_table(frame, key):
-                self.execute(sql, *parameters)
+        """Execute a statement over a table `given` that holds the frame; nothing when it is empty. A few rows go along with
+        the statement itself, unless it has parameters of its own, and many as a temporary table with this key.
+        """
+        if frame.is_empty():
+            return
+        if _are_few(frame) and not parameters:
+            given, cells = _as_values(frame)
+            self.execute(f"{given} {sql.strip()}", *cells)
+            return
+        with self.temp_table(frame, key):
+            self.execute(sql, *parameters)
 
     def transaction(self) -> AbstractContextManager[None]:
         """A transaction of the one writer; rolled back when the block raises."""
@@ -340,3 +341,18 @@ class Database:
 _TYPES: Final[dict[Any, str]] = {TEXT: "TEXT", INT: "BIGINT", SMALL: "SMALLINT", pl.Int16: "SMALLINT"}
 _PARAMETERS: Final[dict[Any, str]] = {pl.String: "TEXT", **dict.fromkeys((pl.Int64, pl.UInt32, pl.Int32), "BIGINT")}
 """The types of columns that a few parameters can stand for."""
+
+
+def _are_few(frame: pl.DataFrame) -> bool:
+    """Whether a frame can go along with a statement as parameters."""
+    if frame.height * frame.width > FEW_CELLS or not all(kind in _PARAMETERS for kind in frame.dtypes):
+        return False
+    return not any(frame.null_count().row(0))
+
+
+def _as_values(frame: pl.DataFrame) -> tuple[str, list[Any]]:
+    """A frame as the table `given` of a WITH clause, and its parameters."""
+    kinds = [_PARAMETERS[kind] for kind in frame.dtypes]
+    marks = (f"CAST(${number + 1} AS {kinds[number % frame.width]})" for number in range(frame.height * frame.width))
+    rows = ", ".join(f"({', '.join(row)})" for row in zip(*[marks] * frame.width, strict=True))
+    return f"WITH given ({', '.join(frame.columns)}) AS (VALUES {rows})", [cell for row in frame.iter_rows() for cell in row]

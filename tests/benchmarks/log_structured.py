@@ -28,13 +28,15 @@ from tests.pages import DOCS, replace_section, table
 
 MILLION: Final = 1_000_000
 HOT: Final = "hot_numbers"
-_MERGED: Final = (MILLION, 5 * MILLION, 30 * MILLION)
+_MERGED: Final = (1, 5, 30)
+"""So many times the numbers that are entered at once are merged in a night."""
 
 
 def main() -> None:
     """Measure, and write the table."""
     asked = argparse.ArgumentParser(prog="python -m tests.benchmarks.log_structured", description="A hot table of numbers.")
     asked.add_argument("--count", type=int, default=100 * MILLION, help="how many numbers the large settled table has")
+    asked.add_argument("--entered", type=int, default=MILLION, help="how many are entered at once, and the small table has")
     asked.add_argument("--times", type=int, default=3, help="how often each way of entering is measured")
     asked.add_argument("--out", type=Path, help="a file for the table, instead of docs/performance.md")
     asked.add_argument("--step", nargs=3, help=argparse.SUPPRESS)  # what a process of its own is to do
@@ -43,20 +45,20 @@ def main() -> None:
         step, path, count = options.step
         print(json.dumps(_in_registry(step, Path(path), int(count))))
         return
-    rows = [line for size in (MILLION, options.count) for line in _lines(size, options.times)]
+    rows = [line for size in (options.entered, options.count) for line in _lines(size, options.entered, options.times)]
     header = ("settled numbers", "work", "one table", "hot and settled table", "ratio")
     replace_section(options.out or DOCS / "performance.md", "log-structured", table(header, rows))
 
 
-def _lines(size: int, times: int) -> list[tuple[str, ...]]:
-    """The lines about a settled table of so many numbers."""
+def _lines(size: int, entered: int, times: int) -> list[tuple[str, ...]]:
+    """The lines about a settled table of so many numbers, into which some are entered."""
     with tempfile.TemporaryDirectory(prefix="cards-numbers-") as folder:
         base = Path(folder, "base.db")
         _run("fill", base, size)
-        one = [_on_copy(base, "enter", 0) for _ in range(times)]
-        hot = [_on_copy(base, "enter_hot", MILLION) for _ in range(times)]
-        merged = {count: _on_copy(base, "merge", count)[0] for count in _MERGED if count <= size}
-    lines = [_compared(size, f"{MILLION:,} numbers: {work}", [part(run) for run in one], [part(run) for run in hot])
+        one = [_on_copy(base, "enter", entered, 0) for _ in range(times)]
+        hot = [_on_copy(base, "enter_hot", entered, entered) for _ in range(times)]
+        merged = {part * entered: _on_copy(base, "merge", 0, part * entered)[0] for part in _MERGED if part * entered <= size}
+    lines = [_compared(size, f"{entered:,} numbers: {work}", [part(run) for run in one], [part(run) for run in hot])
              for work, part in _PARTS.items()]  # fmt: skip
     for count, seconds in merged.items():
         each = f"{seconds / count * MILLION:.2f} s a million"
@@ -78,12 +80,12 @@ def _compared(size: int, work: str, one: list[float], hot: list[float]) -> tuple
     return f"{size:,}", work, f"{now:.1f} s", f"{then:.1f} s", f"{now / then:.2f}× as fast"
 
 
-def _on_copy(base: Path, step: str, hot: int) -> list[float]:
-    """The seconds of a step on a copy of the registry, with so many numbers in the hot table."""
+def _on_copy(base: Path, step: str, count: int, hot: int) -> list[float]:
+    """The seconds of a step with so many numbers, on a copy of the registry with others in the hot table."""
     path = base.with_name("copy.db")
     shutil.copyfile(base, path)
     _run("make_hot", path, hot)
-    seconds = _run(step, path, MILLION)
+    seconds = _run(step, path, count)
     path.unlink()
     return seconds
 
