@@ -18,6 +18,7 @@ from pipelines.registry import limits
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.db_errors import translate_db_errors
+from pipelines.registry.guards import outdated_files
 from pipelines.registry.migrations import prepare
 from pipelines.registry.numbers import codes_under, enter_cards, enter_external
 from pipelines.registry.outbox_files import note_files
@@ -206,13 +207,14 @@ class Registry(Database):
 
         `is_there`: whether a file still lies in the inbox. Whoever answers a file removes it before saying so: one that is
         there while nobody is about to answer it is nobody's. The others are left out. Raises ConflictError, and enters
-        nothing, when codes, order IDs, cards, BTNs or files themselves were entered meanwhile.
+        nothing, when codes, order IDs, cards, BTNs or files themselves were entered meanwhile, or when a file was decided by
+        what has changed since (see `guards`).
         """
         try:
             with self.transaction():
                 busy = self._undelivered_files(batch.events)
                 wanted = {file for file in batch.events["file"] if file not in busy and is_there(file)}
-                return self.enter(batch.of(wanted)) if wanted else {}
+                return self._enter_current(batch.of(wanted)) if wanted else {}
         except CardsError:
             raise
         except adbc.Error:
@@ -220,6 +222,12 @@ class Registry(Database):
                 raise ConflictError(files) from None
             with translate_db_errors():
                 raise
+
+    def _enter_current(self, batch: IngestBatch) -> dict[int, int]:
+        """Enter files that were decided by what is still true. Raises ConflictError with the others."""
+        if outdated := outdated_files(self, batch):
+            raise ConflictError(outdated)
+        return self.enter(batch)
 
     def _undelivered_files(self, files: pl.DataFrame) -> set[int]:
         """The files whose bytes were entered for their source, by an event whose folder may not be complete."""
