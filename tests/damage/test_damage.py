@@ -8,7 +8,7 @@ import pytest
 from pipelines.admin.audit import Scope, verify
 from pipelines.admin.repair import repair
 from tests.conftest import NewRegistry
-from tests.damage.damages import DAMAGES
+from tests.damage.damages import DAMAGES, OUTBOX, REGISTRY
 from tests.damage.place import Place, copied, live
 
 
@@ -37,8 +37,18 @@ def test_a_sound_home_has_no_findings(scope: Scope, place: Place) -> None:
     assert findings(place, scope) == []
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_is_found_and_mended_where_that_is_safe(kind: str, place: Place) -> None:
+@pytest.mark.one_database
+@pytest.mark.parametrize("kind", OUTBOX)
+def test_damage_to_files_is_found_and_mended_where_that_is_safe(kind: str, place: Place) -> None:
+    _is_found_and_mended(kind, place)
+
+
+@pytest.mark.parametrize("kind", REGISTRY)
+def test_damage_to_the_registry_is_found_and_mended_where_that_is_safe(kind: str, place: Place) -> None:
+    _is_found_and_mended(kind, place)
+
+
+def _is_found_and_mended(kind: str, place: Place) -> None:
     damage = DAMAGES[kind]
     damage.plant(place)
     found = findings(place)
