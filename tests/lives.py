@@ -2,12 +2,14 @@
 
 import os
 import random
+from collections.abc import Callable
 
 import polars as pl
 
 from pipelines.admin import surplus
 from pipelines.admin.retention import archive
-from pipelines.registry.store import Registry
+from pipelines.registry.schema import TABLES
+from pipelines.registry.store import Registry, open_registry
 from tests.conftest import Shop, csv_of, row, some_codes
 
 INT, TEXT = pl.Int64, pl.String
@@ -26,6 +28,7 @@ class Life:
         self.late: list[tuple[str, str]] = []
         self.reported: set[tuple[str, str]] = set()
         self.disconnected: set[str] = set()
+        self.step: Callable[[str], None] = lambda _: None
 
     def day(self, *, is_last: bool = False) -> None:
         """Files over the day, and the night with what the network says of them. On the last day the operator decides nothing:
@@ -34,18 +37,18 @@ class Life:
         for _ in range(self.chance.randint(1, 4)):
             self.shop.later(minutes=self.chance.randint(1, 90))
             self.send()
-            self.shop.run()
+            self.shop.run(self.step)
         if self.chance.random() < 0.9:
             self.shop.later(minutes=30)
             self.report()
         self.shop.now = self.shop.now.replace(hour=2, minute=0, second=0)
         self.shop.later(days=1)
-        self.shop.night()
+        self.shop.night(self.step)
         if self.chance.random() < 0.15:
             self.shop.later(minutes=40)
             self.report()
             self.shop.later(minutes=10)
-            self.shop.night()
+            self.shop.night(self.step)
         for path in self.shop.settings.outbox.glob(f"reconciliation/{self.shop.now:%Y-%m-%d}.xlsx"):
             os.utime(path, (self.shop.now.timestamp(),) * 2)  # the clock that it was written by
         if not is_last:
@@ -208,3 +211,50 @@ def differences(lost: dict[str, list[str]], found: dict[str, list[str]]) -> list
                 before.remove(line)
         told += [f"{name}: - {line}" for line in before] + [f"{name}: + {line}" for line in after]
     return told
+
+
+# -- losing ------------------------------------------------------------------------------------------------------------
+
+
+def backup_of(registry: Registry) -> dict[str, pl.DataFrame]:
+    """A backup: every table."""
+    return {name: registry.query(f"SELECT * FROM {name}", schema) for name, schema in TABLES.items()}
+
+
+def restore(shop: Shop, backup: dict[str, pl.DataFrame], url: str) -> None:
+    """Have a shop work with the registry at this address, which gets the backup."""
+    shop.registry.close()
+    shop.registry = open_registry(url)
+    shop.settings = shop.settings.model_copy(update={"registry": url})
+    with shop.registry.transaction():
+        for name, frame in backup.items():
+            shop.registry.execute(f"DELETE FROM {name}")
+            shop.registry.append(name, frame)
+
+
+_MOMENTS = ("claimed", "decided", "committed", "delivered", "report entered", "orders closed", "night written")
+"""Steps that a run reaches in its own thread, and not in a transaction."""
+
+
+def lose(life: Life, days: int, url: str) -> dict[str, list[str]]:
+    """Live so many days, and lose the last ones of them: the registry at this address gets the backup of a random moment. What
+    was lost, by meaning.
+    """
+    kept, moment = life.chance.randint(0, days - 2), life.chance.choice([0, life.chance.randint(1, 25)])
+    backups: list[dict[str, pl.DataFrame]] = []
+
+    def back_up(step: str) -> None:
+        nonlocal moment
+        moment -= step in _MOMENTS
+        if not moment and step in _MOMENTS:
+            backups.append(backup_of(life.shop.registry))
+
+    for day in range(days):
+        if day == kept:
+            backups.append(backup_of(life.shop.registry))
+            life.step = back_up
+        life.day(is_last=day == days - 1)
+        life.step = lambda _: None
+    lost = meaning(life.shop.registry)
+    restore(life.shop, backups[-1], url)
+    return lost

@@ -10,12 +10,24 @@ import polars as pl
 import pytest
 
 from pipelines.admin import lists, queries, retention
+from pipelines.admin.recover import recover
 from pipelines.admin.replay import replay
 from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.registry import database, limits
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
-from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, NewRegistry, Shop, csv_of, row, some_codes
+from tests.conftest import (
+    ACCESS_NUMBERS,
+    ACCOUNTS,
+    BILLING_NUMBERS,
+    NewRegistry,
+    Shop,
+    csv_of,
+    row,
+    shared_parser,
+    some_codes,
+)
+from tests.lives import Life, lose
 
 CHOSEN, TARGET = some_codes(2)
 SMALL = {"accounts", "access_numbers", "billing_numbers", "holds", "claims"}
@@ -112,6 +124,25 @@ def test_no_statement_reads_all_of_a_table_that_grows(
     read = [f"{what}: {sql}" for sql, plan in watched.plans.items() for what in plan if not re.search(LIMITED, sql)]
     assert len(watched.plans) > 60
     assert read == []
+
+
+@pytest.mark.parametrize("few_cells", [database.FEW_CELLS, 0])
+def test_no_statement_of_a_recovery_reads_all_of_a_table_but_the_list_of_events(
+    few_cells: int, tmp_path: Path, new_registry: NewRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has to know of every submission whether the registry has it."""
+    monkeypatch.setattr(database, "FEW_CELLS", few_cells)
+    with new_registry() as url, new_registry() as other:
+        watched = Watched(_of_sqlite if url.startswith("sqlite") else _of_postgresql)
+        shop = Shop(tmp_path / "home", url, seed=6)
+        lose(Life(shop, 6), 5, other)
+        monkeypatch.setattr(Registry, "query", watched.wrap(Registry.query, has_schema=True))
+        monkeypatch.setattr(Registry, "execute", watched.wrap(Registry.execute, has_schema=False))
+        with shared_parser():
+            assert recover(shop.as_run).nights
+        shop.registry.close()
+    read = [f"{what}: {sql}" for sql, plan in watched.plans.items() for what in plan if not re.search(LIMITED, sql)]
+    assert [one for one in read if "events.kind IN ('orders', 'report', 'night')" not in one] == []
 
 
 def live(shop: Shop) -> None:

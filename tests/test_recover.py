@@ -1,52 +1,406 @@
 """`cards recover`: a registry that was restored from a backup gets back from the outbox what it lacks."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipelines.admin.approvals import approve
+from pipelines.admin.audit import verify
 from pipelines.admin.recover import recover
+from pipelines.admin.recover_files import RecoverResult
+from pipelines.admin.replay import replay
+from pipelines.admin.retention import archive
 from pipelines.common.errors import CardsError
-from pipelines.registry import audit
-from pipelines.registry.schema import TABLES
-from pipelines.registry.store import Registry, open_registry
-from tests.conftest import NewRegistry, Shop, shared_parser
-from tests.lives import Life, differences, meaning
+from pipelines.registry.store import open_registry
+from tests.conftest import (
+    ACCESS_NUMBERS,
+    ACCOUNTS,
+    BILLING_NUMBERS,
+    EXTERNAL,
+    NewRegistry,
+    Shop,
+    csv_of,
+    row,
+    shared_parser,
+    some_codes,
+)
+from tests.lives import Life, backup_of, differences, lose, meaning, restore
+
+CODES = some_codes(8, seed=5)
 
 
-def dump(registry: Registry) -> dict[str, Any]:
-    """A backup: every table."""
-    return {name: registry.query(f"SELECT * FROM {name}", schema) for name, schema in TABLES.items()}
+class KilledError(BaseException):
+    """Stands for kill -9."""
 
 
-def restore(shop: Shop, backup: dict[str, Any], url: str) -> None:
-    """Have a shop work with a registry that holds the backup."""
-    shop.registry.close()
-    shop.registry = open_registry(url)
-    with shop.registry.transaction():
-        for name, frame in backup.items():
-            shop.registry.execute(f"DELETE FROM {name}")
-            shop.registry.append(name, frame)
+def killed_at(name: str, after: int = 0) -> Callable[[str], None]:
+    left = [after]
+
+    def step(at: str) -> None:
+        if at == name:
+            if not left[0]:
+                raise KilledError
+            left[0] -= 1
+
+    return step
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_days_that_were_lost_come_back_from_the_outbox(tmp_path: Path, new_registry: NewRegistry, seed: int) -> None:
+def recovered(shop: Shop, step: Callable[[str], None] = lambda _: None, **how: bool) -> RecoverResult:
+    with shared_parser():
+        return recover(shop.as_run._replace(runtime=shop.runtime._replace(checkpoint=step)), **how)
+
+
+def problems(shop: Shop) -> list[tuple[str, str]]:
+    return [(finding.what, finding.where) for finding in verify(shop.settings, shop.registry).findings]
+
+
+@pytest.fixture
+def empty(new_registry: NewRegistry) -> Any:
+    with new_registry() as url:
+        yield url
+
+
+def placed_pairs(answer: Any) -> list[tuple[str, str]]:
+    """Order IDs and codes that an answer confirms."""
+    rows: list[tuple[str, str]] = answer.confirmation.filter(Action="Add").select("Order ID", "Authorization Code").rows()
+    return rows
+
+
+# -- days that were lost -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 6])
+def test_days_that_were_lost_come_back(tmp_path: Path, new_registry: NewRegistry, seed: int) -> None:
     with new_registry() as url, new_registry() as other:
         shop = Shop(tmp_path / "home", url, seed=seed)
         life = Life(shop, seed)
-        kept = life.chance.randint(0, 5)
-        backup: dict[str, Any] = {}
-        for day in range(7):
-            if day == kept:
-                backup = dump(shop.registry)
-            life.day(is_last=day == 6)
-        lost = meaning(shop.registry)
-        restore(shop, backup, other)
+        lost = lose(life, days=6, url=other)
         with pytest.raises(CardsError, match="cards recover"):
             shop.run()
-        with shared_parser():
-            recover(shop.as_run)
+        recovered(shop)
+        assert recovered(shop) == RecoverResult(dry_run=False)
+        shop.run()  # what the backup had not delivered yet
         assert differences(lost, meaning(shop.registry)) == []
-        assert audit.disagreements(shop.registry) == {}
+        assert problems(shop) == []
         life.day()
+        assert problems(shop) == []
         shop.registry.close()
+
+
+def test_a_recovery_that_is_killed_again_and_again_goes_on_where_it_was(tmp_path: Path, new_registry: NewRegistry) -> None:
+    with new_registry() as url, new_registry() as other:
+        shop = Shop(tmp_path / "home", url, seed=4)
+        life = Life(shop, 4)
+        lost = lose(life, days=5, url=other)
+        kills = 0
+        while True:
+            try:
+                recovered(shop, killed_at("recovered", after=life.chance.randint(0, 3)))
+                break
+            except KilledError:
+                kills += 1
+                with pytest.raises(CardsError, match="cards recover"):
+                    shop.run()
+        assert kills > 3
+        shop.run()
+        assert differences(lost, meaning(shop.registry)) == []
+        assert problems(shop) == []
+        shop.registry.close()
+
+
+def test_a_dry_run_says_what_would_be_entered_and_enters_nothing(tmp_path: Path, new_registry: NewRegistry) -> None:
+    with new_registry() as url, new_registry() as other:
+        shop = Shop(tmp_path / "home", url, seed=3)
+        lose(Life(shop, 3), days=4, url=other)
+        before = meaning(shop.registry)
+        would = recovered(shop, dry_run=True)
+        assert meaning(shop.registry) == before
+        with pytest.raises(CardsError, match="cards recover"):
+            shop.night()
+        done = recovered(shop)
+        names = ("submissions", "reports", "nights", "orders", "codes")
+        assert [getattr(would, name) for name in names] == [getattr(done, name) for name in names]
+        assert done.submissions
+        shop.registry.close()
+
+
+def test_a_registry_that_was_removed_is_made_anew_from_the_outbox(shop: Shop, empty: str) -> None:
+    answer = shop.send(row("A", quantity="3"), row("B", code=CODES[0]), row("C", code="12"))
+    shop.later(hours=1)
+    shop.report(*placed_pairs(answer))
+    shop.later(hours=12)
+    shop.night()
+    lost = meaning(shop.registry)
+    shop.registry.close()
+    shop.registry = open_registry(empty)
+    with pytest.raises(CardsError, match="The registry is empty"):
+        shop.run()
+    with pytest.raises(CardsError, match=r"catalogue is empty.*cards recover"):
+        recovered(shop)
+    shop.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)
+    recovered(shop)
+    left = differences(lost, meaning(shop.registry))
+    assert {line.partition(":")[0] for line in left} == {"numbers", "external_figures"}  # what was imported
+    assert [line for line in left if line.startswith("numbers")] == [f"numbers: - {code} /0" for code in sorted(EXTERNAL)]
+    assert problems(shop) == []
+
+
+# -- what the operator decided -----------------------------------------------------------------------------------------
+
+
+def test_a_report_that_was_approved_is_used_again_and_one_that_waits_waits(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.settings = shop.settings.model_copy(update={"report_max_external": 0})
+    answer = shop.send(row("A", quantity="2"))
+    shop.later(hours=1)
+    shop.report(*placed_pairs(answer), ("77-7", CODES[1]), name="first.csv")
+    shop.later(hours=12)
+    assert shop.night()["reports_on_hold"] == 1
+    (folder,) = (shop.settings.outbox / "network").glob("*-first")
+    shop.later(minutes=5)
+    with shared_parser():
+        approve(shop.as_run, folder.name, "Ana", "they exist there")
+    shop.later(hours=1)
+    shop.report(("77-7", CODES[2]), name="second.csv")
+    shop.later(days=1)
+    assert shop.night()["reports_on_hold"] == 1
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+    assert [finding.where.endswith(("-first", "-second")) for finding in done.findings] == [True] * len(done.findings)
+    decided = shop.registry.query(
+        "SELECT decision, decided_by FROM approvals ORDER BY event", {"decision": int, "decided_by": str}
+    )
+    assert decided.rows() == [(1, "recovered"), (0, "")]
+
+
+def test_a_report_over_the_limits_of_today_that_was_used_counts_as_approved(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    answer = shop.send(row("A", quantity="2"))
+    shop.later(hours=1)
+    shop.report(*placed_pairs(answer), ("77-7", CODES[1]))
+    shop.later(hours=12)
+    shop.night()
+    lost = meaning(shop.registry)
+    shop.settings = shop.settings.model_copy(update={"report_max_external": 0})
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    assert [finding.what for finding in done.findings] == ["a report over the limits was used, so it counts as approved"]
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+
+
+def test_what_was_answered_anew_is_answered_anew_again(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.send(row("A", product="9", quantity="2"), row("B", quantity="1"))
+    shop.registry.load_catalogue(
+        ACCOUNTS.with_columns(ACCOUNTS["product"].replace("7002", "9")), ACCESS_NUMBERS, BILLING_NUMBERS
+    )
+    shop.later(hours=1)
+    with shared_parser():
+        (done,) = replay(shop.as_run, "PRODUCT_UNKNOWN").submissions
+    assert done.orders_placed == 1
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    shop.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)  # of the backup: answers are what they were
+    recovered(shop)
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+
+
+# -- what was half done ------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_was_placed_and_not_answered_is_answered_with_the_codes_that_were_placed(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.drop("a.csv", csv_of(row("A", quantity="3"), row("B", code=CODES[0]), row("C", code="12"), row("D", quantity="2")))
+    with pytest.raises(KilledError):
+        shop.run(killed_at("placement written"))
+    placed = shop.placements()
+    assert len(placed) == 6
+    restore(shop, backup, empty)
+    assert recovered(shop).findings == []
+    (answer,) = shop.run()
+    assert answer.confirmation["Authorization Code"].sort().to_list() == placed["Authorization Code"].sort().to_list()
+    assert answer.reasons == {4: ["CODE_FORMAT"]}
+    assert shop.placements().equals(placed)
+    assert shop.waiting() == []
+    assert problems(shop) == []
+
+
+def test_codes_that_were_placed_for_a_file_that_is_gone_are_those_of_its_orders(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    path = shop.drop("a.csv", csv_of(row("A", quantity="3"), row("B", code=CODES[0])))
+    with pytest.raises(KilledError):
+        shop.run(killed_at("placement written"))
+    path.unlink()
+    shutil.rmtree(shop.settings.home / ".spool")
+    placed = shop.placements()
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    assert [finding.what for finding in done.findings] == [
+        "codes of an order file were placed, and the file was never answered"
+    ]
+    assert done.codes == 4
+    assert {int(code) for code in placed["Authorization Code"]} <= set(shop.burnt())
+    answer = shop.send(row("C", quantity="1"), row("E", code=CODES[0]))
+    assert answer.confirmation["Order ID"].to_list() == ["10023456-3"]
+    assert answer.reasons == {3: ["CODE_TAKEN"]}
+
+
+def test_a_night_that_was_killed_before_its_files_were_written_is_finished_by_the_next(shop: Shop, empty: str) -> None:
+    answer = shop.send(row("A", quantity="6"), row("B", code=" ".join(CODES[:2])))
+    backup = backup_of(shop.registry)
+    shop.later(hours=1)
+    pairs = placed_pairs(answer)
+    of_a = [pair for pair in pairs if pair[0] == "10023456-1"]
+    shop.report(*of_a[:4], ("10023456-2", CODES[0]))
+    shop.later(hours=12)
+    with pytest.raises(KilledError):
+        shop.night(_when(shop, lambda: bool(list((shop.settings.outbox / "reconciliation").glob("*.xlsx")))))
+    lost = meaning(shop.registry)
+    new = {code for order, code in shop.placements().select("Order ID", "Authorization Code").rows()} - {
+        code for _, code in pairs
+    }
+    restore(shop, backup, empty)
+    recovered(shop)
+    names = ("cards", "replacements", "orders", "release_ranges", "order_files", "numbers")
+    assert differences({name: lost[name] for name in names}, meaning(shop.registry)) == []
+    assert len(new) == 2
+    shop.run()
+    assert len(list(shop.settings.outbox.rglob("release-*.csv"))) == 2
+    assert len(list(shop.settings.outbox.rglob("refused-*.csv"))) == 2
+    assert problems(shop) == []
+
+
+def _when(shop: Shop, condition: Callable[[], bool]) -> Callable[[str], None]:
+    """Kills at the first step at which the condition holds."""
+
+    def step(_: str) -> None:
+        if condition():
+            raise KilledError
+
+    return step
+
+
+# -- what is missing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_submission_without_its_original_has_its_orders_and_codes(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    answer = shop.send(row("A", quantity="3"), row("B", code=CODES[0]), row("C", code="12"))
+    shop.later(minutes=1)
+    block = shop.send(row("X", quantity="1", account="20098765", product="8001"), name="g.csv", sender="globex")
+    (answer.folder / "orders.csv").unlink()
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    assert [finding.what for finding in done.findings] == ["the original of a submission is missing or not what was answered"]
+    found = meaning(shop.registry)
+    assert found["cards"] == lost["cards"]
+    assert found["numbers"] == lost["numbers"]
+    assert (done.orders, done.codes) == (3, 5)
+    shop.later(hours=1)
+    shop.report(*placed_pairs(answer), *placed_pairs(block))
+    shop.later(hours=12)
+    assert shop.night()["codes_ready"] == 5
+    assert shop.send(row("A", quantity="3"), name="again.csv").reasons == {2: ["ORDER_ID_USED"]}
+
+
+def test_what_a_report_said_whose_original_is_gone_follows_from_the_files_of_its_night(shop: Shop, empty: str) -> None:
+    answer = shop.send(row("A", quantity="6"), row("B", code=" ".join(CODES[:2])))
+    backup = backup_of(shop.registry)
+    shop.later(hours=1)
+    of_a = [pair for pair in placed_pairs(answer) if pair[0] == "10023456-1"]
+    shop.report(*of_a[:4], ("10023456-2", CODES[0]))
+    shop.later(hours=12)
+    shop.night()
+    lost = meaning(shop.registry)
+    for path in (shop.settings.outbox / "network").glob("*-report/report.csv"):
+        path.unlink()
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    found = meaning(shop.registry)
+    for name in ("cards", "numbers", "replacements", "release_ranges", "order_files", "orders"):
+        assert differences({name: lost[name]}, found) == []
+    assert "the original of a report is missing" in {finding.what for finding in done.findings}
+
+
+def test_codes_that_were_imported_by_hand_become_those_of_their_cards(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.send(row("A", quantity="3"), row("B", btn="3035550142", quantity="2"))
+    lost = meaning(shop.registry)
+    codes = shop.registry.query("SELECT code FROM cards", {"code": int})["code"]
+    restore(shop, backup, empty)
+    shop.registry.import_codes(codes)
+    recovered(shop)
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+
+
+def test_what_lies_in_archives_is_found_there(shop: Shop, empty: str) -> None:
+    answer = shop.send(row("A", quantity="3"), name="first.csv")
+    backup = backup_of(shop.registry)
+    shop.later(days=1)
+    other = shop.send(row("B", quantity="2"), row("C", code="12"), name="second.csv")
+    shop.later(hours=1)
+    shop.report(*placed_pairs(answer), *placed_pairs(other))
+    shop.later(hours=12)
+    shop.night()
+    shop.later(days=70)
+    for _ in range(2):
+        archive(f"{shop.now:%Y-%m-%d}", "", shop.as_run)
+    assert not answer.folder.exists()
+    assert not other.folder.exists()
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    recovered(shop)
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+
+
+def test_files_of_one_second_are_entered_so_that_what_was_placed_comes_first(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.drop("z.csv", csv_of(row("A", quantity="3")))
+    shop.drop("a.csv", csv_of(row("A", quantity="3"), row("B", quantity="1")))
+    shop.drop("b.csv", csv_of(row("A", quantity="3")))
+    assert len(shop.run()) == 3
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    assert recovered(shop).findings == []
+    assert differences(lost, meaning(shop.registry)) == []
+
+
+def test_files_of_several_resellers_that_came_together_keep_their_order(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.drop("z.csv", csv_of(row("A", quantity="3")))
+    shop.drop("a.csv", csv_of(row("G", quantity="2", account="20098765", product="8001")), "globex")
+    shop.drop("y.csv", csv_of(row("B", quantity="3")))
+    answers = shop.run()
+    shop.later(hours=1)
+    shop.report(*((order, "") for answer in answers for order, _ in placed_pairs(answer)))
+    shop.later(hours=12)
+    assert shop.night()["codes_replaced"] == 8
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    assert recovered(shop).findings == []
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+
+
+def test_answers_to_trials_and_strange_folders_are_left_alone(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    (shop.settings.inbox / "acme/check").mkdir()
+    shop.drop("check/try.csv", csv_of(row("A", quantity="3")))
+    shop.run()
+    shop.send(row("B", quantity="1"))
+    (shop.settings.outbox / "acme/20261005-093000-strange").mkdir()
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    assert (done.submissions, done.orders, done.codes) == (1, 1, 1)
+    assert [finding.what for finding in done.findings] == ["a folder holds no answer"]

@@ -22,6 +22,7 @@ _ORDER_FILE: Final = re.compile(r"(release|refused|outcome)-(?:(.+)-)?(\d{4})-(\
 _MONTH: Final = re.compile(r"\d{4}-\d\d")
 _SUBMISSION: Final = re.compile(r"\d{8}-\d{6}-.+")
 _WORKBOOK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:\.xlsx|-[a-z-]+\.csv)")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
 _ESCAPED: Final = r"^'([=+\-@\t\r])"
 
 
@@ -54,7 +55,8 @@ class OrderFile(NamedTuple):
 
 class Outbox(NamedTuple):
     """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
-    workbooks by date and name, and the times at which the indexes say that files were written, by their path.
+    workbooks by date and name, the times at which the indexes say that files were written, by their path, and times of the
+    past in their order, which tell its local time (`clock`).
     """
 
     folders: dict[tuple[str, str], Folder]
@@ -62,11 +64,12 @@ class Outbox(NamedTuple):
     order_files: list[OrderFile]
     workbooks: dict[int, dict[str, Found]]
     times: dict[str, str]
+    clock: list[datetime]
 
 
 def read_outbox(settings: Settings) -> Outbox:
     """Look through the outbox. Files are named here and read when they are asked for."""
-    found = Outbox({}, {}, [], {}, {})
+    found = Outbox({}, {}, [], {}, {}, [])
     for above in _subfolders(settings.outbox):
         if above.name == RECONCILIATION:
             _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if path.is_file()])
@@ -78,6 +81,12 @@ def read_outbox(settings: Settings) -> Outbox:
     for folder in found.folders.values():
         found.order_files.extend(_order_files(folder))
     return found
+
+
+def set_clock(outbox: Outbox, known: Iterable[str]) -> None:
+    """Learn what local time was when, from times that the indexes and the registry keep."""
+    times = (datetime.fromisoformat(time) for time in {*outbox.times.values(), *known} if _TIME.fullmatch(time))
+    outbox.clock[:] = sorted(times, key=lambda time: time.replace(tzinfo=None))
 
 
 def _subfolders(folder: Path) -> list[Path]:

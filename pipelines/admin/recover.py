@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.admin.outbox_reading import Folder, Outbox, csv_rows, read_outbox
+from pipelines.admin.outbox_reading import Folder, Outbox, csv_rows, read_outbox, set_clock
 from pipelines.admin.recover_files import (
     RecoverResult,
     Recovery,
     Submission,
     answered_orders,
+    copied_at,
     enter_report_group,
     enter_submission,
     is_submission,
@@ -25,7 +26,7 @@ from pipelines.admin.recover_files import (
     original_of,
     submission_of,
 )
-from pipelines.admin.recover_nights import Night, codes_of, enter_grants, enter_night, lost_nights
+from pipelines.admin.recover_nights import Night, codes_of, enter_grants, enter_night, finish_nights, lost_nights
 from pipelines.common.errors import CardsError
 from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
@@ -79,6 +80,7 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
     _block(run)
     with Parser(run.settings) as parser:
         recovery_ = Recovery(run, outbox, parser, result)
+        finish_nights(recovery_)
         steps = sorted(_steps(outbox, lost), key=lambda step: (step.at, step.rank))
         for done, step in enumerate(steps, 1):
             step.enter(recovery_)
@@ -94,22 +96,23 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
 
 def _lost(run: Run, outbox: Outbox, result: RecoverResult) -> _Lost:
     known = recovery.known_submissions(run.registry)
-    events = {(source, folder): digest for source, folder, digest in known.select("source", "folder", "digest").iter_rows()}
+    set_clock(outbox, known["at"])
+    events = set(known.select("source", "folder").iter_rows())
     submissions: list[Submission] = []
     reports: dict[str, list[Folder]] = {}
     for key, folder in sorted(outbox.folders.items()):
         if key in events:
             continue
         if folder.source == NETWORK:
-            reports.setdefault(local_time(run, folder.name), []).append(folder)
+            reports.setdefault(local_time(outbox, folder.name), []).append(folder)
         elif is_submission(folder):
-            submissions.append(submission_of(run, outbox, folder))
+            submissions.append(submission_of(outbox, folder))
         else:
             result.find("a folder holds no answer", f"outbox/{folder.source}/{folder.name}", "Look what it is, and remove it.")
     for (source, name), placement in outbox.placements.items():
         if source != NETWORK and (source, name) not in events and (source, name) not in outbox.folders:
-            submissions.append(Submission(source, name, local_time(run, name), "", "", {}, placement))
-    return _Lost(submissions, reports, lost_nights(run, outbox, known, set(reports)))
+            submissions.append(Submission(source, name, local_time(outbox, name), "", "", {}, placement))
+    return _Lost(submissions, reports, lost_nights(outbox, known, set(reports)))
 
 
 def _count(outbox: Outbox, lost: _Lost, result: RecoverResult) -> None:
@@ -129,7 +132,8 @@ def _steps(outbox: Outbox, lost: _Lost) -> Iterable[_Step]:
         for place, one in enumerate(_in_order(list(group))):
             yield _Step(at, (_ORDERS, place), partial(enter_submission, one=one))
     used = {night.at: codes_of(outbox, night) for night in lost.nights}
-    for when, folders in lost.reports.items():
+    for when, found in lost.reports.items():
+        folders = sorted(found, key=lambda folder: (copied_at(folder.files), folder.name))
         enter = partial(enter_report_group, at=when, folders=folders, used_codes=used.get(when, set()))
         yield _Step(datetime.fromisoformat(when), (_REPORTS, 0), enter)
     nights = sorted(lost.nights, key=lambda night: (datetime.fromisoformat(night.at), night.part))
@@ -144,10 +148,12 @@ def _instant(one: Submission) -> datetime:
 
 
 def _in_order(group: list[Submission]) -> list[Submission]:
-    """Submissions of the same second: one that says what was placed before comes after the one that placed it."""
+    """Submissions of the same second, as their files were copied from the inbox one after the other; one that says what was
+    placed before comes after the one that placed it.
+    """
     if len(group) == 1:
         return group
-    orders = [(one, *answered_orders(one.files)) for one in sorted(group, key=lambda one: (one.folder, one.source))]
+    orders = [(one, *answered_orders(one.files)) for one in sorted(group, key=lambda one: (copied_at(one.files), one.folder))]
     done: list[Submission] = []
     while orders:
         coming = [placed for _, placed, _ in orders]
@@ -180,7 +186,8 @@ def _sweep(recovery_: Recovery, lost: _Lost) -> None:
     files = [*outbox.placements.values(), *(file.found for file in outbox.order_files)]
     files += [one.files["confirmation.csv"] for one in lost.submissions if "confirmation.csv" in one.files]
     codes = [csv_rows(found, [_CODE])[_CODE] for found in files]
-    for folder in (folder for folders in lost.reports.values() for folder in folders):
+    known = set(recovery.known_submissions(run.registry).filter(source=NETWORK)["folder"])
+    for folder in (folder for folders in lost.reports.values() for folder in folders if folder.name not in known):
         original = original_of(folder.files)
         text = original[1].decode("utf-8", "ignore") if original else ""
         codes.append(pl.Series([text]).str.extract_all(r"\b[1-9][0-9]{13}\b").explode())

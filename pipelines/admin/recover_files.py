@@ -1,6 +1,12 @@
 """Enter submissions and network reports that the outbox has and a restored registry lacks."""
 
+import io
 import json
+import re
+import zipfile
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -11,6 +17,7 @@ import polars as pl
 
 from pipelines import reconcile_network
 from pipelines.admin.outbox_reading import Folder, Found, Outbox, csv_rows, digests, fields
+from pipelines.admin.replay import note_of
 from pipelines.common.errors import TransientError, to_cards_error
 from pipelines.delivery.deliver import REPORT_PREFIXES
 from pipelines.delivery.originals import gone
@@ -41,6 +48,7 @@ _CONFIRMATION: Final = ["Order ID", "Customer Account Number", "Customer Order I
 _UNLIMITED: Final = {"report_max_refused": 1.0, "report_max_external": 10**12}
 _KEYS: Final = ["account", "customer_order_id"]
 _ORIGINAL: Final = "original-"
+_REPLAY: Final = re.compile(note_of("outbox/([^/<]+)/([^/<]+)"))
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,17 @@ class Submission(NamedTuple):
 # -- what lies in a folder ---------------------------------------------------------------------------------------------
 
 
-def local_time(run: Run, text: str) -> str:
-    """The local time with which the name of a folder begins (`20261124-020000-…`), as the registry keeps times."""
-    time, now = datetime.strptime(text[:15], "%Y%m%d-%H%M%S"), run.runtime.now()
-    is_here = now.utcoffset() == now.astimezone().utcoffset()  # then with the summer time of that day
-    return (time.astimezone() if is_here else time.replace(tzinfo=now.tzinfo)).isoformat(timespec="seconds")
+def local_time(outbox: Outbox, text: str) -> str:
+    """The local time with which the name of a folder begins (`20261124-020000-…`), as the registry keeps times: with the
+    offset of the time nearest to it that an index has; of this machine where there is none.
+    """
+    time = datetime.strptime(text[:15], "%Y%m%d-%H%M%S")
+    place = bisect_left(outbox.clock, time, key=lambda known: known.replace(tzinfo=None))
+    near = outbox.clock[max(0, place - 1) : place + 1]
+    if not near:
+        return time.astimezone().isoformat(timespec="seconds")
+    nearest = min(near, key=lambda known: abs(known.replace(tzinfo=None) - time))
+    return time.replace(tzinfo=nearest.tzinfo).isoformat(timespec="seconds")
 
 
 def original_of(files: dict[str, Found], digest: str = "") -> tuple[str, bytes] | None:
@@ -123,12 +137,18 @@ def original_of(files: dict[str, Found], digest: str = "") -> tuple[str, bytes] 
     return None
 
 
-def submission_of(run: Run, outbox: Outbox, folder: Folder) -> Submission:
+def copied_at(files: dict[str, Found]) -> int:
+    """When the original of a submission was copied from the inbox, in nanoseconds; 0 where it is not there."""
+    originals = (found for name, found in files.items() if not name.lower().startswith(REPORT_PREFIXES))
+    return next((found.mtime_ns for found in originals), 0)
+
+
+def submission_of(outbox: Outbox, folder: Folder) -> Submission:
     """What is known of a submission by its folder."""
     found = folder.files.get("status.json")
     at, digest, name = fields(_json(found.read()) if found else None, "received", "sha256", "file")
     answers = (f"{folder.source}/{folder.name}/{kind}.csv" for kind in ("confirmation", "rejections"))
-    at = at or next((outbox.times[path] for path in answers if path in outbox.times), "") or local_time(run, folder.name)
+    at = at or next((outbox.times[path] for path in answers if path in outbox.times), "") or local_time(outbox, folder.name)
     if not digest and (original := original_of(folder.files)):
         name, digest = display_name(original[0]), sha256(original[1]).hexdigest()
     key = (folder.source, folder.name)
@@ -159,7 +179,7 @@ def answered_orders(files: dict[str, Found]) -> tuple[set[str], set[str]]:
 def enter_submission(recovery_: Recovery, one: Submission) -> None:
     """Enter a submission as it was answered, or its codes at least."""
     run, result = recovery_.run, recovery_.result
-    try:
+    with entering(recovery_, one.path):
         ingest = _ingest(recovery_, one)
         codes = ingest.codes["code"].cast(pl.Int64)
         with translate_db_errors(), run.registry.transaction():
@@ -167,16 +187,22 @@ def enter_submission(recovery_: Recovery, one: Submission) -> None:
             (event,) = run.registry.enter(ingest).values()
             placement = [(one.placement.path, one.placement)] if one.placement and one.files else []
             note_files(run.registry, as_frame(digests(event, [*one.files.items(), *placement])))
+        result.submissions += 1
+        result.orders += len(ingest.orders)
+        result.codes += len(codes)
+    run.runtime.checkpoint("recovered")
+
+
+@contextmanager
+def entering(recovery_: Recovery, where: str) -> Iterator[None]:
+    """Note an error of the block, and go on: nothing takes another with it, and codes are swept up in the end."""
+    try:
+        yield
     except TransientError:
         raise
-    except Exception as error:  # a submission never takes another with it; its codes are swept up in the end
-        fix = "Its codes are never issued again. Find out why it can't be entered, and tell its reseller what became of it."
-        result.find(f"this submission could not be entered: {to_cards_error(error)}", one.path, fix)
-        return
-    result.submissions += 1
-    result.orders += len(ingest.orders)
-    result.codes += len(codes)
-    run.runtime.checkpoint("recovered")
+    except Exception as error:
+        what = f"this could not be entered: {to_cards_error(error)}"
+        recovery_.result.find(what, where, "Its codes are never issued again. Find out why, and what else is missing by it.")
 
 
 def _ingest(recovery_: Recovery, one: Submission) -> IngestBatch:
@@ -232,10 +258,26 @@ def _order_file(recovery_: Recovery, one: Submission, name: str, content: bytes,
     if answer and "FILE_SET_ASIDE" in set(answer.rejected["reason"]):
         return OrderFile(0, copy, SET_ASIDE)
     table = read(content, recovery_.parser, run.settings, NAMES, orders.BY_HEADER)
-    (file,) = with_original_events([OrderFile(0, copy, table)], run.registry)
-    if file.original_event and answer and (len(answer.placed) or len(answer.rejected)):
-        return file._replace(original_event=0, replays=file.original_event)  # only a replay answers the same bytes anew
-    return file._replace(table=UNREAD) if file.original_event else file
+    file = OrderFile(0, copy, table)
+    if replayed := _replayed(one):
+        folders = pl.DataFrame([replayed], ["source", "folder"], orient="row")
+        for event in recovery.events_of_folders(run.registry, folders)["event"]:
+            notes = [*table.notes, note_of("/".join(("outbox", *replayed)))]
+            return file._replace(replays=event, table=table._replace(notes=notes))
+    (file,) = with_original_events([file], run.registry)
+    is_new = not file.original_event or (run.registry.event_key(file.original_event) or ("",))[0] == one.at
+    return file if is_new else file._replace(table=UNREAD)  # those of the same second were read together
+
+
+def _replayed(one: Submission) -> tuple[str, str] | None:
+    """Source and folder of the submission that this one answers anew, as a remark in its workbooks says."""
+    for name in ("confirmation.xlsx", "rejections.xlsx"):
+        if name in one.files:
+            with zipfile.ZipFile(io.BytesIO(one.files[name].read())) as book:
+                parts = [book.read(part).decode("utf-8", "ignore") for part in book.namelist() if part.endswith(".xml")]
+            if match := next((match for part in parts if (match := _REPLAY.search(part))), None):
+                return match[1], match[2]
+    return None
 
 
 def _from_original(recovery_: Recovery, one: Submission, name: str, content: bytes, answer: Answer) -> IngestBatch | None:
@@ -326,6 +368,11 @@ def enter_report_group(recovery_: Recovery, at: str, folders: list[Folder], used
     """Enter reports that one night took together. `used_codes`: those that this night released or refused, so that a report
     which shows them was used, whatever the limits say.
     """
+    with entering(recovery_, ", ".join(f"outbox/{NETWORK}/{folder.name}" for folder in folders)):
+        _enter_reports(recovery_, at, folders, used_codes)
+
+
+def _enter_reports(recovery_: Recovery, at: str, folders: list[Folder], used_codes: set[str]) -> None:
     run, result = _at(recovery_.run, at), recovery_.result
     reports = [report for folder in folders if (report := _report(recovery_, folder))]
     copies = [report.copy.digest for report in reports if report.copy.file.path.name.startswith("approved-")]

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined
-from pipelines.admin.recover_files import Recovery, local_time
+from pipelines.admin.recover_files import Recovery, entering, local_time
 from pipelines.common.words import count
 from pipelines.delivery import archive_files, order_files
 from pipelines.delivery.csv_files import csv_bytes
@@ -16,10 +16,10 @@ from pipelines.delivery.submission import PLACEMENT
 from pipelines.delivery.written_files import as_frame
 from pipelines.reconcile_network import night_event
 from pipelines.registry import night_records, reconciliation, recovery
+from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.outbox_files import files_of, note_files
 from pipelines.registry.reconciliation import REFUSED, RELEASE
 from pipelines.registry.store import Registry
-from pipelines.run import Run
 from schemas.codes import CardState
 from schemas.sources import NETWORK
 
@@ -38,7 +38,7 @@ class Night(NamedTuple):
     folder: str
 
 
-def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]) -> list[Night]:
+def lost_nights(outbox: Outbox, known: pl.DataFrame, reports: set[str]) -> list[Night]:
     """The nights that the outbox has and the registry does not; `reports`: times of reports that it does not have
     either, which a night began by entering.
     """
@@ -47,7 +47,7 @@ def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]
     ).select("reconciliation_date", "at")
     seen = {(date, at) for date, at in nights.iter_rows()}
     counts = dict(nights.group_by("reconciliation_date").len().iter_rows())
-    placed = {local_time(run, folder): folder for source, folder in outbox.placements if source == NETWORK}
+    placed = {local_time(outbox, folder): folder for source, folder in outbox.placements if source == NETWORK}
     parts: dict[tuple[int, int], str] = {}
     for file in outbox.order_files:
         if file.part > counts.get(file.date, 0):
@@ -57,8 +57,8 @@ def lost_nights(run: Run, outbox: Outbox, known: pl.DataFrame, reports: set[str]
         _add(parts, _date(at), at, counts)
     for date, workbooks in outbox.workbooks.items():
         if not counts.get(date) and not any(night == date for night, _ in parts):
-            parts[date, 1] = _written(run, date, max(found.mtime_ns for found in workbooks.values()))
-    return [Night(date, part, at, placed.get(at, "")) for (date, part), at in sorted(_filled(run, parts, counts).items())]
+            parts[date, 1] = _written(outbox, date, max(found.mtime_ns for found in workbooks.values()))
+    return [Night(date, part, at, placed.get(at, "")) for (date, part), at in sorted(_filled(outbox, parts, counts).items())]
 
 
 def _date(at: str) -> int:
@@ -73,19 +73,19 @@ def _add(parts: dict[tuple[int, int], str], date: int, at: str, counts: dict[int
     parts[date, nameless or free] = at
 
 
-def _written(run: Run, date: int, mtime_ns: int) -> str:
+def _written(outbox: Outbox, date: int, mtime_ns: int) -> str:
     """When a night was of which nothing is left but its workbook."""
-    written = datetime.fromtimestamp(mtime_ns / 1e9, run.runtime.now().tzinfo)
-    at = written if f"{written:%Y%m%d}" == str(date) else datetime.strptime(f"{date}-235959", "%Y%m%d-%H%M%S")
-    return local_time(run, f"{at:%Y%m%d-%H%M%S}")
+    end = datetime.fromisoformat(local_time(outbox, f"{date}-235959"))
+    written = datetime.fromtimestamp(mtime_ns / 1e9, end.tzinfo)
+    return (written if written.date() == end.date() else end).isoformat(timespec="seconds")
 
 
-def _filled(run: Run, parts: dict[tuple[int, int], str], counts: dict[int, int]) -> dict[tuple[int, int], str]:
+def _filled(outbox: Outbox, parts: dict[tuple[int, int], str], counts: dict[int, int]) -> dict[tuple[int, int], str]:
     """The nights with those of which nothing is left but the number of the one that followed."""
     filled = dict(parts)
     for date in {date for date, _ in parts}:
         last = max(part for night, part in parts if night == date)
-        at = local_time(run, f"{date}-235959")
+        at = local_time(outbox, f"{date}-235959")
         for part in range(last, counts.get(date, 0), -1):
             before = (datetime.fromisoformat(at) - timedelta(seconds=1)).isoformat(timespec="seconds")
             at = filled.get((date, part)) or before
@@ -109,6 +109,11 @@ def codes_of(outbox: Outbox, night: Night) -> set[str]:
 
 def enter_night(recovery_: Recovery, night: Night) -> None:
     """Enter a night as its files say: what it released and refused, and the codes that it issued to replace those."""
+    with entering(recovery_, f"night of {night.at[:10]}"):
+        _enter_night(recovery_, night)
+
+
+def _enter_night(recovery_: Recovery, night: Night) -> None:
     run, outbox, result = recovery_.run, recovery_.outbox, recovery_.result
     registry, files = run.registry, night_files(outbox, night)
     released = _released(files)
@@ -116,7 +121,7 @@ def enter_night(recovery_: Recovery, night: Night) -> None:
     refused = joined([csv_rows(file.found, columns) for file in files if file.kind == REFUSED], columns)
     placement = outbox.placements.get((NETWORK, night.folder))
     enter_grants(recovery_, night)
-    with registry.transaction():
+    with translate_db_errors(), registry.transaction():
         _release_what_was_released(recovery_, night, released)
         recovery.report_orders(registry, recovery.cards_with(registry, _numbers(refused[_CODE]))["order_pk"])
         cards = reconciliation.waiting_cards(registry)
@@ -131,8 +136,8 @@ def enter_night(recovery_: Recovery, night: Night) -> None:
         recovery.forget_external(registry, new["code"])
         event = night_event(night.at, night.date) | ({"folder": night.folder, "delivered": 1} if night.folder else {})
         number = reconciliation.enter_night(registry, event, now_refused, waiting, new)
-        missing = _missing(registry, number, files) or night.date not in outbox.workbooks
-        recovery.finish_night(registry, number, _written_at(recovery_, night), delivered=not missing)
+        is_complete = _is_complete(recovery_, night, number)
+        recovery.finish_night(registry, number, _written_at(recovery_, night), delivered=is_complete)
         _note_files(recovery_, night, number, files)
     result.nights += 1
     result.codes += len(new)
@@ -163,6 +168,21 @@ def _note_files(recovery_: Recovery, night: Night, event: int, files: list[Order
         noted += digests(number, [(name, found) for name, found in there.items()
                                   if name == STATUS or (number, archive_files.text_name(name)) not in known])  # fmt: skip
     note_files(registry, as_frame(noted))
+
+
+def finish_nights(recovery_: Recovery) -> None:
+    """Note that nights which the registry knows have written their files, if these are there: by when matters for reports."""
+    registry, outbox = recovery_.run.registry, recovery_.outbox
+    placed = {local_time(outbox, folder): folder for source, folder in outbox.placements if source == NETWORK}
+    nights = recovery.known_submissions(registry).filter(kind="night").sort("event")
+    nights = nights.with_columns(part=pl.int_range(1, pl.len() + 1).over("reconciliation_date"))
+    left = registry.undelivered()
+    for one in nights.filter(pl.col("event").is_in(left)).iter_rows(named=True):
+        night = Night(one["reconciliation_date"], one["part"], one["at"], placed.get(one["at"], ""))
+        if _is_complete(recovery_, night, one["event"]):
+            with registry.transaction():
+                recovery.finish_night(registry, one["event"], _written_at(recovery_, night), delivered=True)
+                _note_files(recovery_, night, one["event"], night_files(outbox, night))
 
 
 def _numbers(codes: pl.Series) -> pl.Series:
@@ -246,10 +266,12 @@ def _written_at(recovery_: Recovery, night: Night) -> str:
 # -- comparing ---------------------------------------------------------------------------------------------------------
 
 
-def _missing(registry: Registry, event: int, files: list[OrderFile]) -> bool:
-    """Whether a file of a night is not there."""
-    expected = order_files.paths(night_records.files_of_night(registry, event))
-    return bool({f"{path}.csv" for path in expected} - {file.path for file in files})
+def _is_complete(recovery_: Recovery, night: Night, event: int) -> bool:
+    """Whether all that a night writes is there."""
+    registry, outbox = recovery_.run.registry, recovery_.outbox
+    expected = {f"{path}.csv" for path in order_files.paths(night_records.files_of_night(registry, event))}
+    placed = bool(night.folder) or night_records.placements(registry, event).is_empty()
+    return placed and night.date in outbox.workbooks and expected <= {file.path for file in night_files(outbox, night)}
 
 
 def _compare(recovery_: Recovery, event: int, files: list[OrderFile]) -> None:

@@ -95,7 +95,7 @@ def _replay(run: Run, parser: Parser, spool: Spool, claims: Claims, one: dict[st
         copy.path.unlink()
         return compared
     spool.hold([copy])
-    note = f"Answers {compared.submission} again, because the rejection was not due to the file."
+    note = note_of(compared.submission)
     table = file.table._replace(notes=[*file.table.notes, note])
     deliveries = list(decide_and_deliver(run, [file._replace(table=table, replays=one["event"])]))
     spool.hold([])
@@ -103,6 +103,11 @@ def _replay(run: Run, parser: Parser, spool: Spool, claims: Claims, one: dict[st
         raise error
     result = [done for delivery in deliveries for done in delivery.results if isinstance(done, SubmissionResult)]
     return _replayed(run, one, ANSWERED, result[0]) if result else None
+
+
+def note_of(submission: str) -> str:
+    """The remark of an answer that a submission gets anew."""
+    return f"Answers {submission} again, because the rejection was not due to the file."
 
 
 def _key(one: dict[str, Any]) -> FileKey:
