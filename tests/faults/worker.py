@@ -109,11 +109,13 @@ def _work(job: dict[str, Any]) -> None:
         if "poison" in job:
             _poison(job["poison"])
         if "before" in job:
-            _die_before(job["before"], Path(job["told"]))
+            _die_before(job["before"])
         code = _crowded(job) if "space" in job else _killed_at(job["kill"], sys.argv[1:]) if "kill" in job else _cards()
     except BaseException:
         traceback.print_exc()
     finally:
+        if "told" in job:
+            Path(job["told"]).write_text(str(next(_STEPS) - 1))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -152,20 +154,21 @@ def _poison(where: str) -> None:
     setattr(module, name, deadly)
 
 
-def _die_before(last: int, told: Path) -> None:
+_STEPS = itertools.count(1)
+"""The steps of this process, as `_die_before` counts them."""
+
+
+def _die_before(last: int) -> None:
     """Have the process die ahead of its n-th step that lasts: a statement to the registry, or a change to a folder."""
     from pipelines.registry.database import Database
 
-    steps = itertools.count(1)
     places = [(Database, "execute"), (Database, "query"), (Database, "append"), (os, "rename"), (os, "replace"),
               (os, "unlink"), (os, "fsync")]  # fmt: skip
 
     def counted(work: Callable[..., Any]) -> Callable[..., Any]:
         def step(*arguments: Any, **named: Any) -> Any:
-            number = next(steps)
-            if number == last:
+            if next(_STEPS) == last:
                 os.kill(os.getpid(), signal.SIGKILL)
-            told.write_text(str(number))
             return work(*arguments, **named)
 
         return step
