@@ -177,3 +177,18 @@ def test_bytes_that_are_answered_anew_meanwhile_get_the_new_answer(shop: Shop) -
     (new,) = events.filter(pl.col("replays") > 0)["event"]
     assert events["original_event"][-1] == new
     assert answer.told["orders_already_placed"] == 1
+
+
+def test_bytes_whose_answer_is_withdrawn_meanwhile_are_read_by_the_next_run(shop: Shop) -> None:
+    """They were not read, as they had an answer for good; the one that takes its place is open, as the source is on hold."""
+    content = csv_of(row("R", code="11111111111111"), row("R", code=ONE))
+    shop.drop("first.csv", content)
+    shop.run()
+    hold(shop)
+    shop.drop("again.csv", content)
+    done = shop.run(lambda step: replay(shop.as_run, "CODE_RUN") if step == "read" else None)
+    assert done == []
+    assert shop.failures == []
+    (answer,) = shop.run()
+    assert {reason for reasons in answer.reasons.values() for reason in reasons} >= {"FILE_HELD"}
+    assert_sound(shop)
