@@ -3,6 +3,8 @@
 Each function is a job (see `jobs`): it gets a home, the address of its registry and a count.
 """
 
+import os
+import shutil
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from pipelines.registry.outbox_files import files_of
 from pipelines.registry.schema import EVENT, INT, ORDER
 from pipelines.registry.store import Registry, open_registry
 from schemas.codes import CardState, is_code
@@ -17,6 +20,8 @@ from schemas.pins import PINS, valid_pin_counts
 from tests.registries import connect, put_version
 
 _PART = 1_000_000
+_LINKS = 10_000
+"""So many names has a file that stands for as many; file systems allow no more than some ten thousand."""
 _PAST = "2024-03-01T09:00:00+00:00"
 _ACCOUNT = "10023456"
 
@@ -133,6 +138,31 @@ def _lay_files(registry: Registry, numbers: pl.Series) -> None:
     registry.append("taken_code_attempts", rows.select("event", source=pl.lit("acme"), day=pl.lit(_PAST[:10]), codes=pl.lit(1)))
     findings = {"column_name": pl.lit("code"), "reason": pl.lit("CODE_TAKEN"), "value": pl.lit("")}
     registry.append("findings", rows.select("event", source_row=pl.lit(3), **findings))
+
+
+def outbox(home: Path, url: str, count: int) -> dict[str, Any]:
+    """Lay so many answered files into the outbox beside those that are there: folders like the first one, of the same files
+    (as links), and what the registry keeps of them.
+    """
+    with open_registry(url) as registry:
+        first, last = registry.next("events", "event"), registry.next("events", "event") + count - 1
+        numbers = pl.int_range(first, last + 1, eager=True, dtype=INT)
+        model = min((home / "outbox/acme").glob("*-small0"))
+        kept = files_of(registry, pl.Series([1])).filter(~pl.col("name").str.contains("/", literal=True)).drop("event")
+        with registry.transaction():
+            digest = registry.submission_records([1]).events["digest"].item()
+            events = _events(numbers, "orders").with_columns(digest=pl.lit(digest), final=pl.lit(0, INT))
+            registry.append("events", events)
+            registry.append("outbox_files", numbers.to_frame("event").join(kept, how="cross"))
+        for number, folder in enumerate(events["folder"]):
+            new = home / "outbox/acme" / folder
+            if number % _LINKS:
+                new.mkdir(mode=0o700)
+                for path in model.iterdir():
+                    os.link(path, new / path.name)
+            else:
+                model = Path(shutil.copytree(model, new))
+    return {"seconds": 0, "steps": {}}
 
 
 def migrate(home: Path, url: str, count: int) -> dict[str, Any]:

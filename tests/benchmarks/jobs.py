@@ -110,6 +110,28 @@ def _night(url: str, ready: int, later: timedelta = timedelta()) -> dict[str, An
     return done
 
 
+def verify(home: Path, url: str, count: int) -> dict[str, Any]:
+    """Verify all of so many events."""
+    return _verify(url, count, quick=False)
+
+
+def verify_quickly(home: Path, url: str, count: int) -> dict[str, Any]:
+    """Verify so many events without reading their files."""
+    return _verify(url, count, quick=True)
+
+
+def _verify(url: str, count: int, *, quick: bool) -> dict[str, Any]:
+    from pipelines.admin.audit import Scope, verify
+    from pipelines.common.settings import load_settings
+
+    with _registry(url) as registry:
+        start = time.perf_counter()
+        done = verify(load_settings(), registry, Scope(quick=quick))
+        seconds = time.perf_counter() - start
+    assert (done.events_checked, done.findings) == (count, []), done.findings[:1]
+    return {"seconds": seconds, "steps": {}}
+
+
 def prefect(home: Path, url: str, count: int) -> dict[str, Any]:
     os.environ["PREFECT_HOME"] = str(home / "prefect")
     from prefect.testing.utilities import prefect_test_harness
@@ -374,7 +396,7 @@ JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
     job.__name__: job
     for job in (sweep, shared_sweep, night, next_night, prefect, import_codes, floor_random, floor_csv, floor_night,
                 read_xlsx, write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops, pandas_loops, fill,
-                history.cards, history.files, history.migrate, history.year)
+                verify, verify_quickly, history.cards, history.files, history.outbox, history.migrate, history.year)
 }  # fmt: skip
 
 

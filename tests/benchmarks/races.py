@@ -439,6 +439,23 @@ def year(stage: Stage, database: str) -> list[Line]:
     ]  # fmt: skip
 
 
+def verification(stage: Stage, database: str) -> list[Line]:
+    """15: all of a verification, for each file; and a quick one of many files."""
+    count, many = stage.scaled(1000, 4), stage.scaled(100_000, 4)
+    with stage.home(database) as home:
+        _small_files(home, count)
+        stage.run("sweep", home, count * 50)
+        full = stage.race({"full": lambda: stage.run("verify", home, count)})["full"]
+        stage.run("outbox", home, max(many - count, 0))
+        quick = stage.race({"quick": lambda: stage.run("verify_quickly", home, max(many, count))}, 1)["quick"]
+    return [
+        Line(f"`cards verify`, {count:,} files of 10 orders", database, full.seconds, full.peak, "a file",
+             full.seconds / count * 1000, 5, " ms"),
+        Line(f"`cards verify --quick`, {many:,} files", database, quick.seconds, quick.peak, "all of them",
+             quick.seconds, 30, " s"),
+    ]  # fmt: skip
+
+
 def migration(stage: Stage, database: str) -> list[Line]:
     """14: a registry of an earlier version with many codes is brought up to date."""
     count = stage.scaled(10 * MILLION)
@@ -455,7 +472,7 @@ RACES: Final[dict[str, tuple[Callable[[Stage, str], list[Line]], tuple[str, ...]
     "pins": (pins, _BOTH), "growth": (growth, _BOTH), "night": (night, _BOTH), "import": (imported, (SQLITE,)),
     "start": (start, (SQLITE,)), "prefect": (under_prefect, _BOTH), "past": (past, _BOTH), "blocks": (blocks, _BOTH),
     "year": (year, (SQLITE,)),
-    "migration": (migration, _BOTH), "workers": (workers, _BOTH),
+    "migration": (migration, _BOTH), "verify": (verification, _BOTH), "workers": (workers, _BOTH),
     "machines": (over_network, (POSTGRESQL,)),
 }  # fmt: skip
 """Each race and the databases on which it is run."""
