@@ -30,7 +30,7 @@ from pipelines.orders.batch import Batch, OrderFile, build_batch, first_files
 from pipelines.orders.claiming import claim_portion
 from pipelines.orders.decision import Decision, decide
 from pipelines.orders.facts import load_facts
-from pipelines.orders.loading import load_file, load_portion, with_original_events
+from pipelines.orders.loading import UNREAD, load_file, load_portion, with_original_events
 from pipelines.orders.trial import try_file
 from pipelines.registry import limits
 from pipelines.registry.replays import replayed
@@ -236,11 +236,16 @@ def _still_wanted(run: Run, batch: Batch) -> Batch:
 def _decide_and_commit(run: Run, batch: Batch) -> tuple[dict[int, PrivateCopy | None], set[int]]:
     """Decide and commit the first files of a batch; the private copy of each event, and the files that are left."""
     settings = run.settings
-    now = batch.subset(with_original_events(first_files(batch, min(settings.max_quantity, _CODES_TOGETHER)), run.registry))
+    first = with_original_events(first_files(batch, min(settings.max_quantity, _CODES_TOGETHER)), run.registry)
+    # one that was not read, as its bytes had an answer that they get no longer, is the next run's
+    now = batch.subset([file for file in first if file.original_event or file.table is not UNREAD])
+    left = {file.number for file in batch.files} - {file.number for file in first}
+    if not now.files:
+        return {}, left
     decision = decide(now, load_facts(now, run.registry, settings, run.runtime), run.runtime.random_bytes)
     run.runtime.checkpoint("decided")
     events, waiting = _commit(run, now.files, decision)
-    return events, {file.number for file in batch.files} - {file.number for file in now.files} | waiting
+    return events, left | waiting
 
 
 def _commit(run: Run, files: list[OrderFile], decision: Decision) -> tuple[dict[int, PrivateCopy | None], set[int]]:

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
@@ -59,6 +59,20 @@ EXTERNAL = [73905162840999, 30355501430007]
 """Codes that the network has and nobody here issued."""
 
 NewRegistry = Callable[[], AbstractContextManager[str]]
+
+
+def sampled(values: Iterable[Any], *quick: Any) -> list[Any]:
+    """Parameters of a test: these run by default, and the rest under `long`."""
+    return [value if value in quick else pytest.param(value, marks=pytest.mark.long) for value in values]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have tests of `one_database` run on PostgreSQL under `long` alone."""
+    for item in items:
+        asked = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if item.get_closest_marker("one_database") and "postgresql" in asked:
+            item.add_marker(pytest.mark.long)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipelines.admin import queries, retention
+from pipelines.admin import queries, retention, surplus
 from pipelines.admin.audit import verify
 from pipelines.admin.findings import Finding
 from pipelines.common.errors import CardsError, UsageError
@@ -195,6 +195,31 @@ def test_processes_that_are_killed_leave_what_the_next_one_finishes(shop: Shop, 
     assert everything(shop) == before
     assert set(times_archived(shop).values()) == {1}
     assert folders(shop) == []
+    assert problems(shop) == []
+
+
+def test_what_is_granted_while_it_is_archived_stays_in_the_outbox(shop: Shop) -> None:
+    answer = shop.send(row("A", quantity="1"))
+    ((order, code),) = answer.confirmation.select("Order ID", "Authorization Code").rows()
+    shop.report((order, ""), name="none.csv")
+    shop.night()
+    (new,) = [one for one, state in shop.states().items() if state == "placed"]
+    shop.later(days=1)
+    shop.report((order, code), (order, new), name="both.csv")
+    shop.night()
+    shop.later(days=60)
+
+    def grant(step: str) -> None:
+        if (
+            step == "archive written"
+            and not shop.registry.query("SELECT event FROM events WHERE kind = 'grant'", {"event": int}).height
+        ):
+            surplus.grant(shop.as_run, order, "Ann", "they may have it")
+
+    archive(shop, f"{shop.now:%Y-%m-%d}", step=grant)
+    assert answer.folder.is_dir()
+    shop.night()
+    assert len(list(answer.folder.glob("release-*.csv"))) == 2
     assert problems(shop) == []
 
 

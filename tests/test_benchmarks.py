@@ -11,15 +11,21 @@ import pytest
 from tests.benchmarks.chart import figure, used
 from tests.benchmarks.races import RACES
 from tests.benchmarks.stage import Line
+from tests.conftest import sampled
 from tests.pages import rows, section
 
+QUICK = ("issue", "night", "start")
+"""Races that the default run runs."""
 
-def test_the_short_form_runs(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.benchmarks", "--short", "--out", str(tmp_path)]
+
+@pytest.mark.parametrize("races", sampled([QUICK, tuple(RACES)], QUICK), ids=["some", "all"])
+def test_the_short_form_runs(races: tuple[str, ...], tmp_path: Path) -> None:
+    only = [argument for race in races for argument in ("--only", race)]
+    command = [sys.executable, "-m", "tests.benchmarks", "--short", "--out", str(tmp_path), *only]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads((tmp_path / "benchmarks.json").read_text())
-    assert list(told["races"]) == list(RACES)
+    assert list(told["races"]) == list(races)
     lines = [line for name, lines in told["races"].items() for line in lines if name != "prefect"]
     assert all(line["seconds"] > 0 for line in lines)
     table = (tmp_path / "table.md").read_text().splitlines()

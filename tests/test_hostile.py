@@ -20,6 +20,8 @@ from schemas.orders import BY_HEADER, NAMES
 from tests import corpus
 from tests.conftest import NewRegistry, Shop, csv_of, row
 
+pytestmark = pytest.mark.one_database
+
 SHARED = Path(__file__).parents[2] / "shared" / "corpus"
 
 

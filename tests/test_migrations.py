@@ -15,7 +15,7 @@ from pipelines.registry import audit, limits
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.migrations import MIGRATIONS, VERSION, pending, prepare
 from pipelines.registry.store import Registry, open_registry
-from tests.conftest import NewRegistry
+from tests.conftest import NewRegistry, sampled
 from tests.registries import connect, content, put_version, structure
 
 NAMES = list(MIGRATIONS)
@@ -185,15 +185,18 @@ def test_of_several_migrations_those_before_a_failed_one_stay(version_1: str, tr
     assert [name for name, _ in content(version_1)["migrations"]] == sorted([*NAMES, "first"])
 
 
+@pytest.mark.parametrize("apart", sampled([4, 25], 25))
 def test_a_process_that_is_killed_half_way_leaves_a_registry_that_the_next_one_migrates(
-    version_1: str, new_registry: NewRegistry
+    apart: int, version_1: str, new_registry: NewRegistry
 ) -> None:
+    """At statements so many apart."""
+
     def die_before(statement: int) -> int:
         command = [sys.executable, "-m", "tests.registries.migrate", version_1, str(statement)]
         return subprocess.run(command, check=False).returncode
 
     steps = [(structure(version_1), content(version_1))]
-    for statement in range(1, 400, 4):
+    for statement in range(1, 400, apart):
         ended = die_before(statement)
         now = (structure(version_1), content(version_1))
         if now != steps[-1]:

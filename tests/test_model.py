@@ -648,7 +648,7 @@ class Life(RuleBasedStateMachine):
             assert Counter(added) == self.placed
 
 
-@pytest.mark.parametrize("lives", [5, pytest.param(30, marks=pytest.mark.long)])
+@pytest.mark.parametrize("lives", [3, pytest.param(30, marks=pytest.mark.long)])
 def test_any_life_of_cards_is_as_the_model_has_it(lives: int, new_registry: NewRegistry) -> None:
     machine = type("Life", (Life,), {"new_registry": staticmethod(new_registry)})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]

@@ -69,7 +69,7 @@ def rows_of(shop: Shop, table: str) -> dict[str, int]:
     return dict(shop.registry.query(sql, {"folder": pl.String, "rows": pl.Int64}).iter_rows())
 
 
-few_or_many = pytest.mark.parametrize("examples", [6, pytest.param(40, marks=pytest.mark.long)])
+few_or_many = pytest.mark.parametrize("examples", [4, pytest.param(40, marks=pytest.mark.long)])
 
 
 @few_or_many

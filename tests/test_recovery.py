@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.registry import limits
-from tests.conftest import Shop, csv_of, read_csv, row
+from tests.conftest import Shop, csv_of, read_csv, row, sampled
 from tests.faults.invariants import assert_sound, digest, soundness
 from tests.faults.killing import environment
 from tests.faults.worker import Ended, Worker
@@ -46,7 +46,7 @@ def drop(shop: Shop, order: str, **cells: str) -> tuple[str, str]:
     return sender, digest(path)
 
 
-@pytest.mark.parametrize("where", ["read", "decide"])
+@pytest.mark.parametrize("where", sampled(["read", "decide"], "decide"))
 def test_a_file_that_kills_every_run_is_set_aside_and_the_others_are_answered(where: str, shop: Shop, tmp_path: Path) -> None:
     files = [drop(shop, "A"), drop(shop, "G", comments="POISON"), drop(shop, "B")]
     with Worker(tmp_path / "worker") as worker:

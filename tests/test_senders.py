@@ -15,6 +15,8 @@ from pipelines.orders import loading
 from tests.conftest import Shop, csv_of, row
 from tests.test_orders import globex
 
+pytestmark = pytest.mark.one_database
+
 LIMIT = Budget(files=3, bytes=100, parse_seconds=10)
 
 

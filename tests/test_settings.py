@@ -9,6 +9,8 @@ from pipelines.common.errors import UsageError
 from pipelines.common.settings import Settings, load_settings
 from schemas.findings import MAX_FINDINGS
 
+pytestmark = pytest.mark.one_database
+
 WRONG = [
     ("SETTLE_SECONDS", "soon", "number"),
     ("SETTLE_SECONDS", "-1", "greater than or equal to 0"),

@@ -15,6 +15,8 @@ from pipelines.common.errors import CardsError
 from pipelines.delivery import index, status
 from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 ONE, TWO = some_codes(2)
 ROOT = Path(__file__).parent.parent
 SCHEMA = json.loads((ROOT / "docs" / "status.schema.json").read_text())

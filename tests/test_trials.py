@@ -18,6 +18,8 @@ from tests.faults.killing import environment
 from tests.faults.worker import Worker
 from tests.test_orders import globex
 
+pytestmark = pytest.mark.one_database
+
 CHARGED = ("usage", "taken_code_attempts", "holds", "claims")
 """What a trial may change: what it cost its source, and that it was in hand."""
 KILLED = -9

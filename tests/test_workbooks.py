@@ -31,8 +31,10 @@ from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.order_template import write_template
 from pipelines.excel.second_writer import MANY, SecondWriter, packed, unpacked
 from pipelines.excel.senders_look import rebuild_look
-from tests.conftest import NOW, Shop, csv_of, row, some_codes
+from tests.conftest import NOW, Shop, csv_of, row, sampled, some_codes
 from tests.security import worst
+
+pytestmark = pytest.mark.one_database
 
 THEIRS = ["Our note", "Acct", "PAN", "Access", "PON", "Codes", "Due", "Total"]
 
@@ -395,7 +397,7 @@ def test_a_sheet_that_only_claims_to_be_large_is_annotated_like_another(content:
     assert [cell.value for cell in page[2]][-3:] == [2, "CODE_FORMAT", "Write 14 digits."]
 
 
-@pytest.mark.parametrize("many", [10_000, 12_000])
+@pytest.mark.parametrize("many", sampled([10_000, 12_000], 12_000))
 def test_ten_thousand_rejected_rows_have_notes_and_more_have_columns(many: int, tmp_path: Path, sqlite: Any) -> None:
     with sqlite() as url:
         shop = Shop(tmp_path / "home", url)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pipelines.admin import queries
-from pipelines.delivery import rewriting
+from pipelines.delivery import recovery, rewriting
 from pipelines.run import Run
 
 _NIGHT: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(\.xlsx)?")
@@ -28,6 +28,7 @@ def write_again(run: Run, names: list[str]) -> list[Rewritten]:
     """
     with run.registry.reconciliation_lock():
         jobs = [_job(run, name) for name in names]  # a wrong name is told before anything is written
+        recovery.remove_begun(run)
         return [one for job in jobs for one in _by_folder(job())]
 
 

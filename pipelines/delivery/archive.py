@@ -130,13 +130,13 @@ def _archive_submissions(run: Run, before: date, reseller: str, most: int | None
         parts = some.partition_by("source", "month", as_dict=True, maintain_order=True)
         for (source, month), submissions in parts.items():
             with _kept(result):
-                _archive_part(run, str(source), str(month), submissions, result)
+                _archive_part(run, str(source), str(month), submissions, before, result)
         left = None if left is None else left - len(some)
         if left == 0:
             return
 
 
-def _archive_part(run: Run, source: str, month: str, submissions: pl.DataFrame, result: ArchiveResult) -> None:
+def _archive_part(run: Run, source: str, month: str, submissions: pl.DataFrame, before: date, result: ArchiveResult) -> None:
     """Archive submissions of a source and month, and remove their folders."""
     outbox = run.settings.outbox / source
     archived = _archived_folders(outbox, month)
@@ -155,10 +155,10 @@ def _archive_part(run: Run, source: str, month: str, submissions: pl.DataFrame, 
         )
     run.runtime.checkpoint("archive written")
     _write_index(run, source, month, submissions, numbers)
-    registry_archive.note_archived(run.registry, numbers)
+    settled = registry_archive.note_settled(run.registry, numbers, before)
     run.runtime.checkpoint("archive noted")
     noted = submissions.with_columns(archived=pl.col("event").replace_strict(numbers, default=0, return_dtype=pl.Int64))
-    _remove_folders(run, noted.filter(pl.col("archived") > 0))
+    _remove_folders(run, noted.filter(pl.col("archived") > 0, pl.col("event").is_in(settled)))
 
 
 def _write_index(run: Run, source: str, month: str, submissions: pl.DataFrame, numbers: dict[int, int]) -> None:

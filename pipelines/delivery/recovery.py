@@ -91,6 +91,12 @@ def _replayed_original(run: Run, spool: Spool, event: dict[str, Any]) -> Private
     return None
 
 
+def remove_begun(run: Run) -> None:
+    """Remove what dead runs and commands began to write for events that are not delivered."""
+    if events := run.registry.undelivered():
+        _remove_stale(run.settings, run.registry.submission_records(events).events)
+
+
 def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
     """Remove what a dead run began to write for these events; a night writes into folders of all its orders."""
     nights = events.filter(kind="night")

@@ -103,7 +103,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         events=_events(batch, found, facts.at),
         orders=accepted.with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
         codes=issued.select("order", "code"),
-        card_actions=taken.join(facts.cards.select("code", "state"), on="code", maintain_order="left"),
+        card_actions=taken.select("order", "code"),
         row_keys=good.filter("partial").select("order", row_key=normalize.row_key()),
         duplicate_orders=duplicates.group_by("file", "order_pk", maintain_order=True).agg(rows=pl.len().cast(pl.Int64)),
         taken_code_attempts=attempts,
@@ -112,6 +112,9 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         btns=btn_claims(good),
         usage=_usage(batch),
         on_hold=on_hold.select("file"),
+        named_cards=_named_cards(named, by_order, facts),
+        order_cards=_order_cards(by_order, facts),
+        standing=_standing(batch, facts),
     )
     dependent = set(found.filter(pl.col("reason").is_in(_DEPENDENT))["file"])
     return Decision(orders, ingest, _deferred(batch, accepted, ingest), dependent)
@@ -161,6 +164,35 @@ def _cards(named: pl.DataFrame, order_cards: pl.DataFrame) -> pl.DataFrame:
     """A row a card of those that rows name by code, or by an Order ID (`target`)."""
     by_code, by_order = named.filter(pl.col("target_order_id").is_null()), named.filter(pl.col("target_order_id").is_not_null())
     return pl.concat([by_code, _expanded(by_order.drop("code"), order_cards)], how="diagonal_relaxed")
+
+
+def _order_cards(by_order: pl.DataFrame, facts: Facts) -> pl.DataFrame:
+    """The cards of the orders that files name, as they were when this was decided."""
+    orders = by_order.select("file", "account", order_id="target_order_id").unique()
+    return orders.join(facts.order_cards, on=["account", "order_id"], how="left").select(
+        "file", "account", "order_id", pl.col("code").cast(pl.Int64)
+    )
+
+
+def _named_cards(named: pl.DataFrame, by_order: pl.DataFrame, facts: Facts) -> pl.DataFrame:
+    """The cards that files name, by code or by order, as they were when this was decided."""
+    keys = ["file", "account", "code"]
+    cards = pl.concat([named.select(keys), _order_cards(by_order, facts).drop_nulls("code").select(keys)]).unique()
+    return cards.join(facts.cards, on=["account", "code"], how="left").select(*keys, "state", "awaited")
+
+
+def _standing(batch: Batch, facts: Facts) -> pl.DataFrame:
+    """What the sources of files had used of their limits when this was decided; the operator has none."""
+    sources = batch.sources.filter(~pl.col("operator")).select("file", "source", day=pl.lit(facts.at[:10]))
+    used = sources.join(facts.usage, on="source", how="left").join(
+        facts.attempts.rename({"codes": "attempts"}), on="source", how="left"
+    )
+    return used.with_columns(
+        pl.col("codes", "attempts").fill_null(0),
+        held=pl.col("source").is_in(facts.on_hold.implode()),
+        most_codes=pl.lit(facts.limits.daily_codes, pl.Int64),
+        most_attempts=pl.lit(facts.limits.taken_code_attempts, pl.Int64),
+    )
 
 
 def _attempts(

@@ -13,6 +13,24 @@ from pipelines.registry.store import Registry
 _PORTION: Final = 500
 _FIELDS: Final = ("event", "source", "folder", "at", "archived")
 
+_SETTLED: Final = """
+    events.delivered = 1
+    AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.event = events.event AND orders.awaiting > 0)
+    AND NOT EXISTS (
+        SELECT 1 FROM orders
+        JOIN state_transitions ON state_transitions.order_pk = orders.order_pk
+        JOIN events AS later ON later.event = state_transitions.event
+        WHERE orders.event = events.event AND later.at >= $1
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM orders
+        JOIN card_actions ON card_actions.order_pk = orders.order_pk
+        JOIN events AS later ON later.event = card_actions.settled_event
+        WHERE orders.event = events.event AND later.at >= $1
+    )
+"""
+"""The condition that an event's orders await nothing, and that nothing has happened to a card of theirs since a time ($1)."""
+
 
 def settled_submissions(registry: Registry, before: date, reseller: str = "") -> Iterator[pl.DataFrame]:
     """Delivered submissions that lie in the outbox, from before a date: `event`, `source`, `folder`, `at`, `archived`; in
@@ -37,21 +55,9 @@ def _portion(registry: Registry, before: date, after_at: str, after: int, resell
         f"""
         FROM events
         WHERE events.archived = 0 AND events.at < $1 AND (events.at, events.event) > ($2, $3)
-        AND ($4 = '' OR events.source = $4) AND events.delivered = 1
+        AND ($4 = '' OR events.source = $4)
         AND (events.kind = 'orders' OR events.kind = 'report' AND events.reconciliation_date > 0)
-        AND NOT EXISTS (SELECT 1 FROM orders WHERE orders.event = events.event AND orders.awaiting > 0)
-        AND NOT EXISTS (
-            SELECT 1 FROM orders
-            JOIN state_transitions ON state_transitions.order_pk = orders.order_pk
-            JOIN events AS later ON later.event = state_transitions.event
-            WHERE orders.event = events.event AND later.at >= $1
-        )
-        AND NOT EXISTS (
-            SELECT 1 FROM orders
-            JOIN card_actions ON card_actions.order_pk = orders.order_pk
-            JOIN events AS later ON later.event = card_actions.settled_event
-            WHERE orders.event = events.event AND later.at >= $1
-        )
+        AND {_SETTLED}
         ORDER BY events.at, events.event LIMIT {_PORTION}
         """,
         f"{before:%Y-%m-%d}", after_at, after, reseller,
@@ -65,6 +71,29 @@ def note_archived(registry: Registry, archives: dict[int, int]) -> None:
         registry.execute_with(
             given, "event", "UPDATE events SET archived = given.archived FROM given WHERE events.event = given.event"
         )
+
+
+def note_settled(registry: Registry, archives: dict[int, int], before: date) -> set[int]:
+    """Note the same of events that are still settled; which they are. Something may have happened to a card of one while it
+    was packed: the operator grants surplus cards at any time.
+    """
+    given = pl.DataFrame({"event": list(archives), "number": list(archives.values())}, {"event": INT, "number": INT})
+    with registry.transaction():
+        registry.execute_with(
+            given,
+            "event",
+            f"""
+            UPDATE events SET archived = given.number FROM given
+            WHERE events.event = given.event AND {_SETTLED}
+            """,
+            f"{before:%Y-%m-%d}",
+        )
+        noted = registry.select_with(
+            given,
+            columns_of("events", "event"),
+            "FROM given JOIN events ON events.event = given.event WHERE events.archived = given.number",
+        )
+    return set(noted["event"])
 
 
 def archived_among(registry: Registry, source: str, folders: list[str]) -> pl.DataFrame:

@@ -91,6 +91,33 @@ def usage_of(registry: Database, resellers: pl.Series, day: str) -> pl.DataFrame
     )
 
 
+def standing_of(registry: Database, sources: pl.DataFrame) -> pl.DataFrame:
+    """How sources (`source`, `day`) stand by now: both, `codes` that they ordered that day, `attempts` at codes that were not
+    free (see `taken_code_attempts`), and whether they are `held`.
+    """
+    attempts = f"""
+        SELECT sum(taken_code_attempts.codes) FROM taken_code_attempts
+        WHERE taken_code_attempts.source = given.source AND taken_code_attempts.day = given.day
+        AND taken_code_attempts.codes > 0 AND {since_lifted("given.source")}
+    """
+    found = registry.select_with(
+        sources.unique(),
+        {
+            "source": text("given.source"),
+            "day": text("given.day"),
+            "codes": integer("coalesce(usage.codes, 0)"),
+            "attempts": integer(f"CAST(coalesce(({attempts}), 0) AS BIGINT)"),
+            "held": integer("CASE WHEN holds.reseller IS NULL THEN 0 ELSE 1 END"),
+        },
+        """
+        FROM given
+        LEFT JOIN usage ON usage.reseller = given.source AND usage.day = given.day
+        LEFT JOIN holds ON holds.reseller = given.source
+        """,
+    )
+    return found.with_columns(pl.col("held") > 0)
+
+
 # -- strikes -----------------------------------------------------------------------------------------------------------
 
 

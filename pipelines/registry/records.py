@@ -1,7 +1,7 @@
 """The frames that go into the registry and come out of it."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -59,16 +59,30 @@ class FileCards(NamedTuple):
     outcomes: pl.DataFrame
 
 
+_FILE: Final = {"file": pl.UInt32, "account": pl.String}
+_NO_CARDS: Final = pl.DataFrame(schema={**_FILE, "code": pl.Int64, "state": pl.Int64, "awaited": pl.Boolean})
+_NO_ORDER_CARDS: Final = pl.DataFrame(schema={**_FILE, "order_id": pl.String, "code": pl.Int64})
+_NO_LIMITS: Final = pl.DataFrame(
+    schema={"file": pl.UInt32, "source": pl.String, "day": pl.String, "codes": pl.Int64, "attempts": pl.Int64,
+            "held": pl.Boolean, "most_codes": pl.Int64, "most_attempts": pl.Int64}
+)  # fmt: skip
+
+
 class IngestBatch(NamedTuple):
     """What comes of order files and is entered in one transaction. `file` is the number of a file in its batch.
 
     `events`: a row a file with the fields of an event (`original_event`: the one that answered the same bytes before,
     else 0); `orders`: `order`, `file` and the fields of an order; `codes` and `card_actions`: `order`,
-    `code` (new codes; existing cards that orders take, with the `state` that was decided on); `row_keys`: `order`, `row_key`;
-    `duplicate_orders`: `file`,
+    `code` (new codes, and existing cards that orders take); `row_keys`: `order`, `row_key`; `duplicate_orders`: `file`,
     `order_pk`, `rows`; `taken_code_attempts`: `file`, `codes`; `rejected`: `file`, `source_row` and the columns of an
     order file; `findings`: see `schemas.findings`; `btns`: `order`, `btn`, `account`; `usage`: `file`, `files`,
     `bytes`, `parse_ms`; `on_hold`: `file` of those whose source is put on hold.
+
+    What the decision took from the registry and another may change until it is entered (see `registry.guards`):
+    `named_cards`: the cards that a file names by code or by order (`file`, `account`, `code`), with `state` and `awaited`
+    (null: no such card); `order_cards`: the cards of an order that a file names (`file`, `account`, `order_id`, `code`;
+    null: none); `standing`: what the source of a file has used of its limits on a `day` (`codes`, `attempts`), whether it is
+    `held`, and the limits (`most_codes`, `most_attempts`).
 
     Frames without `file` go by `order`: what belongs to no order among `orders` is not entered.
     """
@@ -85,6 +99,9 @@ class IngestBatch(NamedTuple):
     btns: pl.DataFrame
     usage: pl.DataFrame
     on_hold: pl.DataFrame
+    named_cards: pl.DataFrame = _NO_CARDS
+    order_cards: pl.DataFrame = _NO_ORDER_CARDS
+    standing: pl.DataFrame = _NO_LIMITS
 
     def of(self, files: set[int]) -> "IngestBatch":
         """The part of some files."""

@@ -18,6 +18,7 @@ from pipelines.registry import limits
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.db_errors import translate_db_errors
+from pipelines.registry.guards import outdated_files
 from pipelines.registry.migrations import prepare
 from pipelines.registry.numbers import codes_under, enter_cards, enter_external
 from pipelines.registry.outbox_files import note_files
@@ -206,17 +207,15 @@ class Registry(Database):
 
         `is_there`: whether a file still lies in the inbox. Whoever answers a file removes it before saying so: one that is
         there while nobody is about to answer it is nobody's. The others are left out. Raises ConflictError, and enters
-        nothing, when codes, order IDs, cards, BTNs or files themselves were entered meanwhile, or the state of a card that an
-        order takes is no longer the one that was decided on.
+        nothing, when codes, order IDs, cards, BTNs or files themselves were entered meanwhile, or when a file was decided by
+        what has changed since (see `guards`).
         """
         try:
             with self.transaction():
                 busy = self._undelivered_files(batch.events)
                 wanted = {file for file in batch.events["file"] if file not in busy and is_there(file)}
-                if changed := self._files_of_changed_cards(batch.of(wanted)):
-                    raise ConflictError(changed)
-                return self.enter(batch.of(wanted)) if wanted else {}
-        except (CardsError, ConflictError):
+                return self._enter_current(batch.of(wanted)) if wanted else {}
+        except CardsError:
             raise
         except adbc.Error:
             if files := self._conflicts(batch):
@@ -224,26 +223,17 @@ class Registry(Database):
             with translate_db_errors():
                 raise
 
+    def _enter_current(self, batch: IngestBatch) -> dict[int, int]:
+        """Enter files that were decided by what is still true. Raises ConflictError with the others."""
+        if outdated := outdated_files(self, batch):
+            raise ConflictError(outdated)
+        return self.enter(batch)
+
     def _undelivered_files(self, files: pl.DataFrame) -> set[int]:
         """The files whose bytes were entered for their source, by an event whose folder may not be complete."""
         undelivered = self.select(columns_of("events", "source", "digest"), "FROM events WHERE delivered = 0")
         found = files.join(undelivered, on=["source", "digest"], how="semi")
         return set(found["file"])
-
-    def _files_of_changed_cards(self, batch: IngestBatch) -> set[int]:
-        """The files with orders that take a card whose state has changed since it was decided on."""
-        changed = self.select_with(
-            batch.card_actions.join(batch.orders, on="order", how="semi").select("code", "state").unique().sort("code"),
-            {"code": integer("given.code")},
-            """
-            FROM given
-            JOIN numbers ON numbers.code = given.code
-            JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
-            WHERE cards.state <> given.state
-            """,
-        )["code"]
-        orders = batch.card_actions.filter(pl.col("code").is_in(changed.implode()))
-        return set(batch.orders.join(orders, on="order", how="semi")["file"])
 
     def enter(self, batch: IngestBatch) -> dict[int, int]:
         """Enter files with all that came of them; the event of each. Inside a transaction.

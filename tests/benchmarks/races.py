@@ -14,6 +14,7 @@ import xlsxturbo
 
 from pipelines.codes import allocation
 from tests.benchmarks.stage import POSTGRESQL, SQLITE, Home, Line, Measured, Stage
+from tests.faults.namespaces import NotPermittedError
 
 MILLION: Final = 1_000_000
 FIELDS: Final = {
@@ -210,6 +211,27 @@ def workers(stage: Stage, database: str) -> list[Line]:
              f"{against}: {count / other:.0f} files/s", other / ours, goal, "× as many a second", faster=True)
         for name, words, ours, against, other, goal in (("2", "two", two, "one", one, 1.6), ("4", "four", four, "two", two, 1))
     ]  # fmt: skip
+
+
+def over_network(stage: Stage, database: str) -> list[Line]:
+    """17: three machines (network namespaces) on one inbox, against one process and two on the server's own machine."""
+    count = stage.scaled(600, 8)
+
+    def swept(work: Callable[[int, Home, int], Measured], workers: int) -> Measured:
+        with stage.home(database) as home:
+            _small_files(home, count)
+            return work(workers, home, count)
+
+    try:
+        done = stage.race({"1": partial(swept, stage.run_at_once, 1), "2": partial(swept, stage.run_at_once, 2),
+                           "machines": partial(swept, stage.run_on_machines, 3)})  # fmt: skip
+    except NotPermittedError as error:
+        print(f"No race of machines: {error}")
+        return []
+    one, two, ours = (done[name].seconds for name in ("1", "2", "machines"))
+    return [Line(f"{count:,} files, three machines as network namespaces", database, ours, done["machines"].peak,
+                 f"one: {count / one:.0f} files/s, two: {count / two:.0f}", one / ours, one / two,
+                 "× as many a second", faster=True)]  # fmt: skip
 
 
 def pins(stage: Stage, database: str) -> list[Line]:
@@ -451,5 +473,6 @@ RACES: Final[dict[str, tuple[Callable[[Stage, str], list[Line]], tuple[str, ...]
     "start": (start, (SQLITE,)), "prefect": (under_prefect, _BOTH), "past": (past, _BOTH), "blocks": (blocks, _BOTH),
     "year": (year, (SQLITE,)),
     "migration": (migration, _BOTH), "verify": (verification, _BOTH), "workers": (workers, _BOTH),
+    "machines": (over_network, (POSTGRESQL,)),
 }  # fmt: skip
 """Each race and the databases on which it is run."""

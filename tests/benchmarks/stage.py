@@ -21,6 +21,7 @@ from pipelines.admin.catalogue import load_catalogue
 from pipelines.admin.demo import lay_out
 from pipelines.registry.store import open_registry
 from tests.benchmarks import jobs
+from tests.faults.namespaces import listening, machines
 
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 
@@ -178,12 +179,25 @@ class Stage:
 
     def run_at_once(self, workers: int, home: Home, count: int) -> Measured:
         """So many processes that sweep one inbox from the same moment: the seconds until the last has ended."""
+        return self._at_once([[]] * workers, home, count)
+
+    def run_on_machines(self, workers: int, home: Home, count: int) -> Measured:
+        """As many machines with a process each, that share the inbox and reach PostgreSQL over a network. Raises
+        NotPermittedError where none can be made.
+        """
+        with machines(workers) as (address, made), listening(self._started(), address) as reached:
+            return self._at_once([one.command() for one in made], home._replace(url=f"{reached}{_name(home.url)}"), count)
+
+    def _at_once(self, before: list[list[str]], home: Home, count: int) -> Measured:
+        """Sweep one inbox with a process for each of these beginnings of a command."""
         command = [sys.executable, "-m", "tests.benchmarks.jobs", "shared_sweep", str(home.path), home.url, str(count)]
         environment = {**os.environ, **_environment(home)}
         with ExitStack() as stack:
-            begun = [stack.enter_context(subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True))
-                     for _ in range(workers)]  # fmt: skip
-            assert [one.stdout.readline() for one in begun if one.stdout] == ["ready\n"] * workers
+            begun = [
+                stack.enter_context(subprocess.Popen([*one, *command], env=environment, stdin=-1, stdout=-1, text=True))
+                for one in before
+            ]
+            assert [one.stdout.readline() for one in begun if one.stdout] == ["ready\n"] * len(begun)
             start = time.perf_counter()
             for one in begun:
                 print(file=one.stdin, flush=True)

@@ -13,6 +13,8 @@ from pipelines.intake import inbox
 from tests.conftest import Shop, csv_of, row
 from tests.faults.invariants import assert_sound, dropped
 
+pytestmark = pytest.mark.one_database
+
 DAY = 86_400
 
 

@@ -15,6 +15,8 @@ from tests.faults.killing import environment, fill, fill_night
 from tests.faults.stage import fill_up, remount, small_disk
 from tests.faults.worker import Worker
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.mark.parametrize("leave", [0, 12_000, 60_000])
 def test_a_full_outbox_keeps_the_files_and_the_next_run_answers_them(leave: int, shop: Shop) -> None:

@@ -25,7 +25,7 @@ def _campaign(kills: int, new_registry: NewRegistry, folder: Path, database: str
 def test_work_that_is_killed_a_few_times_ends_as_if_it_had_not_been(
     new_registry: NewRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    _campaign(4, new_registry, tmp_path, request.node.callspec.params["new_registry"])
+    _campaign(2, new_registry, tmp_path, request.node.callspec.params["new_registry"])
 
 
 @pytest.mark.long

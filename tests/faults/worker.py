@@ -5,6 +5,7 @@ process that does the work: SIGKILL ends it as it would end `cards run`.
 """
 
 import importlib
+import itertools
 import json
 import os
 import random
@@ -53,7 +54,8 @@ class Worker:
     def start(self, *arguments: str, environment: dict[str, str], **how: Any) -> None:
         """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often; `poison`: where
         an order with the comment POISON kills the process (read, decide or write; report: a report with that word); `kill`: at
-        which step of a sweep.
+        which step of a sweep; `before`: ahead of which statement, rename, removal or fsync (0: never), and `told`: a file into
+        which the process writes how many there were.
         """
         assert self._process.stdin
         print(json.dumps({"arguments": arguments, "environment": environment, **how}), file=self._process.stdin, flush=True)
@@ -106,10 +108,14 @@ def _work(job: dict[str, Any]) -> None:
         sys.argv = ["cards", *job["arguments"]]
         if "poison" in job:
             _poison(job["poison"])
+        if "before" in job:
+            _die_before(job["before"])
         code = _crowded(job) if "space" in job else _killed_at(job["kill"], sys.argv[1:]) if "kill" in job else _cards()
     except BaseException:
         traceback.print_exc()
     finally:
+        if "told" in job:
+            Path(job["told"]).write_text(str(next(_STEPS) - 1))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -146,6 +152,29 @@ def _poison(where: str) -> None:
         return work(*arguments)
 
     setattr(module, name, deadly)
+
+
+_STEPS = itertools.count(1)
+"""The steps of this process, as `_die_before` counts them."""
+
+
+def _die_before(last: int) -> None:
+    """Have the process die ahead of its n-th step that lasts: a statement to the registry, or a change to a folder."""
+    from pipelines.registry.database import Database
+
+    places = [(Database, "execute"), (Database, "query"), (Database, "append"), (os, "rename"), (os, "replace"),
+              (os, "unlink"), (os, "fsync")]  # fmt: skip
+
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **named: Any) -> Any:
+            if next(_STEPS) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return work(*arguments, **named)
+
+        return step
+
+    for place, name in places:
+        setattr(place, name, counted(getattr(place, name)))
 
 
 def _killed_at(kill: str, arguments: list[str]) -> int:

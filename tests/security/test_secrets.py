@@ -20,6 +20,8 @@ from tests.conftest import csv_of, row, some_codes, xlsx_of
 from tests.security.attack import ROOT, House, contents, found_in, globex
 from tests.security.watch import kill, tree
 
+pytestmark = pytest.mark.one_database
+
 PASSWORD = "s3cret-Pa55"
 
 

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from tests.conftest import NewRegistry, Shop, csv_of, read_csv, row, some_codes, xlsx_of
 from tests.security.attack import BTN, globex, numbers
 
+pytestmark = pytest.mark.one_database
+
 Cells = dict[str, str]
 BTN_OF_ACME = "7205550190"
 SHARED = some_codes(3, seed=31)
