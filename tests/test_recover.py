@@ -10,7 +10,7 @@ import pytest
 from pipelines.admin.approvals import approve
 from pipelines.admin.audit import verify
 from pipelines.admin.recover import recover
-from pipelines.admin.recover_files import RecoverResult
+from pipelines.admin.recovery_state import RecoverResult
 from pipelines.admin.replay import replay
 from pipelines.admin.retention import archive
 from pipelines.common.errors import CardsError

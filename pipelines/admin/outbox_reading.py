@@ -3,17 +3,19 @@
 import io
 import re
 import zipfile
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 
 from pipelines.common.settings import Settings
 from pipelines.delivery import archive_files, index
+from pipelines.delivery.deliver import REPORT_PREFIXES
 from pipelines.delivery.written_files import WrittenFile
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
 
@@ -23,6 +25,7 @@ _MONTH: Final = re.compile(r"\d{4}-\d\d")
 _SUBMISSION: Final = re.compile(r"\d{8}-\d{6}-.+")
 _WORKBOOK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:\.xlsx|-[a-z-]+\.csv)")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
+_ORIGINAL: Final = "original-"
 _ESCAPED: Final = r"^'([=+\-@\t\r])"
 
 
@@ -187,6 +190,31 @@ def joined(frames: list[pl.DataFrame], columns: list[str]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *frames])
 
 
-def fields(document: Any, *names: str) -> list[str]:
-    """Texts of a JSON document; empty where it does not have them."""
-    return [str(document.get(name, "")) if isinstance(document, dict) else "" for name in names]
+def local_time(outbox: Outbox, text: str) -> str:
+    """The local time with which the name of a folder begins (`20261124-020000-…`), as the registry keeps times: with the
+    offset of the time nearest to it that an index has; of this machine where there is none.
+    """
+    time = datetime.strptime(text[:15], "%Y%m%d-%H%M%S")
+    place = bisect_left(outbox.clock, time, key=lambda known: known.replace(tzinfo=None))
+    near = outbox.clock[max(0, place - 1) : place + 1]
+    if not near:
+        return time.astimezone().isoformat(timespec="seconds")
+    nearest = min(near, key=lambda known: abs(known.replace(tzinfo=None) - time))
+    return time.replace(tzinfo=nearest.tzinfo).isoformat(timespec="seconds")
+
+
+def original_of(files: dict[str, Found], digest: str = "") -> tuple[str, bytes] | None:
+    """The original among the files of a submission, under the name that was dropped; with a digest, only one that has it."""
+    for name, found in files.items():
+        if not name.lower().startswith(REPORT_PREFIXES):
+            content = found.read()
+            if not digest or sha256(content).hexdigest() == digest:
+                is_renamed = name.removeprefix(_ORIGINAL).lower().startswith(REPORT_PREFIXES)
+                return name.removeprefix(_ORIGINAL) if is_renamed else name, content
+    return None
+
+
+def copied_at(files: dict[str, Found]) -> int:
+    """When the original of a submission was copied from the inbox, in nanoseconds; 0 where it is not there."""
+    originals = (found for name, found in files.items() if not name.lower().startswith(REPORT_PREFIXES))
+    return next((found.mtime_ns for found in originals), 0)

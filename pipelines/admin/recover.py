@@ -12,21 +12,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.admin.outbox_reading import Folder, Outbox, csv_rows, read_outbox, set_clock
-from pipelines.admin.recover_files import (
-    RecoverResult,
-    Recovery,
-    Submission,
-    answered_orders,
-    copied_at,
-    enter_report_group,
-    enter_submission,
-    is_submission,
-    local_time,
-    original_of,
-    submission_of,
-)
+from pipelines.admin.outbox_reading import Folder, Outbox, copied_at, csv_rows, local_time, original_of, read_outbox, set_clock
+from pipelines.admin.recover_files import Submission, answered_orders, enter_submission, is_submission, submission_of
 from pipelines.admin.recover_nights import Night, codes_of, enter_grants, enter_night, finish_nights, lost_nights
+from pipelines.admin.recover_reports import enter_report_group
+from pipelines.admin.recovery_state import RecoverResult, Recovery
 from pipelines.common.errors import CardsError
 from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count

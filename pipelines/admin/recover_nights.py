@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined
-from pipelines.admin.recover_files import Recovery, entering, local_time
+from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined, local_time
+from pipelines.admin.recovery_state import Recovery, entering
 from pipelines.common.words import count
 from pipelines.delivery import archive_files, order_files
 from pipelines.delivery.csv_files import csv_bytes
@@ -24,7 +24,6 @@ from schemas.codes import CardState
 from schemas.sources import NETWORK
 
 _CODE: Final = "Authorization Code"
-_NIGHT: Final = "nightly-reconciliation"
 
 
 class Night(NamedTuple):
