@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from openpyxl import load_workbook
 
 from pipelines.admin import surplus
+from pipelines.admin.audit import verify
 from pipelines.admin.replay import replay
 from pipelines.common.errors import UsageError
 from pipelines.registry.columns import columns_of
@@ -134,8 +135,10 @@ class Life(RuleBasedStateMachine):
         self.night(24)
 
     def teardown(self) -> None:
+        """Whatever happened, `cards verify` has nothing to say of it."""
         if hasattr(self, "stack"):
-            self.stack.close()
+            with self.stack:
+                assert verify(self.shop.settings, self.shop.registry).findings == []
 
     # -- people --------------------------------------------------------------------------------------------------------
 

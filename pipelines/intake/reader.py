@@ -24,8 +24,6 @@ _LIST: Final = "code"
 """The one column whose cells may hold a list, and be long."""
 _DIGITS: Final = r"[0-9(][0-9 ().+/-]*"
 _MARKS: Final = (b"'", b'="')
-_FEW_BYTES: Final = 1 << 20
-"""A table of fewer bytes is searched for marks, which takes less time than to look at each cell."""
 _BLANK: Final = " \t\r\n"
 _LOST: Final = "\ufffd"
 _TITLE: Final = 60
@@ -116,7 +114,7 @@ def _table(sent: pa.Table, header: dict[str, Any], parsed: Parsed, names: list[s
     known = {column: by_header[header_key(text)] for column, text in titles.items() if header_key(text) in by_header}
     positions = {name: column for column, name in reversed(known.items())}
     below = _below(bytes(parsed.table), header["row"], list(positions.values()))
-    is_marked = len(parsed.table) > _FEW_BYTES or _has_marks(sent)
+    is_marked = _has_marks(sent)
     cells, unguarded = _cell_expressions(tuple(names), tuple(positions.items()), is_marked=is_marked)
     body = below.select(cells).select(unguarded).filter(pl.any_horizontal(pl.col(names).is_not_null()))
     of_cells, too_long = _cell_findings(parsed, header["row"], known)
@@ -138,7 +136,7 @@ def _cell_findings(parsed: Parsed, header: int, known: dict[str, str]) -> tuple[
 
 
 def _has_marks(sent: pa.Table) -> bool:
-    """Whether any text has an apostrophe or `="` in it; most files have none."""
+    """Whether any text has an apostrophe or `="` in it; most files have none, and to look at each cell takes far longer."""
     buffers = (buffer for column in sent.columns for chunk in column.chunks for buffer in chunk.buffers()[2:] if buffer)
     return any(mark in buffer.to_pybytes() for buffer in buffers for mark in _MARKS)
 

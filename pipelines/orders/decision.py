@@ -213,14 +213,12 @@ def _with_claims(
     """
     limits = facts.limits
     claims: list[Callable[[pl.DataFrame], pl.DataFrame]] = [
-        lambda good: registry_rules.quota_findings(
-            good.filter(~pl.col("operator")), _of(asked, good), facts.usage, limits.daily_codes
-        ),
+        lambda good: registry_rules.quota_findings(good.filter(~pl.col("operator")), asked, facts.usage, limits.daily_codes),
         lambda good: registry_rules.contested_orders(_of(named, good)),
         lambda good: registry_rules.contested_cards(_cards(_of(named, good), facts.order_cards)),
         contested_btns,
         lambda good: registry_rules.pin_findings(
-            good, _of(asked, good), pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill
+            good, asked, pl.concat([facts.btn_codes, _under_btns(facts)]), limits.btn_fill
         ),
     ]
     good = _good(rows, found)
@@ -331,6 +329,8 @@ def _deferred(batch: Batch, accepted: pl.DataFrame, ingest: IngestBatch) -> set[
 
     A file also waits for an earlier one that waits itself.
     """
+    if len(batch.files) == 1:
+        return set()
     of_orders = accepted.select("order", "file")
     keys = [
         batch.digests,

@@ -115,9 +115,9 @@ def repeated_codes(codes: pl.DataFrame) -> pl.DataFrame:
     `codes`: `file`, `order`, `source_row`, `action`, `code`. Cards that exist may be named by several orders of a file:
     the first valid one has them (see `registry_rules.contested_cards`), and just one order names a card once.
     """
-    several = codes.filter(pl.col("code").is_duplicated())  # few are, and pairs take longer to compare
-    if several.is_empty():
+    if codes["code"].n_unique() == len(codes):  # the rule, and found out in a third of the time
         return NO_FINDINGS
+    several = codes.filter(pl.col("code").is_duplicated())  # few are, and pairs take longer to compare
     asked = several.filter(pl.col("action").is_in(actions.issuing()))
     named = several.filter(~pl.col("action").is_in(actions.issuing()))
     return pl.concat(

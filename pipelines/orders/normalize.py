@@ -59,23 +59,23 @@ def group_orders(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     an order by itself. Its fields are those of its first row, `rows` counts its rows, and `content` is a digest of all
     that it asks for.
     """
-    keys = ["file", "account", "customer_order_id", "loose"]
-    rows = rows.with_columns(pl.when(pl.any_horizontal(pl.col(keys[1:3]).is_null())).then("row_id").alias("loose"))
-    alone = ~pl.struct(keys).is_duplicated()
-    several = rows.filter(~alone).group_by(keys, maintain_order=True).agg(
-        pl.col("row_id", *(name for name in ORDER_FIELDS if name != "comments")).first(),
+    keys = ["account", "customer_order_id"]
+    loose = pl.when(pl.any_horizontal(pl.col(keys).is_null())).then("row_id")
+    of_orders = rows.group_by("file", *keys, loose.alias("loose"), maintain_order=True).agg("row_id").with_row_index("order")
+    of_rows = of_orders.select("order", "row_id", rows=pl.col("row_id").list.len().cast(pl.Int64)).explode("row_id")
+    rows = rows.with_columns(of_rows.sort("row_id").select("order", "rows"))
+    several = rows.filter(pl.col("rows") > 1).group_by("order").agg(
+        pl.col("file", *keys, *(name for name in ORDER_FIELDS if name != "comments"), "rows").first(),
         pl.col("comments").drop_nulls().first(),
-        pl.len().cast(pl.Int64).alias("rows"),
         _order_content().alias("order_content"),
     )  # fmt: skip
-    single = rows.filter(alone).select(
-        *keys, "row_id", *ORDER_FIELDS, rows=pl.lit(1, pl.Int64), order_content=_row_content()
+    single = rows.filter(rows=1).select(
+        "order", "file", *keys, *ORDER_FIELDS, "rows", order_content=_row_content()
     )  # a group each would take a KB
-    found = pl.concat([several.select(single.columns), single]).sort("row_id").drop("row_id").with_row_index("order")
-    rows = rows.join(found.select("order", *keys), on=keys, nulls_equal=True, how="left", maintain_order="left")
+    found = pl.concat([several.select(single.columns), single]).sort("order")
     content = pl.concat_str(pl.col(*ORDER_FIELDS, "order_content").fill_null(""), separator="\x1f")
     found = found.with_columns(content=content.map_elements(_digest, pl.String))
-    return found.drop("order_content", "loose"), rows.drop("loose")
+    return found.drop("order_content"), rows.drop("rows")
 
 
 def _order_content() -> pl.Expr:

@@ -3,6 +3,7 @@
 import polars as pl
 
 from pipelines.codes.capacity import FEWEST_PINS, first_come, free_pins
+from pipelines.common.frames import rows_in
 from schemas import actions
 from schemas.codes import STATE_WORDS, STATES, card_words, cards_words, code_text, has_forbidden_sequence
 from schemas.findings import FINDING, NO_FINDINGS, all_violations, violations
@@ -162,7 +163,7 @@ def _few(found: pl.DataFrame) -> pl.DataFrame:
 def quota_findings(rows: pl.DataFrame, codes: pl.DataFrame, usage: pl.DataFrame, limit: int) -> pl.DataFrame:
     """QUOTA_EXCEEDED findings: orders with which a source would pass its codes of a day.
 
-    `rows` of valid orders, with `source` and `acceptance_group`; `codes`: `row_id`, `code` that they name; `usage`:
+    `rows` of valid orders, with `source` and `acceptance_group`; `codes`: `row_id`, `code` that they and others name; `usage`:
     `source`, `codes` of today. A group that is refused leaves room for those after it.
     """
     named = codes.group_by("row_id").agg(named=pl.len().cast(pl.Int64))
@@ -189,13 +190,14 @@ def quota_findings(rows: pl.DataFrame, codes: pl.DataFrame, usage: pl.DataFrame,
 def pin_findings(rows: pl.DataFrame, codes: pl.DataFrame, used: pl.DataFrame, fill: float) -> pl.DataFrame:
     """BTN_EXHAUSTED (and CODE_TAKEN) findings: valid orders that come too late for the PINs of their BTN.
 
-    `rows` of valid orders, with `acceptance_group`; `codes`: `row_id`, `code` that they ask for, which take a PIN too
-    where they begin with such a BTN; `used`: `btn`, `code`; `fill`: the share of a BTN's PINs that may be in use.
+    `rows` of valid orders, with `acceptance_group`; `codes`: `row_id`, `code` that they and others ask for, which take a PIN
+    too where they begin with such a BTN; `used`: `btn`, `code`; `fill`: the share of a BTN's PINs that may be in use.
     """
     demands = pin_demands(rows)
     if demands.is_empty():
         return NO_FINDINGS
-    asked = pl.concat([demands, codes.select("row_id", btn=pl.col("code") // PINS, quantity=pl.lit(1, pl.Int64))])
+    chosen = rows_in(codes, rows, "row_id").select("row_id", btn=pl.col("code") // PINS, quantity=pl.lit(1, pl.Int64))
+    asked = pl.concat([demands, chosen])
     asked = asked.join(demands.select("btn").unique(), on="btn", how="semi")
     gone = used.group_by("btn").agg(gone=pl.len().cast(pl.Int64))
     total = asked.group_by("btn").agg(pl.col("quantity").sum()).join(gone, on="btn", how="left")

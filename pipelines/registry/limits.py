@@ -13,7 +13,7 @@ from schemas.pins import PINS, valid_pin_counts
 
 TOO_MANY_TAKEN_CODES: Final = "too many taken codes"
 """The reason of a hold that the pipeline itself sets."""
-_FEW_PREFIXES: Final = 10_000
+_FEW_CODES: Final = 10_000
 _MANY_BTNS: Final = 200_000
 MOST_STRIKES: Final = 2
 """A file that was alone in hand when so many runs died is set aside, and its answer is written without workbooks."""
@@ -156,12 +156,12 @@ def owned_prefixes(registry: Database, codes: pl.Series) -> pl.Series:
 
     Of many codes next to none begin with one, so the BTNs in use are read instead, up to a limit.
     """
-    prefixes = (codes // PINS).unique().cast(INT)
-    if len(prefixes) <= _FEW_PREFIXES:
-        return prefixes
+    prefixes = (codes // PINS).cast(INT)
+    if len(codes) <= _FEW_CODES:
+        return prefixes.unique()
     rest = f"FROM (SELECT btn FROM billing_numbers UNION SELECT btn FROM btns) AS owned LIMIT {_MANY_BTNS}"
     owned = registry.select({"btn": integer("owned.btn")}, rest)["btn"]
-    return prefixes if len(owned) == _MANY_BTNS else owned.filter(owned.is_in(prefixes.implode()))
+    return prefixes.unique() if len(owned) == _MANY_BTNS else prefixes.filter(prefixes.is_in(owned.implode())).unique()
 
 
 def claim_btns(registry: Database, claims: pl.DataFrame) -> None:

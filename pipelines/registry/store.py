@@ -241,7 +241,7 @@ class Registry(Database):
         day = pl.col("at").str.head(10)
         self.append("orders", orders)
         limits.claim_btns(self, batch.btns.join(orders, on="order", suffix="_order").select("file", "btn", "account"))
-        cards = batch.codes.join(of, on="order").sort("order_pk", "code")
+        cards = batch.codes.join(of, on="order").sort("code").sort("order_pk", maintain_order=True)  # faster than by both
         enter_cards(self, cards.with_columns(serial=pl.int_range(1, pl.len() + 1, dtype=INT).over("order_pk")))
         self._enter_card_actions(batch.card_actions.join(of, on="order"))
         self.append("row_keys", batch.row_keys.join(of, on="order"))

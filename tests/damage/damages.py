@@ -3,14 +3,12 @@
 import shutil
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import polars as pl
 from openpyxl import Workbook
 
 from tests.damage.place import CODES, Place
-from tests.registries import connect
 
 
 class Damage(NamedTuple):
@@ -307,13 +305,3 @@ REGISTRY: Final = {
     ),
 }  # fmt: skip
 DAMAGES: Final[dict[str, Damage]] = {**OUTBOX, **REGISTRY}
-
-
-def emptied_page(path: Path) -> None:
-    """Overwrite a page of an SQLite registry with zeros."""
-    content = bytearray(path.read_bytes())
-    content[8192:12288] = bytes(4096)
-    path.write_bytes(content)
-
-
-__all__ = ["DAMAGES", "Damage", "connect", "emptied_page"]

@@ -1,4 +1,7 @@
-"""Every kind of damage is found and named; what can be mended safely is; and nothing else is reported."""
+"""Every kind of damage is found and named; what can be mended safely is; and nothing else is reported.
+
+The default run plants damage of the outbox with SQLite alone, as no database has a part in it.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +11,7 @@ import pytest
 from pipelines.admin.audit import Scope, verify
 from pipelines.admin.repair import repair
 from tests.conftest import NewRegistry
-from tests.damage.damages import DAMAGES
+from tests.damage.damages import DAMAGES, OUTBOX, REGISTRY
 from tests.damage.place import Place, copied, live
 
 
@@ -28,21 +31,26 @@ def place(lived: tuple[Path, str], tmp_path: Path) -> Iterator[Place]:
         yield made
 
 
-def findings(place: Place, scope: Scope = Scope()) -> list[str]:
-    return [f"{one.what} | {one.where}" for one in verify(place.run.settings, place.run.registry, scope).findings]
-
-
 @pytest.mark.parametrize("scope", [Scope(), Scope(quick=True), Scope(since="2026-11-01"), Scope(sample=5)])
 def test_a_sound_home_has_no_findings(scope: Scope, place: Place) -> None:
-    assert findings(place, scope) == []
+    assert verify(place.run.settings, place.run.registry, scope).findings == []
 
 
-@pytest.mark.parametrize("kind", DAMAGES)
-def test_damage_is_found_and_mended_where_that_is_safe(kind: str, place: Place) -> None:
+@pytest.mark.parametrize("kind", REGISTRY)
+def test_damage_of_the_registry_is_found_and_left_to_people(kind: str, place: Place) -> None:
+    _assert_found(kind, place)
+
+
+@pytest.mark.parametrize("lived", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
+@pytest.mark.parametrize("kind", OUTBOX)
+def test_damage_of_the_outbox_is_found_and_mended_where_that_is_safe(kind: str, place: Place) -> None:
+    _assert_found(kind, place)
+
+
+def _assert_found(kind: str, place: Place) -> None:
     damage = DAMAGES[kind]
     damage.plant(place)
-    found = findings(place)
-    assert any(damage.names in one for one in found), found
     done = repair(place.run, Scope(), apply=True)
+    found = [f"{one.what} | {one.where}" for one in done.findings]
+    assert any(damage.names in one for one in found), found
     assert (done.left == 0) == damage.repaired, done.findings
-    assert bool(findings(place)) != damage.repaired
