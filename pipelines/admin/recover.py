@@ -20,6 +20,7 @@ from pipelines.admin.recovery_state import RecoverResult, Recovery
 from pipelines.common.errors import CardsError
 from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
+from pipelines.delivery.written_files import NONE
 from pipelines.intake.reader import Parser
 from pipelines.registry import archive, recovery
 from pipelines.run import Run, require_current
@@ -168,6 +169,8 @@ def _note_archived(run: Run, outbox: Outbox) -> None:
     }
     if numbers:
         archive.note_archived(run.registry, numbers)
+        archived = [event for event in run.registry.undelivered() if numbers.get(event)]
+        run.registry.mark_delivered(archived, NONE)  # their folders are not written again
 
 
 def _sweep(recovery_: Recovery, lost: _Lost) -> None:

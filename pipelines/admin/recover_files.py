@@ -118,13 +118,14 @@ def _ingest(recovery_: Recovery, one: Submission) -> IngestBatch:
     answer = _answer(recovery_.run, one)
     if original and (found := _from_original(recovery_, one, *original, answer)):
         return found
-    lost = (
-        "the original of a submission is missing or not what was answered"
-        if one.files
-        else ("codes of an order file were placed, and the file was never answered")
-    )
-    fix = "Its orders and codes are entered as they were placed; what else was in the file is lost. See: cards submissions."
-    recovery_.result.find(lost, one.path, fix)
+    if len(answer.placed) or "FILE_TOO_LARGE" not in set(answer.rejected["reason"]):  # which was not kept
+        what = (
+            "the original of a submission is missing or not what was answered"
+            if one.files
+            else "codes of an order file were placed, and the file was never answered"
+        )
+        fix = "Its orders and codes are entered as they were placed; what else was in the file is lost. See: cards submissions."
+        recovery_.result.find(what, one.path, fix)
     return _from_answer(one, answer)
 
 
