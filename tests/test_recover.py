@@ -85,6 +85,7 @@ def test_days_that_were_lost_come_back(tmp_path: Path, new_registry: NewRegistry
         shop.run()  # what the backup had not delivered yet
         assert differences(lost, meaning(shop.registry)) == []
         assert problems(shop) == []
+        life.draw_as_after_the_backup()
         life.day()
         assert problems(shop) == []
         shop.registry.close()
