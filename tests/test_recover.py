@@ -440,6 +440,26 @@ def test_a_file_over_the_limit_was_never_kept_and_is_not_missed(shop: Shop, empt
     assert len(meaning(shop.registry)["findings"]) == len(lost["findings"]) == 1
 
 
+def test_codes_in_damaged_files_are_never_issued_again(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    one = shop.send(row("A", quantity="4"), name="one.csv")
+    shop.later(hours=1)
+    two = shop.send(row("B", quantity="4"), name="two.csv")
+    (one.folder / "confirmation.csv").write_bytes((one.folder / "confirmation.csv").read_bytes()[:-40])
+    (two.folder / "confirmation.csv").write_bytes(b"\0" + ",".join(two.codes).encode())
+    for path in (shop.settings.outbox / "network").glob("*/placement-acme-*-two.csv"):
+        path.unlink()
+    (two.folder / "confirmation.xlsx").write_bytes(b"PK")
+    (shop.settings.outbox / "acme/archive").mkdir()
+    (shop.settings.outbox / "acme/archive/2026-09.zip").write_bytes(b"PK")
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    assert {int(code) for code in [*one.codes, *two.codes]} <= set(shop.burnt())
+    assert (done.codes, done.external_codes) == (4, 4)
+    assert {"a file is damaged", "an archive is damaged"} <= {finding.what for finding in done.findings}
+    assert not any(code in str(done) for code in [*one.codes, *two.codes])
+
+
 def test_codes_of_orders_whose_ids_were_used_again_are_never_issued_again(shop: Shop, empty: str) -> None:
     """An earlier version had issued after a restore, without knowing it."""
     shop.send(row("A", quantity="1"))

@@ -134,7 +134,7 @@ def _answer(run: Run, one: Submission) -> Answer:
     names = ["order_id", "account", "customer_order_id", "action", "code", "state"]
     rows = rows.rename(dict(zip(_CONFIRMATION, names, strict=True)))
     earlier = rows.filter(state="already placed").select("order_id").unique()
-    placed = rows.filter(state="placed") if one.files else _placed_without_answer(one)
+    placed = _with_placement(rows.filter(state="placed"), one) if one.files else _placed_without_answer(one)
     rejected = csv_rows(one.files.get("rejections.csv"), ["Row", "Reason"]).select(
         source_row=pl.col("Row").cast(pl.UInt32, strict=False).fill_null(0), reason=pl.col("Reason").str.split("; ")
     )
@@ -144,6 +144,13 @@ def _answer(run: Run, one: Submission) -> Answer:
         rejected=rejected.explode("reason", empty_as_null=True).filter(pl.col("reason") != ""),
         is_readable="confirmation.csv" in one.files,
     )
+
+
+def _with_placement(placed: pl.DataFrame, one: Submission) -> pl.DataFrame:
+    """The confirmed cards, with those that only the placement file has of these orders: a confirmation may have been cut."""
+    more = _placement(one).join(placed, on="code", how="anti").select("order_id", "code")
+    fields = placed.select("order_id", "account", "customer_order_id", "action", "state").unique()
+    return pl.concat([placed, more.join(fields, on="order_id").select(placed.columns)])
 
 
 def _placed_without_answer(one: Submission) -> pl.DataFrame:
@@ -179,8 +186,11 @@ def _replayed(one: Submission) -> tuple[str, str] | None:
     """Source and folder of the submission that this one answers anew, as a remark in its workbooks says."""
     for name in ("confirmation.xlsx", "rejections.xlsx"):
         if name in one.files:
-            with zipfile.ZipFile(io.BytesIO(one.files[name].read())) as book:
-                parts = [book.read(part).decode("utf-8", "ignore") for part in book.namelist() if part.endswith(".xml")]
+            try:
+                with zipfile.ZipFile(io.BytesIO(one.files[name].read())) as book:
+                    parts = [book.read(part).decode("utf-8", "ignore") for part in book.namelist() if part.endswith(".xml")]
+            except zipfile.BadZipFile:  # a damaged workbook, which verify finds
+                continue
             if match := next((match for part in parts if (match := _REPLAY.search(part))), None):
                 return match[1], match[2]
     return None
