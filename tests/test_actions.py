@@ -8,11 +8,16 @@ import pytest
 from openpyxl import load_workbook
 
 from pipelines.admin import queries
+from pipelines.admin.audit import verify
 from pipelines.delivery import file_names, order_files
 from pipelines.delivery.rewriting import rewrite_submission
+from pipelines.process_orders import process_inbox
+from pipelines.reconcile_network import reconcile
+from pipelines.registry.store import open_registry
+from pipelines.run import Run
 from schemas import actions
 from schemas.actions import Action
-from tests.conftest import EXTERNAL, Answer, Shop, order_rows, read_csv, row, some_codes
+from tests.conftest import EXTERNAL, Answer, Shop, csv_of, order_rows, read_csv, row, some_codes
 
 ONE, TWO, THREE, FOUR, NOBODYS = some_codes(5, seed=21)
 TAKING = [name for name, action in actions.ACTIONS.items() if action.cards_in]
@@ -329,3 +334,29 @@ def test_a_new_action_is_one_row_in_the_table(ready: Shop, monkeypatch: pytest.M
     confirm(ready.send(take("R", "R", code=ONE, origin="Y"), name="recolour.csv"), ready, name="3")
     (card,) = queries.status(ONE, ready.registry).cards
     assert (card.origin, card.state) == ("Yes", "blocked")
+
+
+def test_a_card_whose_state_changes_between_deciding_and_committing_is_decided_anew(ready: Shop, registry_url: str) -> None:
+    steps: list[str] = []
+
+    def meanwhile(step: str) -> None:
+        """Another worker places a Disconnect of the card, and the network carries it out."""
+        steps.append(step)
+        if step != "decided" or steps.count(step) > 1:
+            return
+        with open_registry(registry_url) as registry:
+            other = Run(ready.settings, registry, ready.runtime)
+            ready.drop("end.csv", csv_of(take("Disconnect", "END", code=ONE)), "house")
+            (answer,) = process_inbox(other).results
+            ready.report(("10023456-3", ONE), name="end-report.csv")
+            ready.later(hours=1)
+            assert reconcile(other).failures == []
+            assert answer.orders_placed == 1
+
+    ready.drop("block.csv", csv_of(take("Block", "BL", code=ONE), take("Block", "BL2", code=TWO)))
+    (answer,) = ready.run(meanwhile)
+    assert answer.reasons == {2: ["CARD_DISCONNECTED"]}
+    assert answer.confirmation["Authorization Code"].to_list() == [TWO]
+    assert steps.count("decided") == 2
+    assert ready.states()[ONE] == "disconnected"
+    assert verify(ready.settings, ready.registry).findings == []

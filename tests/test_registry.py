@@ -66,7 +66,7 @@ def placed(
         events=pl.DataFrame([{"file": 0, **event}]),
         orders=frame([{"file": 0, "order": number, **fields} for number in range(orders)], {**number, **of_order}),
         codes=pl.DataFrame([{"order": 0, "code": code} for code in codes or []], {**number, "code": pl.Int64}),
-        card_actions=pl.DataFrame(schema={**number, "code": pl.Int64}),
+        card_actions=pl.DataFrame(schema={**number, "code": pl.Int64, "state": pl.Int64}),
         row_keys=pl.DataFrame(schema={**number, "row_key": pl.String}),
         duplicate_orders=frame([], {"order_pk": pl.Int64, "rows": pl.Int64}),
         taken_code_attempts=frame([], {"codes": pl.Int64}),

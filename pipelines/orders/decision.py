@@ -103,7 +103,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         events=_events(batch, found, facts.at),
         orders=accepted.with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
         codes=issued.select("order", "code"),
-        card_actions=taken.select("order", "code"),
+        card_actions=taken.join(facts.cards.select("code", "state"), on="code", maintain_order="left"),
         row_keys=good.filter("partial").select("order", row_key=normalize.row_key()),
         duplicate_orders=duplicates.group_by("file", "order_pk", maintain_order=True).agg(rows=pl.len().cast(pl.Int64)),
         taken_code_attempts=attempts,

@@ -64,7 +64,7 @@ class IngestBatch(NamedTuple):
 
     `events`: a row a file with the fields of an event (`original_event`: the one that answered the same bytes before,
     else 0); `orders`: `order`, `file` and the fields of an order; `codes` and `card_actions`: `order`,
-    `code` (new codes, and existing cards that orders take); `row_keys`: `order`, `row_key`; `duplicate_orders`: `file`,
+    `code` (new codes; existing cards that orders take, with the `state` that was decided on); `row_keys`: `order`, `row_key`; `duplicate_orders`: `file`,
     `order_pk`, `rows`; `taken_code_attempts`: `file`, `codes`; `rejected`: `file`, `source_row` and the columns of an
     order file; `findings`: see `schemas.findings`; `btns`: `order`, `btn`, `account`; `usage`: `file`, `files`,
     `bytes`, `parse_ms`; `on_hold`: `file` of those whose source is put on hold.

@@ -206,14 +206,17 @@ class Registry(Database):
 
         `is_there`: whether a file still lies in the inbox. Whoever answers a file removes it before saying so: one that is
         there while nobody is about to answer it is nobody's. The others are left out. Raises ConflictError, and enters
-        nothing, when codes, order IDs, cards, BTNs or files themselves were entered meanwhile.
+        nothing, when codes, order IDs, cards, BTNs or files themselves were entered meanwhile, or the state of a card that an
+        order takes is no longer the one that was decided on.
         """
         try:
             with self.transaction():
                 busy = self._undelivered_files(batch.events)
                 wanted = {file for file in batch.events["file"] if file not in busy and is_there(file)}
+                if changed := self._files_of_changed_cards(batch.of(wanted)):
+                    raise ConflictError(changed)
                 return self.enter(batch.of(wanted)) if wanted else {}
-        except CardsError:
+        except (CardsError, ConflictError):
             raise
         except adbc.Error:
             if files := self._conflicts(batch):
@@ -226,6 +229,21 @@ class Registry(Database):
         undelivered = self.select(columns_of("events", "source", "digest"), "FROM events WHERE delivered = 0")
         found = files.join(undelivered, on=["source", "digest"], how="semi")
         return set(found["file"])
+
+    def _files_of_changed_cards(self, batch: IngestBatch) -> set[int]:
+        """The files with orders that take a card whose state has changed since it was decided on."""
+        changed = self.select_with(
+            batch.card_actions.join(batch.orders, on="order", how="semi").select("code", "state").unique().sort("code"),
+            {"code": integer("given.code")},
+            """
+            FROM given
+            JOIN numbers ON numbers.code = given.code
+            JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
+            WHERE cards.state <> given.state
+            """,
+        )["code"]
+        orders = batch.card_actions.filter(pl.col("code").is_in(changed.implode()))
+        return set(batch.orders.join(orders, on="order", how="semi")["file"])
 
     def enter(self, batch: IngestBatch) -> dict[int, int]:
         """Enter files with all that came of them; the event of each. Inside a transaction.
