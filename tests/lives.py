@@ -21,6 +21,9 @@ class Life:
 
     def __init__(self, shop: Shop, seed: int) -> None:
         self.shop, self.chance = shop, random.Random(seed)
+        self.source = random.Random(seed)
+        self.state_of_backup = self.source.getstate()
+        shop.runtime = shop.runtime._replace(random_bytes=self.source.randbytes)
         self.codes = iter(some_codes(3_000, seed=seed + 1))
         self.orders = 0
         self.sent: list[tuple[str, bytes, str]] = []
@@ -29,6 +32,10 @@ class Life:
         self.reported: set[tuple[str, str]] = set()
         self.disconnected: set[str] = set()
         self.step: Callable[[str], None] = lambda _: None
+
+    def draw_as_after_the_backup(self) -> None:
+        """Have the source of codes give again what it gave after the backup: a code that is forgotten is issued again."""
+        self.source.setstate(self.state_of_backup)
 
     def day(self, *, is_last: bool = False) -> None:
         """Files over the day, and the night with what the network says of them. On the last day the operator decides nothing:
@@ -243,16 +250,20 @@ def lose(life: Life, days: int, url: str) -> dict[str, list[str]]:
     kept, moment = life.chance.randint(0, days - 2), life.chance.choice([0, life.chance.randint(1, 25)])
     backups: list[dict[str, pl.DataFrame]] = []
 
-    def back_up(step: str) -> None:
+    def back_up() -> None:
+        backups.append(backup_of(life.shop.registry))
+        life.state_of_backup = life.source.getstate()
+
+    def step(name: str) -> None:
         nonlocal moment
-        moment -= step in _MOMENTS
-        if not moment and step in _MOMENTS:
-            backups.append(backup_of(life.shop.registry))
+        moment -= name in _MOMENTS
+        if not moment and name in _MOMENTS:
+            back_up()
 
     for day in range(days):
         if day == kept:
-            backups.append(backup_of(life.shop.registry))
-            life.step = back_up
+            back_up()
+            life.step = step
         life.day(is_last=day == days - 1)
         life.step = lambda _: None
     lost = meaning(life.shop.registry)

@@ -10,7 +10,7 @@ import pytest
 from pipelines.admin.approvals import approve
 from pipelines.admin.audit import verify
 from pipelines.admin.recover import recover
-from pipelines.admin.recover_files import RecoverResult
+from pipelines.admin.recovery_state import RecoverResult
 from pipelines.admin.replay import replay
 from pipelines.admin.retention import archive
 from pipelines.common.errors import CardsError
@@ -85,6 +85,7 @@ def test_days_that_were_lost_come_back(tmp_path: Path, new_registry: NewRegistry
         shop.run()  # what the backup had not delivered yet
         assert differences(lost, meaning(shop.registry)) == []
         assert problems(shop) == []
+        life.draw_as_after_the_backup()
         life.day()
         assert problems(shop) == []
         shop.registry.close()
@@ -391,6 +392,91 @@ def test_files_of_several_resellers_that_came_together_keep_their_order(shop: Sh
     assert recovered(shop).findings == []
     assert differences(lost, meaning(shop.registry)) == []
     assert problems(shop) == []
+
+
+def test_orders_that_were_placed_in_part_and_changes_by_order_id_are_as_they_were(shop: Shop, empty: str) -> None:
+    def globex(customer_order_id: str, **cells: str) -> dict[str, str]:
+        return row(customer_order_id, account="20098765", product="8001", **cells)
+
+    first = shop.send(
+        row("A", quantity="3"), row("B", btn="3035550142", quantity="2"), row("B", btn="3035550143", quantity="1")
+    )
+    backup = backup_of(shop.registry)
+    shop.later(hours=1)
+    part = shop.send(
+        globex("J", code=CODES[3]), globex("J", code="12"), globex("J", code=CODES[4]), name="j.csv", sender="globex"
+    )
+    assert part.reasons == {3: ["CODE_FORMAT"]}
+    shop.later(hours=1)
+    again = [globex("J", code=CODES[3]), globex("J", code=CODES[5]), globex("K", quantity="2")]
+    assert shop.send(*again, name="again.csv", sender="globex").reasons == {3: ["ORDER_ID_USED"]}
+    shop.report(*placed_pairs(first), *placed_pairs(part))
+    shop.later(hours=12)
+    shop.night()
+    shop.later(hours=1)
+    block = row("X", action="Block", target_order_id="10023456-1", product="", access_number="")
+    assert len(shop.send(block, name="block.csv").confirmation) == 3
+    house = row("Y", action="Change", origin="Yes", code=CODES[3], account="20098765", product="", access_number="")
+    shop.send(house, name="house.csv", sender="house")
+    shop.later(hours=1)
+    shop.report(*(("10023456-3", code) for order, code in placed_pairs(first) if order == "10023456-1"), name="blocked.csv")
+    shop.later(hours=12)
+    shop.night()
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    assert recovered(shop).findings == []
+    assert differences(lost, meaning(shop.registry)) == []
+    assert problems(shop) == []
+
+
+def test_a_file_over_the_limit_was_never_kept_and_is_not_missed(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    shop.drop("large.csv", b"x" * (1 << 20) + b"y")
+    shop.settings = shop.settings.model_copy(update={"max_file_mb": 1})
+    assert [set(answer.rejections["Reason"]) for answer in shop.run()] == [{"FILE_TOO_LARGE"}]
+    lost = meaning(shop.registry)
+    restore(shop, backup, empty)
+    assert recovered(shop).findings == []
+    assert len(meaning(shop.registry)["findings"]) == len(lost["findings"]) == 1
+
+
+def test_codes_in_damaged_files_are_never_issued_again(shop: Shop, empty: str) -> None:
+    backup = backup_of(shop.registry)
+    one = shop.send(row("A", quantity="4"), name="one.csv")
+    shop.later(hours=1)
+    two = shop.send(row("B", quantity="4"), name="two.csv")
+    (one.folder / "confirmation.csv").write_bytes((one.folder / "confirmation.csv").read_bytes()[:-40])
+    (two.folder / "confirmation.csv").write_bytes(b"\0" + ",".join(two.codes).encode())
+    for path in (shop.settings.outbox / "network").glob("*/placement-acme-*-two.csv"):
+        path.unlink()
+    (two.folder / "confirmation.xlsx").write_bytes(b"PK")
+    (shop.settings.outbox / "acme/archive").mkdir()
+    (shop.settings.outbox / "acme/archive/2026-09.zip").write_bytes(b"PK")
+    restore(shop, backup, empty)
+    done = recovered(shop)
+    assert {int(code) for code in [*one.codes, *two.codes]} <= set(shop.burnt())
+    assert (done.codes, done.external_codes) == (4, 4)
+    assert {"a file is damaged", "an archive is damaged"} <= {finding.what for finding in done.findings}
+    assert not any(code in str(done) for code in [*one.codes, *two.codes])
+
+
+def test_codes_of_orders_whose_ids_were_used_again_are_never_issued_again(shop: Shop, empty: str) -> None:
+    """An earlier version had issued after a restore, without knowing it."""
+    shop.send(row("A", quantity="1"))
+    backup = backup_of(shop.registry)
+    shop.later(hours=1)
+    lost = shop.send(row("B", quantity="3"), name="lost.csv")
+    restore(shop, backup, empty)
+    (shop.settings.home / ".registry-mark").unlink()
+    shop.later(hours=1)
+    new = shop.send(row("C", quantity="2"), name="new.csv")
+    assert set(new.confirmation["Order ID"]) == set(lost.confirmation["Order ID"])
+    done = recovered(shop)
+    assert (done.submissions, done.external_codes) == (0, 3)
+    assert done.findings[0].what.startswith("this could not be entered: ")
+    assert not any(code in str(done) for code in lost.codes)
+    assert {int(code) for code in [*lost.codes, *new.codes]} <= set(shop.burnt())
+    assert shop.send(row("D", code=lost.codes[0]), name="d.csv").reasons == {2: ["CODE_TAKEN"]}
 
 
 def test_answers_to_trials_and_strange_folders_are_left_alone(shop: Shop, empty: str) -> None:

@@ -3,17 +3,20 @@
 import io
 import re
 import zipfile
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.errors import CardsError
 from pipelines.common.settings import Settings
 from pipelines.delivery import archive_files, index
+from pipelines.delivery.deliver import REPORT_PREFIXES
 from pipelines.delivery.written_files import WrittenFile
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
 
@@ -22,7 +25,10 @@ _ORDER_FILE: Final = re.compile(r"(release|refused|outcome)-(?:(.+)-)?(\d{4})-(\
 _MONTH: Final = re.compile(r"\d{4}-\d\d")
 _SUBMISSION: Final = re.compile(r"\d{8}-\d{6}-.+")
 _WORKBOOK: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)(?:\.xlsx|-[a-z-]+\.csv)")
+CODE: Final = "Authorization Code"
+_NUMBER: Final = re.compile(rb"(?<![0-9])[1-9][0-9]{13}(?![0-9])")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d")
+_ORIGINAL: Final = "original-"
 _ESCAPED: Final = r"^'([=+\-@\t\r])"
 
 
@@ -56,7 +62,8 @@ class OrderFile(NamedTuple):
 class Outbox(NamedTuple):
     """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
     workbooks by date and name, the times at which the indexes say that files were written, by their path, and times of the
-    past in their order, which tell its local time (`clock`).
+    past in their order, which tell its local time (`clock`). Archives that are
+    `damaged` are left out.
     """
 
     folders: dict[tuple[str, str], Folder]
@@ -65,18 +72,22 @@ class Outbox(NamedTuple):
     workbooks: dict[int, dict[str, Found]]
     times: dict[str, str]
     clock: list[datetime]
+    damaged: list[Path]
 
 
 def read_outbox(settings: Settings) -> Outbox:
     """Look through the outbox. Files are named here and read when they are asked for."""
-    found = Outbox({}, {}, [], {}, {}, [])
+    found = Outbox({}, {}, [], {}, {}, [], [])
     for above in _subfolders(settings.outbox):
         if above.name == RECONCILIATION:
-            _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if path.is_file()])
+            _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if _is_plain(path)])
         else:
             _add_folders(found, above)
         for path in archive_files.archives_of(above):
-            _add_archive(found, above.name, path)
+            try:
+                _add_archive(found, above.name, path)
+            except CardsError:
+                found.damaged.append(path)
         found.times.update(_times(above))
     for folder in found.folders.values():
         found.order_files.extend(_order_files(folder))
@@ -97,6 +108,10 @@ def _subfolders(folder: Path) -> list[Path]:
     )
 
 
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+
+
 def _plain(path: Path) -> Found:
     parts = path.parts[-2:] if path.parent.name in (NETWORK, RECONCILIATION) else path.parts[-3:]
     return Found(path.read_bytes, path.stat().st_mtime_ns, "/".join(parts))
@@ -107,7 +122,7 @@ def _add_folders(found: Outbox, above: Path) -> None:
     flat = above.glob("placement-*.csv") if above.name == NETWORK else ()
     _add_placements(found, [(path.name, _plain(path)) for path in flat])
     for folder in _subfolders(above):
-        files = {path.name: _plain(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."}
+        files = {path.name: _plain(path) for path in sorted(folder.iterdir()) if _is_plain(path)}
         if above.name == NETWORK and _MONTH.fullmatch(folder.name):
             _add_placements(found, list(files.items()))
         elif folder.name not in (archive_files.FOLDER, CHECK) and _SUBMISSION.fullmatch(folder.name):
@@ -175,11 +190,32 @@ def digests(event: int, files: Iterable[tuple[str, Found]]) -> list[WrittenFile]
 
 
 def csv_rows(found: Found | None, columns: list[str]) -> pl.DataFrame:
-    """Columns of a CSV file of ours as text, without what keeps cells from being formulas; no rows where there is no file."""
-    if found is None:
-        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    frame = pl.read_csv(io.BytesIO(found.read()), infer_schema=False, columns=columns).select(columns)
-    return frame.with_columns(pl.all().fill_null("").str.replace(_ESCAPED, "$1"))
+    """Columns of a CSV file of ours as text, without what keeps cells from being formulas; no rows where there is no file, or
+    a damaged one (see `all_codes`).
+    """
+    try:
+        if found is not None:
+            frame = pl.read_csv(io.BytesIO(found.read()), infer_schema=False, columns=columns).select(columns)
+            return frame.with_columns(pl.all().fill_null("").str.replace(_ESCAPED, "$1"))
+    except (pl.exceptions.PolarsError, zipfile.BadZipFile, OSError):
+        pass
+    return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+
+
+def all_codes(found: Found) -> tuple[pl.Series, bool]:
+    """The codes that a CSV file of ours lists, and whether it is damaged: then every number in it that could be one."""
+    content = b""
+    try:
+        content = found.read()
+        rows = pl.read_csv(io.BytesIO(content), infer_schema=False, columns=[CODE])
+        return rows[CODE].drop_nulls(), False
+    except (pl.exceptions.PolarsError, zipfile.BadZipFile, OSError):
+        return codes_in(content), True
+
+
+def codes_in(content: bytes) -> pl.Series:
+    """Every number in some bytes that could be a code."""
+    return pl.Series(CODE, [number.decode() for number in _NUMBER.findall(content)], pl.String)
 
 
 def joined(frames: list[pl.DataFrame], columns: list[str]) -> pl.DataFrame:
@@ -187,6 +223,31 @@ def joined(frames: list[pl.DataFrame], columns: list[str]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), *frames])
 
 
-def fields(document: Any, *names: str) -> list[str]:
-    """Texts of a JSON document; empty where it does not have them."""
-    return [str(document.get(name, "")) if isinstance(document, dict) else "" for name in names]
+def local_time(outbox: Outbox, text: str) -> str:
+    """The local time with which the name of a folder begins (`20261124-020000-…`), as the registry keeps times: with the
+    offset of the time nearest to it that an index has; of this machine where there is none.
+    """
+    time = datetime.strptime(text[:15], "%Y%m%d-%H%M%S")
+    place = bisect_left(outbox.clock, time, key=lambda known: known.replace(tzinfo=None))
+    near = outbox.clock[max(0, place - 1) : place + 1]
+    if not near:
+        return time.astimezone().isoformat(timespec="seconds")
+    nearest = min(near, key=lambda known: abs(known.replace(tzinfo=None) - time))
+    return time.replace(tzinfo=nearest.tzinfo).isoformat(timespec="seconds")
+
+
+def original_of(files: dict[str, Found], digest: str = "") -> tuple[str, bytes] | None:
+    """The original among the files of a submission, under the name that was dropped; with a digest, only one that has it."""
+    for name, found in files.items():
+        if not name.lower().startswith(REPORT_PREFIXES):
+            content = found.read()
+            if not digest or sha256(content).hexdigest() == digest:
+                is_renamed = name.removeprefix(_ORIGINAL).lower().startswith(REPORT_PREFIXES)
+                return name.removeprefix(_ORIGINAL) if is_renamed else name, content
+    return None
+
+
+def copied_at(files: dict[str, Found]) -> int:
+    """When the original of a submission was copied from the inbox, in nanoseconds; 0 where it is not there."""
+    originals = (found for name, found in files.items() if not name.lower().startswith(REPORT_PREFIXES))
+    return next((found.mtime_ns for found in originals), 0)

@@ -12,30 +12,32 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.admin.outbox_reading import Folder, Outbox, csv_rows, read_outbox, set_clock
-from pipelines.admin.recover_files import (
-    RecoverResult,
-    Recovery,
-    Submission,
-    answered_orders,
+from pipelines.admin.outbox_reading import (
+    CODE,
+    Folder,
+    Outbox,
+    all_codes,
+    codes_in,
     copied_at,
-    enter_report_group,
-    enter_submission,
-    is_submission,
+    csv_rows,
     local_time,
     original_of,
-    submission_of,
+    read_outbox,
+    set_clock,
 )
+from pipelines.admin.recover_files import Submission, answered_orders, enter_submission, is_submission, submission_of
 from pipelines.admin.recover_nights import Night, codes_of, enter_grants, enter_night, finish_nights, lost_nights
+from pipelines.admin.recover_reports import enter_report_group
+from pipelines.admin.recovery_state import RecoverResult, Recovery
 from pipelines.common.errors import CardsError
 from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
+from pipelines.delivery.written_files import NONE
 from pipelines.intake.reader import Parser
 from pipelines.registry import archive, recovery
 from pipelines.run import Run, require_current
 from schemas.sources import NETWORK
 
-_CODE = "Authorization Code"
 _ORDERS, _REPORTS, _NIGHT, _GRANTS = range(4)
 
 
@@ -70,6 +72,9 @@ def recover(run: Run, *, dry_run: bool = False) -> RecoverResult:
 
 def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
     outbox, result = read_outbox(run.settings), RecoverResult(dry_run)
+    for path in outbox.damaged:
+        fix = "Nothing in it is entered. Restore it from a backup of the outbox, and run cards recover again."
+        result.find("an archive is damaged", str(path), fix)
     lost = _lost(run, outbox, result)
     if dry_run:
         _count(outbox, lost, result)
@@ -123,7 +128,7 @@ def _count(outbox: Outbox, lost: _Lost, result: RecoverResult) -> None:
     placed = [outbox.placements.get((NETWORK, night.folder)) for night in lost.nights] + [
         one.placement for one in lost.submissions
     ]
-    result.codes = sum(len(csv_rows(found, ["Action", _CODE]).filter(Action="Add")) for found in placed)
+    result.codes = sum(len(csv_rows(found, ["Action", CODE]).filter(Action="Add")) for found in placed)
 
 
 def _steps(outbox: Outbox, lost: _Lost) -> Iterable[_Step]:
@@ -178,6 +183,8 @@ def _note_archived(run: Run, outbox: Outbox) -> None:
     }
     if numbers:
         archive.note_archived(run.registry, numbers)
+        archived = [event for event in run.registry.undelivered() if numbers.get(event)]
+        run.registry.mark_delivered(archived, NONE)  # their folders are not written again
 
 
 def _sweep(recovery_: Recovery, lost: _Lost) -> None:
@@ -185,12 +192,17 @@ def _sweep(recovery_: Recovery, lost: _Lost) -> None:
     run, outbox = recovery_.run, recovery_.outbox
     files = [*outbox.placements.values(), *(file.found for file in outbox.order_files)]
     files += [one.files["confirmation.csv"] for one in lost.submissions if "confirmation.csv" in one.files]
-    codes = [csv_rows(found, [_CODE])[_CODE] for found in files]
+    codes = []
+    for found in files:
+        some, is_damaged = all_codes(found)
+        codes.append(some)
+        if is_damaged:
+            fix = "What it says is not entered, but its codes are never issued again. Restore it from a backup of the outbox."
+            recovery_.result.find("a file is damaged", f"outbox/{found.path}", fix)
     known = set(recovery.known_submissions(run.registry).filter(source=NETWORK)["folder"])
     for folder in (folder for folders in lost.reports.values() for folder in folders if folder.name not in known):
         original = original_of(folder.files)
-        text = original[1].decode("utf-8", "ignore") if original else ""
-        codes.append(pl.Series([text]).str.extract_all(r"\b[1-9][0-9]{13}\b").explode())
+        codes.append(codes_in(original[1] if original else b""))
     every = pl.concat([pl.Series("code", [], pl.String), *(one.rename("code") for one in codes)]).drop_nulls().unique()
     new = run.registry.import_codes(every.filter(every.str.contains(r"^[0-9]{14}$")).cast(pl.Int64))
     if new:

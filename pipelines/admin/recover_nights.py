@@ -6,8 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined
-from pipelines.admin.recover_files import Recovery, entering, local_time
+from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined, local_time
+from pipelines.admin.recovery_state import Recovery, entering
 from pipelines.common.words import count
 from pipelines.delivery import archive_files, order_files
 from pipelines.delivery.csv_files import csv_bytes
@@ -24,7 +24,6 @@ from schemas.codes import CardState
 from schemas.sources import NETWORK
 
 _CODE: Final = "Authorization Code"
-_NIGHT: Final = "nightly-reconciliation"
 
 
 class Night(NamedTuple):
@@ -113,54 +112,74 @@ def enter_night(recovery_: Recovery, night: Night) -> None:
         _enter_night(recovery_, night)
 
 
+class _Files(NamedTuple):
+    """What the files of a night say: the codes that it `released`, those that it `refused` (`order_id`, `code`, and `new`, that
+    of the replacement, or null), and the codes that its placement file has beyond these (`order_id`, `new`).
+    """
+
+    released: pl.Series
+    refused: pl.DataFrame
+    more: pl.DataFrame
+
+
+def _read(outbox: Outbox, night: Night) -> _Files:
+    files = night_files(outbox, night)
+    columns = {"Order ID": "order_id", _CODE: "code", "Replaced by": "new"}
+    refused = joined([csv_rows(file.found, list(columns)) for file in files if file.kind == REFUSED], list(columns))
+    refused = refused.rename(columns).with_columns(pl.col("code", "new").cast(pl.Int64, strict=False))
+    placed = csv_rows(outbox.placements.get((NETWORK, night.folder)), PLACEMENT)
+    placed = placed.select(order_id="Order ID", new=pl.col(_CODE).cast(pl.Int64))
+    return _Files(_released(files), refused, placed.join(refused, on="new", how="anti"))
+
+
 def _enter_night(recovery_: Recovery, night: Night) -> None:
-    run, outbox, result = recovery_.run, recovery_.outbox, recovery_.result
-    registry, files = run.registry, night_files(outbox, night)
-    released = _released(files)
-    columns = ["Order ID", _CODE, "Replaced by"]
-    refused = joined([csv_rows(file.found, columns) for file in files if file.kind == REFUSED], columns)
-    placement = outbox.placements.get((NETWORK, night.folder))
+    registry, result = recovery_.run.registry, recovery_.result
+    said = _read(recovery_.outbox, night)
     enter_grants(recovery_, night)
     with translate_db_errors(), registry.transaction():
-        _release_what_was_released(recovery_, night, released)
-        recovery.report_orders(registry, recovery.cards_with(registry, _numbers(refused[_CODE]))["order_pk"])
-        cards = reconciliation.waiting_cards(registry)
-        placed = csv_rows(placement, PLACEMENT).select("Order ID", new=_CODE)
-        more = placed.filter(~pl.col("new").is_in(refused["Replaced by"].implode()))
-        unwritten = _is_unfinished(registry, files) or len(more) > 0
-        shown = pl.col("code").is_in(_numbers(refused[_CODE]).implode())
-        if unwritten:  # the night was killed before it had written all: of orders without a file the rule decides
-            shown |= pl.col("judged") & ~pl.col("order_id").is_in(refused["Order ID"].implode())
-        now_refused, waiting = cards.filter(shown), cards.filter(~shown)
-        new = _replacements(now_refused, refused, more)
-        recovery.forget_external(registry, new["code"])
-        event = night_event(night.at, night.date) | ({"folder": night.folder, "delivered": 1} if night.folder else {})
-        number = reconciliation.enter_night(registry, event, now_refused, waiting, new)
-        is_complete = _is_complete(recovery_, night, number)
-        recovery.finish_night(registry, number, _written_at(recovery_, night), delivered=is_complete)
-        _note_files(recovery_, night, number, files)
+        _release_what_was_released(recovery_, night, said.released)
+        event, refused, new = _close(recovery_, night, said)
+        is_complete = _is_complete(recovery_, night, event)
+        recovery.finish_night(registry, event, _written_at(recovery_, night), delivered=is_complete)
+        _note_files(recovery_, night, event)
     result.nights += 1
     result.codes += len(new)
-    _compare(recovery_, number, files)
-    for what, where in (
-        (_lost(refused, now_refused), "refused files"),
-        (len(more) - (len(new) - _named(refused)), "placement file"),
-    ):
-        if what > 0:
-            result.find(
-                f"{count(what, 'code')} in the {where} of a night could not be entered as it did",
-                f"night of {night.at[:10]}",
-                "They are never issued again. Ask the network for a report of their orders.",
-            )
-    run.runtime.checkpoint("recovered")
+    _compare(recovery_, night, event)
+    _find_lost(recovery_, night, len(said.refused.join(refused, on="code", how="anti")), "refused files")
+    unused = pl.concat([said.refused["new"].drop_nulls(), said.more["new"]])
+    _find_lost(recovery_, night, len(unused) - len(new), "placement file")
+    recovery_.run.runtime.checkpoint("recovered")
 
 
-def _note_files(recovery_: Recovery, night: Night, event: int, files: list[OrderFile]) -> None:
+def _close(recovery_: Recovery, night: Night, said: _Files) -> tuple[int, pl.DataFrame, pl.DataFrame]:
+    """Close the orders that reports name; the event of the night, the cards that it refused, and those that replace them."""
+    registry = recovery_.run.registry
+    recovery.report_orders(registry, recovery.cards_with(registry, said.refused["code"])["order_pk"])
+    cards = reconciliation.waiting_cards(registry)
+    is_refused = pl.col("code").is_in(said.refused["code"].implode())
+    if len(said.more) or _is_unfinished(registry, night_files(recovery_.outbox, night)):
+        # it was killed before it had written all: of orders without a file the rule decides
+        is_refused |= pl.col("judged") & ~pl.col("order_id").is_in(said.refused["order_id"].implode())
+    refused, waiting = cards.filter(is_refused), cards.filter(~is_refused)
+    new = _replacements(refused, said)
+    recovery.forget_external(registry, new["code"])
+    event = night_event(night.at, night.date) | ({"folder": night.folder, "delivered": 1} if night.folder else {})
+    return reconciliation.enter_night(registry, event, refused, waiting, new), refused, new
+
+
+def _find_lost(recovery_: Recovery, night: Night, codes: int, where: str) -> None:
+    if codes > 0:
+        what = f"{count(codes, 'code')} in the {where} of a night could not be entered as it did"
+        fix = "They are never issued again. Ask the network for a report of their orders."
+        recovery_.result.find(what, f"night of {night.at[:10]}", fix)
+
+
+def _note_files(recovery_: Recovery, night: Night, event: int) -> None:
     """Keep what lies there of a night: its workbook, its placement file, and its files of orders, in the folders of these."""
     outbox, registry = recovery_.outbox, recovery_.run.registry
     own = [*outbox.workbooks.get(night.date, {}).values(), outbox.placements.get((NETWORK, night.folder))]
     noted = digests(event, [(found.path, found) for found in own if found])
-    keys = {tuple(file.path.split("/")[:2]) for file in files}
+    keys = {tuple(file.path.split("/")[:2]) for file in night_files(outbox, night)}
     events = recovery.events_of_folders(registry, pl.DataFrame(sorted(keys), ["source", "folder"], orient="row"))
     known = set(files_of(registry, events["event"]).select("event", "name").iter_rows())
     for number, source, folder in events.select("event", "source", "folder").iter_rows():
@@ -182,20 +201,11 @@ def finish_nights(recovery_: Recovery) -> None:
         if _is_complete(recovery_, night, one["event"]):
             with registry.transaction():
                 recovery.finish_night(registry, one["event"], _written_at(recovery_, night), delivered=True)
-                _note_files(recovery_, night, one["event"], night_files(outbox, night))
+                _note_files(recovery_, night, one["event"])
 
 
 def _numbers(codes: pl.Series) -> pl.Series:
     return codes.filter(codes != "").unique().sort().cast(pl.Int64)
-
-
-def _named(refused: pl.DataFrame) -> int:
-    return int((refused["Replaced by"] != "").sum())
-
-
-def _lost(refused: pl.DataFrame, entered: pl.DataFrame) -> int:
-    """How many codes refused files name that the night could not refuse."""
-    return len(refused.filter(~pl.col(_CODE).cast(pl.Int64).is_in(entered["code"].implode())))
 
 
 def _released(files: list[OrderFile]) -> pl.Series:
@@ -240,19 +250,16 @@ def _is_unfinished(registry: Registry, files: list[OrderFile]) -> bool:
     return any(not any(name.startswith(f"{RELEASE}-{one}-") for name in names) for one in ids)
 
 
-def _replacements(refused: pl.DataFrame, files: pl.DataFrame, more: pl.DataFrame) -> pl.DataFrame:
-    """The codes that replace refused ones: `order_pk`, `code` (new), `replaced`. Refused files name them; `more` (`Order ID`,
-    `new`) stand in the placement file alone, and replace the first refused codes of their order that nothing else does.
+def _replacements(refused: pl.DataFrame, said: _Files) -> pl.DataFrame:
+    """The codes that replace refused ones: `order_pk`, `code` (new), `replaced`. Refused files name them; what stands in the
+    placement file alone replaces the first refused codes of its order that nothing else does.
     """
-    pairs = files.filter(pl.col("Replaced by") != "").select(
-        replaced=pl.col(_CODE).cast(pl.Int64), new=pl.col("Replaced by").cast(pl.Int64)
-    )
-    named = refused.join(pairs, left_on="code", right_on="replaced").select("order_pk", code="new", replaced="code")
-    left = refused.filter(~pl.col("code").is_in(named["replaced"].implode())).sort("order_pk", "code")
+    named = refused.join(said.refused.select("code", "new").drop_nulls(), on="code")
+    left = refused.join(named, on="code", how="anti").sort("order_pk", "code")
     left = left.with_columns(place=pl.int_range(pl.len()).over("order_pk"))
-    others = more.sort("Order ID", "new").with_columns(place=pl.int_range(pl.len()).over("Order ID"))
-    paired = left.join(others, left_on=["order_id", "place"], right_on=["Order ID", "place"])
-    return pl.concat([named, paired.select("order_pk", code=pl.col("new").cast(pl.Int64), replaced="code")])
+    others = said.more.sort("order_id", "new").with_columns(place=pl.int_range(pl.len()).over("order_id"))
+    paired = left.join(others, on=["order_id", "place"])
+    return pl.concat([frame.select("order_pk", code="new", replaced="code") for frame in (named, paired)])
 
 
 def _written_at(recovery_: Recovery, night: Night) -> str:
@@ -274,9 +281,9 @@ def _is_complete(recovery_: Recovery, night: Night, event: int) -> bool:
     return placed and night.date in outbox.workbooks and expected <= {file.path for file in night_files(outbox, night)}
 
 
-def _compare(recovery_: Recovery, event: int, files: list[OrderFile]) -> None:
+def _compare(recovery_: Recovery, night: Night, event: int) -> None:
     """Compare the files of a night with what the registry would write."""
-    registry = recovery_.run.registry
+    registry, files = recovery_.run.registry, night_files(recovery_.outbox, night)
     expected = order_files.rows_of(night_records.files_of_night(registry, event), registry)
     there: dict[str, Any] = {file.path: file for file in files}
     for path in sorted({f"{path}.csv" for path in expected} | there.keys()):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.admin.recover import recover
-from tests.conftest import NewRegistry, Shop, shared_parser
+from tests.conftest import NewRegistry, Shop, row, shared_parser
 from tests.faults import figures
 from tests.faults.invariants import Soundness, soundness
 from tests.faults.killing import environment
@@ -15,8 +15,8 @@ from tests.faults.worker import Worker
 from tests.lives import Life, differences, lose, meaning
 
 
-def _issued_anew(before: set[str], shop: Shop) -> list[str]:
-    """Codes that the day after a recovery has issued again: those of another placement before."""
+def _issued_twice(shop: Shop) -> list[str]:
+    """Codes that stand in two placement files."""
     placed = shop.placements().filter(Action="Add")["Authorization Code"]
     return [f"a code is issued twice: {code[:6]}…" for code, times in placed.value_counts().iter_rows() if times > 1]
 
@@ -34,11 +34,11 @@ def _loss(seed: int, new_registry: NewRegistry, folder: Path, days: int, killer:
                 recover(shop.as_run)
         shop.run()  # what the backup had not delivered yet
         wrong = differences(lost, meaning(shop.registry))
-        before = set(shop.placements()["Authorization Code"])
+        life.draw_as_after_the_backup()
         life.day()
         found = soundness(shop.settings, shop.registry)
         found.others.extend(f"seed {seed}: {line}" for line in wrong)
-        found.twice.extend(_issued_anew(before, shop))
+        found.twice.extend(_issued_twice(shop))
         shop.registry.close()
     return found._replace(files=len(shop.placements()))
 
@@ -65,6 +65,19 @@ def _losses(count: int, new_registry: NewRegistry, folder: Path, database: str, 
     figures.tell(f"restore + recover{how}, {database}", count, found, time.monotonic() - begin)
     wrong = [wrong for one in found for wrong in one.wrong]
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_registry_that_is_not_recovered_would_issue_codes_twice(sqlite: NewRegistry, tmp_path: Path) -> None:
+    """And so the tests below would find it."""
+    with sqlite() as url, sqlite() as other:
+        shop = Shop(tmp_path / "home", url, seed=8)
+        life = Life(shop, 8)
+        lose(life, 4, other)
+        (shop.settings.home / ".registry-mark").unlink()
+        life.draw_as_after_the_backup()
+        shop.send(row("NEW", quantity="200"), name="new.csv")
+        assert _issued_twice(shop)
+        shop.registry.close()
 
 
 def test_days_that_are_lost_are_recovered_and_no_code_is_issued_twice(
