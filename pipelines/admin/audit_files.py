@@ -61,6 +61,7 @@ def _submissions(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contrad
             yield from _of_submission(check, event, by_event.get((number,)), contradicted)
         elif number not in lost:
             yield from _without_digests(check, event, there.files.filter(event=number))
+    yield from _without_workbooks(check, events, kept, contradicted)
     yield from _wrong_originals(check, events, kept)
 
 
@@ -153,6 +154,18 @@ def _of_submission(
     if len(unknown := wrong.filter(problem="unknown")["name"]):
         what = f"a submission's folder holds what this program did not write: {_named(unknown)}"
         yield Finding(what, where, "Find out who put it there, and remove it. It may hold codes of others.")
+
+
+def _without_workbooks(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contradicted: set[int]) -> Iterator[Finding]:
+    """Submissions that were written as CSV files alone, because every run died of their workbooks."""
+    wanted = kept.filter(pl.col("name").is_in(["confirmation.csv", "rejections.csv"])).select(
+        "event", name=pl.col("name").str.replace(r"csv$", "xlsx")
+    )
+    lacking = wanted.join(kept, on=["event", "name"], how="anti").join(events, on="event")
+    for event in lacking.iter_rows(named=True):
+        what = f"a submission was written without {event['name']}"
+        fix = f"Runs died of it. Write it again: {_report(event)}"
+        yield Finding(what, str(_folder(check, event)), fix, _rewrite(event, contradicted))
 
 
 def _wrong_originals(check: Check, events: pl.DataFrame, kept: pl.DataFrame) -> Iterator[Finding]:
