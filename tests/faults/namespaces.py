@@ -5,8 +5,13 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+
+_TIMES = count()
+"""Names are never used again: a link goes some time after its namespace."""
 
 
 class NotPermittedError(Exception):
@@ -43,9 +48,9 @@ def _ip(*arguments: str) -> str:
 
 
 @contextmanager
-def machines(count: int) -> Iterator[tuple[str, list[Namespace]]]:
+def machines(number: int) -> Iterator[tuple[str, list[Namespace]]]:
     """So many machines on a bridge, and the address under which they reach this one. Raises NotPermittedError."""
-    tag, net = f"{os.getpid() % 100_000}", f"10.231.{os.getpid() % 250}"
+    tag, net = f"{os.getpid() % 100_000}x{next(_TIMES)}", f"10.231.{os.getpid() % 250}"
     with ExitStack() as stack:
         bridge = f"cb{tag}"
         _ip("link", "add", bridge, "type", "bridge")
@@ -53,15 +58,15 @@ def machines(count: int) -> Iterator[tuple[str, list[Namespace]]]:
         _ip("address", "add", f"{net}.1/24", "dev", bridge)
         _ip("link", "set", bridge, "up")
         made = []
-        for number in range(count):
-            name, inside, outside = f"cards{tag}-{number}", f"ci{tag}n{number}", f"co{tag}n{number}"
+        for n in range(number):
+            name, inside, outside = f"cards{tag}-{n}", f"ci{tag}n{n}", f"co{tag}n{n}"
             _ip("netns", "add", name)
             stack.callback(_ip, "netns", "delete", name)
             made.append(Namespace(name))
             stack.callback(made[-1].kill)
             _ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)
             _ip("link", "set", outside, "master", bridge, "up")
-            _ip("-n", name, "address", "add", f"{net}.{number + 10}/24", "dev", inside)
+            _ip("-n", name, "address", "add", f"{net}.{n + 10}/24", "dev", inside)
             _ip("-n", name, "link", "set", inside, "up")
         yield f"{net}.1", made
 

@@ -115,7 +115,7 @@ def codes_of(house: House) -> list[str]:
 def outside(house: House) -> list[Path]:
     """Files of the home that are no part of inbox, outbox and registry, hidden ones of those too."""
     return [path for path in house.home.rglob("*") if path.is_file() and path.name != "catalogue.xlsx"
-            and not path.name.startswith("registry.db")
+            and not path.name.startswith(("registry.db", ".registry-mark"))
             and (path.relative_to(house.home).parts[0] not in ("inbox", "outbox")
                  or any(part.startswith(".") for part in path.relative_to(house.home).parts))]  # fmt: skip
 
