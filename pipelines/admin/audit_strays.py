@@ -24,6 +24,7 @@ _PLACEMENT: Final = r"^placement-(.*?)-(\d{8}-\d{6}.*)\.csv$"
 _OF_NIGHT: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2})(\.xlsx|-[a-z-]+\.csv)")
 _FOLDERS: Final = 1_000
 """So many folders are looked up together."""
+_MONTH: Final = re.compile(r"\d{4}-\d{2}")
 _CODE: Final = re.compile(rb"(?<![0-9])[1-9][0-9]{13}(?![0-9])")
 _MOST_BYTES: Final = 50 << 20
 _REMOVE: Final = "Find out who put it there, and remove it."
@@ -50,38 +51,36 @@ def check_strays(check: Check) -> Iterator[Finding]:
 
 
 def _of_source(check: Check, source: Path) -> Iterator[Finding]:
-    """What lies in the folder of a reseller, or of the network."""
-    folders = []
-    for path in _entries(source):
-        if path.is_dir():
-            named = (archive_files.FOLDER, CHECK)
-            is_month = source.name == NETWORK and re.fullmatch(r"\d{4}-\d{2}", path.name)
-            if is_month:
-                yield from _placements(check, path)
-            elif path.name not in named and not is_staging(path.name):
-                folders.append(path)
-        elif source.name == NETWORK and re.match(_PLACEMENT, path.name):
-            continue
-        elif path.name != index.NAME:
-            yield _stray(check, path)
+    """What lies in the folder of a reseller, or of the network; a million folders are looked up a portion at a time."""
+    folders: list[str] = []
+    for entry in _scan(source):
+        if entry.is_dir(follow_symlinks=False):
+            if source.name == NETWORK and _MONTH.fullmatch(entry.name):
+                yield from _placements(check, Path(entry.path))
+            elif entry.name not in (archive_files.FOLDER, CHECK) and not is_staging(entry.name):
+                folders.append(entry.name)
+        elif entry.name != index.NAME and not (source.name == NETWORK and re.match(_PLACEMENT, entry.name)):
+            yield _stray(check, Path(entry.path))
+        if len(folders) == _FOLDERS:
+            yield from _unknown_folders(check, source, folders)
+            folders = []
     if source.name == NETWORK:
         yield from _placements(check, source)
-    for start in range(0, len(folders), _FOLDERS):
-        yield from _unknown_folders(check, folders[start : start + _FOLDERS])
+    yield from _unknown_folders(check, source, folders)
 
 
-def _unknown_folders(check: Check, folders: list[Path]) -> Iterator[Finding]:
+def _unknown_folders(check: Check, source: Path, folders: list[str]) -> Iterator[Finding]:
     """Folders that are of no submission."""
-    named = pl.DataFrame({"source": [path.parent.name for path in folders], "folder": [path.name for path in folders]})
-    known = set(audit.known_folders(check.registry, named).iter_rows())
-    for path in folders:
-        if (path.parent.name, path.name) not in known:
-            yield Finding("the registry does not know a submission", str(path), f"{_codes_in(check, path)}{_RESTORED}")
+    named = pl.DataFrame({"folder": folders}, {"folder": pl.String}).select(pl.lit(source.name).alias("source"), "folder")
+    known = set(audit.known_folders(check.registry, named)["folder"])
+    for path in (source / folder for folder in sorted(folders) if folder not in known):
+        yield Finding("the registry does not know a submission", str(path), f"{_codes_in(check, path)}{_RESTORED}")
 
 
 def _placements(check: Check, folder: Path) -> Iterator[Finding]:
     """Placement files that are of no event."""
-    names = pl.DataFrame({"name": [path.name for path in _entries(folder) if path.is_file()]}, {"name": pl.String})
+    files = [entry.name for entry in _scan(folder) if entry.is_file()]
+    names = pl.DataFrame({"name": files}, {"name": pl.String})
     parts = names.with_columns(
         source=pl.col("name").str.extract(_PLACEMENT, 1), folder=pl.col("name").str.extract(_PLACEMENT, 2)
     )
@@ -137,10 +136,24 @@ def _content(path: Path) -> bytes:
 
 
 def _entries(folder: Path) -> list[Path]:
+    return sorted(Path(entry.path) for entry in _scan(folder))
+
+
+def _scan(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """The entries of a folder, one at a time; none of one that is missing or can't be read."""
     try:
-        return sorted(folder.iterdir())
+        with os.scandir(folder) as entries:
+            yield from entries
     except OSError:
-        return []
+        return
+
+
+def _walk(folder: Path | str) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder, one at a time; links are not followed."""
+    for entry in _scan(folder):
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path)
 
 
 # -- what killed runs left -----------------------------------------------------------------------------------------------
@@ -163,10 +176,7 @@ def _left(settings: Settings) -> Iterator[Finding]:
 
 def _staged(outbox: Path) -> Iterator[Path]:
     """What is being written anywhere in the outbox, or was."""
-    for folder, folders, _ in os.walk(outbox):
-        for name in [name for name in folders if is_staging(name)]:
-            folders.remove(name)
-            yield Path(folder, name)
+    return (Path(entry.path) for entry in _walk(outbox) if is_staging(entry.name) and entry.is_dir(follow_symlinks=False))
 
 
 # -- permissions -------------------------------------------------------------------------------------------------------
@@ -174,32 +184,39 @@ def _staged(outbox: Path) -> Iterator[Path]:
 
 def check_permissions(settings: Settings) -> Iterator[Finding]:
     """Files and folders that are more open than CARDS_SHARE says, and dropped ones that can't be read."""
-    for path in _walk(settings.inbox):
-        if not os.access(path, os.R_OK):
-            yield Finding("this can't be read, so it is never answered", str(path), f"chmod u+r '{path}'")
-    yield from _too_open(settings.outbox, _of_outbox(settings))
-    for path in [*settings.home.glob("registry.db*"), *_walk(settings.home / SPOOL)]:
-        yield from _too_open(path, ALL_OTHERS)
+    for entry in _walk(settings.inbox):
+        if not os.access(entry.path, os.R_OK):
+            yield Finding("this can't be read, so it is never answered", entry.path, f"chmod u+r '{entry.path}'")
+    if settings.outbox.is_dir():
+        yield from _too_open(settings.outbox, settings.outbox.lstat(), _of_outbox(settings))
+    for path in settings.home.glob("registry.db*"):
+        yield from _too_open(path, path.lstat(), ALL_OTHERS)
+    yield from _below(settings.home / SPOOL, ALL_OTHERS, None)
     for source in _entries(settings.outbox):
         excess = excess_of(settings, source.name) if source.is_dir() else ALL_OTHERS
-        group = source.stat().st_gid if excess == _GROUP_MAY_READ else None
-        for path in (source, *_walk(source)):
-            yield from _too_open(path, excess)
-            if group is not None and not path.is_symlink() and path.lstat().st_gid != group:
-                what = "another group than the reseller's can read this"
-                yield Finding(what, str(path), f"chgrp {group} '{path}'", Repair(RepairAction.RESTRICT, str(path)))
+        yield from _too_open(source, source.lstat(), excess)
+        yield from _below(source, excess, source.stat().st_gid if excess == _GROUP_MAY_READ else None)
 
 
-def _too_open(path: Path, excess: int) -> Iterator[Finding]:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:  # it was finished meanwhile
-        return
-    if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & excess:
+def _below(folder: Path, excess: int, group: int | None) -> Iterator[Finding]:
+    """What lies below a folder and is more open than it may be, or open to another group."""
+    for entry in _walk(folder):
+        try:
+            found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:  # it was finished meanwhile
+            continue
+        yield from _too_open(entry.path, found, excess)
+        if group is not None and found.st_gid != group and not entry.is_symlink():
+            what, fix = "another group than the reseller's can read this", f"chgrp {group} '{entry.path}'"
+            yield Finding(what, entry.path, fix, Repair(RepairAction.RESTRICT, entry.path))
+
+
+def _too_open(path: Path | str, found: os.stat_result, excess: int) -> Iterator[Finding]:
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & excess and not stat.S_ISLNK(found.st_mode):
         others = {ALL_OTHERS: "go=", _GROUP_MAY_READ: "g-w,o=", _MAY_PASS: "go-rw"}[excess]
         fix = f"chmod {others} '{path}'"
-        what = f"others can access this (mode {stat.S_IMODE(mode):o})"
-        yield Finding(what, str(path), fix, Repair(RepairAction.RESTRICT, str(path)))
+        yield Finding(f"others can access this (mode {mode:o})", str(path), fix, Repair(RepairAction.RESTRICT, str(path)))
 
 
 def excess_of(settings: Settings, source: str) -> int:
@@ -216,13 +233,6 @@ def _of_outbox(settings: Settings) -> int:
     """The permissions that the outbox itself must not have: whoever shares answers may let others pass through it."""
     shared = settings.share == "group" or any(has_default_acl(path) for path in _entries(settings.outbox) if path.is_dir())
     return _MAY_PASS if shared else ALL_OTHERS
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Everything below a folder; links are not followed."""
-    for above, folders, files in os.walk(folder):
-        for name in sorted([*folders, *files]):
-            yield Path(above, name)
 
 
 def restrict(settings: Settings, path: Path) -> None:

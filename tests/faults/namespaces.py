@@ -9,7 +9,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-
 _TIMES = count()
 """Names are never used again: a link goes some time after its namespace."""
 
