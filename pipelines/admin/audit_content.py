@@ -19,7 +19,7 @@ from pipelines.delivery.csv_files import csv_bytes
 from pipelines.delivery.deliver import submission_folder
 from pipelines.delivery.reconciliation_workbook import night_placement
 from pipelines.delivery.rejections import rejection_rows
-from schemas.sources import NETWORK, OPERATOR
+from schemas.sources import NETWORK
 
 _WORDING: Final = ("What to fix", "Likely cause", "What to do", "What it means", "Replaced by")
 """Columns that may say something else when they are made later."""
@@ -59,7 +59,7 @@ class Answers:
             if missing:
                 where = str(self._check.settings.outbox / source / index.NAME)
                 fix = "Complete it: cards repair --apply"
-                yield Finding(f"an index lacks {missing:,} answers", where, fix, Repair(RepairAction.INDEX, source or OPERATOR))
+                yield Finding(f"an index lacks {missing:,} answers", where, fix, Repair(RepairAction.INDEX, source))
 
 
 def check_content(check: Check, events: pl.DataFrame, kept: pl.DataFrame, answers: Answers) -> tuple[list[Finding], set[int]]:
@@ -74,7 +74,11 @@ def check_content(check: Check, events: pl.DataFrame, kept: pl.DataFrame, answer
         if digests.get((one.event, one.name)) == hashlib.sha256(csv_bytes(one.rows)).hexdigest():
             continue
         there = _rows_there(check, by_event[one.event], one.name)
-        if there is None or _same(one.rows, there):  # a missing or damaged file is found by its digest
+        if there is None:  # a file without wording has only one content; with it, nothing is left to compare
+            agrees = (one.event, one.name) not in digests or bool(set(one.rows.columns) & set(_WORDING))
+        else:
+            agrees = _same(one.rows, there)
+        if agrees:
             continue
         contradicted.add(one.event)
         found.append(_contradiction(check, by_event[one.event], one.name, "contradicts"))

@@ -14,6 +14,7 @@ from pipelines.common.words import count
 from pipelines.delivery import archive_files
 from pipelines.delivery.archive_files import file_digest, text_name
 from pipelines.delivery.deliver import REPORT_PREFIXES, find_original
+from pipelines.delivery.reconciliation_workbook import night_name
 from pipelines.registry import audit
 from schemas.sources import NETWORK, RECONCILIATION
 
@@ -230,7 +231,7 @@ def _other_files(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contrad
         if not problem:
             continue
         event = kinds[file["event"]] | {"event": file["event"]}
-        again = _report(event) if event["kind"] == "orders" else f"cards report {_date(event['reconciliation_date'])}"
+        again = _report(event) if event["kind"] == "orders" else f"cards report {night_name(event['reconciliation_date'])}"
         fix = _CONTRADICTED if file["event"] in contradicted else f"Write it again: {again}"
         what = f"a {'placement file' if file['name'].startswith(NETWORK) else 'file of a night'} {problem}"
         yield Finding(what, str(path), fix, _rewrite(event, contradicted))
@@ -245,11 +246,6 @@ def _problem_of(check: Check, path: Path, file: dict[str, Any]) -> str:
     else:
         return "is missing"
     return "was changed" if (size, digest) != (file["size"], file["sha256"]) else ""
-
-
-def _date(reconciliation_date: int) -> str:
-    text = str(reconciliation_date)
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}"
 
 
 # -- archives ----------------------------------------------------------------------------------------------------------

@@ -1,11 +1,8 @@
 """What `cards verify` finds, and what `cards repair` can do about it."""
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
-
-import polars as pl
 
 from pipelines.admin.audit_archives import Archives
 from pipelines.common.settings import Settings
@@ -54,8 +51,3 @@ class Check(NamedTuple):
     registry: Registry
     full: bool
     archives: Archives
-
-
-Checked = Iterator[Finding]
-PortionCheck = Callable[[Check, pl.DataFrame, pl.DataFrame, set[int]], Checked]
-"""Checks events with what is kept of their files; the last are events whose registry contradicts what was written."""

@@ -12,13 +12,16 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.admin.audit import Scope, verify
+from pipelines.admin.audit_archives import Archives
+from pipelines.admin.audit_content import Answers, check_content
 from pipelines.admin.audit_strays import restrict
-from pipelines.admin.findings import Finding, Repair, RepairAction
+from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import lock_stale_dir, remove_locked_dir
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.delivery import index, order_files, recovery, rewriting
 from pipelines.delivery.results import submission_result
 from pipelines.registry import audit, structure
+from pipelines.registry.outbox_files import files_of
 from pipelines.registry.records import by_event
 from pipelines.run import Run
 
@@ -49,7 +52,6 @@ class RepairResult:
 def repair(run: Run, scope: Scope, *, apply: bool) -> RepairResult:
     """Verify, and with `apply` do what is safe about each finding, then verify again what is left.
 
-    A quick verification does not read files, so that what is written again is first compared with the registry in any case.
     Raises CardsError while a reconciliation is running.
     """
     found = verify(run.settings, run.registry, scope, run.runtime.progress).findings
@@ -77,9 +79,15 @@ def _apply(run: Run, repair: Repair) -> str:
 
 
 def _rewrite(run: Run, target: str) -> None:
-    """Write a submission or a night again, unless the registry contradicts what was written."""
-    event = audit.known_events(run.registry, pl.Series([int(target)])).row(0, named=True)
+    """Write a submission or a night again. Raises CardsError when the registry contradicts what was written, which a quick
+    verification does not see.
+    """
+    events = audit.known_events(run.registry, pl.Series([int(target)]))
+    event = events.row(0, named=True)
     with run.registry.reconciliation_lock():
+        check = Check(run.settings, run.registry, full=True, archives=Archives(run.settings))
+        if check_content(check, events, files_of(run.registry, events["event"]), Answers(check))[1]:
+            raise CardsError("The registry contradicts what was written, so nothing is written again. See: cards verify")
         if event["kind"] == "night":
             rewriting.rewrite_night(run, event["reconciliation_date"])
         else:

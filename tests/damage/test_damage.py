@@ -54,3 +54,14 @@ def _assert_found(kind: str, place: Place) -> None:
     found = [f"{one.what} | {one.where}" for one in done.findings]
     assert any(damage.names in one for one in found), found
     assert (done.left == 0) == damage.repaired, done.findings
+
+
+def test_a_quick_repair_writes_nothing_from_a_registry_that_contradicts_what_was_written(place: Place) -> None:
+    release = place.find("acme/*-plain/release-*.csv")
+    release.unlink()
+    place.execute("UPDATE orders SET access_number = '8008663691' WHERE customer_order_id = 'D'")
+    done = repair(place.run, Scope(quick=True), apply=True)
+    assert (done.left, release.exists()) == (1, False)
+    assert "contradicts" in done.findings[0].result
+    assert repair(place.run, Scope(), apply=True).left > 0
+    assert not release.exists()
