@@ -34,7 +34,7 @@ from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
 from pipelines.delivery.written_files import NONE
 from pipelines.intake.reader import Parser
-from pipelines.registry import archive, recovery
+from pipelines.registry import archive, audit, recovery
 from pipelines.run import Run, require_current
 from schemas.sources import NETWORK
 
@@ -215,7 +215,7 @@ def _sweep(recovery_: Recovery, lost: _Lost) -> None:
 
 def _block(run: Run) -> None:
     """Have everything refuse until the end, also when the last event that was delivered is there again."""
-    reset_mark(run.settings.home, Mark(recovery.last_event(run.registry) + 1, "", "recovering"))
+    reset_mark(run.settings.home, Mark(audit.last_event(run.registry) + 1, "", "recovering"))
 
 
 def _finish(run: Run, result: RecoverResult) -> None:

@@ -22,11 +22,6 @@ def known_submissions(registry: Registry) -> pl.DataFrame:
     )
 
 
-def last_event(registry: Registry) -> int:
-    """The last event; 0 when there is none."""
-    return int(registry.select({"event": integer("coalesce(max(events.event), 0)")}, "FROM events").item())
-
-
 def orders_with_ids(registry: Registry, order_ids: pl.Series) -> pl.DataFrame:
     """Those of the Order IDs that an order has: `order_id`, `order_pk`, `account`, `customer_order_id`."""
     return registry.select_with(
