@@ -14,7 +14,7 @@ from pipelines.delivery import csv_files, order_files, submission, written_files
 from pipelines.delivery.outcome_files import with_advice
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column
 from pipelines.excel import writers
-from pipelines.excel.book import Book, Sheet
+from pipelines.excel.book import Book, Chart, Sheet
 from pipelines.registry import night_records
 from pipelines.registry.outbox_files import note_files
 from pipelines.registry.reconciliation import STATE
@@ -199,9 +199,15 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     if len(night.btns):
         facts.append(("Sheet Capacity", "BTNs that changed or are nearly full; the others: cards capacity BTN"))
     shown = [Sheet(sheet.title, sheet.rows.head(MOST_ROWS)) for sheet in sheets]
-    book = Book(title, _advice(night, figures), facts, shown, _trend(night), "Codes ready and refused, a night")
+    book = Book(title, _advice(night, figures), facts, [*shown, Sheet("Nights", _trend(night))], charts=(_TREND,))
     write_atomically(path, lambda staged: writers.write(staged, book))
     return [path, *rests.values()]
+
+
+_TREND: Final = Chart(
+    "Codes ready and refused", "stacked", "Nights", "Night", (("Ready", "good"), ("Refused", "bad")), "Night", "Codes",
+    "The codes that became ready and those that were refused in each of the latest nights, as stacked columns.",
+)  # fmt: skip
 
 
 def _rest_path(workbook: Path, sheet: Sheet) -> Path:
