@@ -15,6 +15,7 @@ from pipelines.delivery.outcome_files import with_advice
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Chart, Sheet
+from pipelines.excel.presentation import telephone
 from pipelines.registry import night_records
 from pipelines.registry.outbox_files import note_files
 from pipelines.registry.reconciliation import STATE
@@ -348,7 +349,7 @@ def _awaited(settings: Settings, night: NightRecords) -> pl.DataFrame:
 
 def _capacity(night: NightRecords) -> pl.DataFrame:
     """How many PINs are left of the BTNs that changed or are nearly full."""
-    return night.btns.select(pl.col("btn").cast(pl.String).alias("BTN"), pl.col("free").alias("Free PINs"))
+    return night.btns.select(telephone(pl.col("btn").cast(pl.String)).alias("BTN"), pl.col("free").alias("Free PINs"))
 
 
 def _trend(night: NightRecords) -> pl.DataFrame:
