@@ -206,7 +206,7 @@ def close_reported_orders(run: Run, date: int) -> int:
         refused, waiting = cards.filter("judged"), cards.filter(~pl.col("judged"))
         wanted = replaceable(refused, waiting) if run.settings.replace_refused else refused.clear()
         new = replacements(wanted, registry, run.runtime)
-        return reconciliation.enter_night(registry, event, refused, waiting, new)
+        return reconciliation.enter_night(registry, event, refused, waiting, new, run.settings.overdue_hours)
 
 
 def night_event(at: str, date: int) -> dict[str, Any]:
