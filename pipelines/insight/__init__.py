@@ -1,0 +1,1 @@
+"""What analysts ask, answered from frames: no SQL and no workbook in here."""
