@@ -17,6 +17,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from pipelines.delivery import order_files, reconciliation_workbook
+from pipelines.excel.presentation import telephone
 from pipelines.registry import audit, reconciliation
 from schemas.codes import STATES
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, order_rows, read_csv, row, sampled, some_codes
@@ -92,6 +93,7 @@ def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Sho
     assert (told["orders_closed"], told["codes_ready"], told["codes_refused"], told["orders_awaited"]) == (1, 1, 1, 1)
     book = sheets_of(answer.folder / "release-10023456-1-2026-10-05.xlsx")
     on_sheet = released.select(RELEASE[3:-1])  # the others are the same for all cards: its first sheet has them
+    on_sheet = on_sheet.with_columns(telephone("Access Number"))
     assert book["Cards"] == [tuple(on_sheet.columns), *on_sheet.rows()]
     facts = dict(line[:2] for line in book["Summary"] if line[0])
     content = (answer.folder / "release-10023456-1-2026-10-05.csv").read_bytes()

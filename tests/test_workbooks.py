@@ -256,7 +256,8 @@ def solid(color: Any) -> PatternFill:
     [
         ("FFFFFFFF", PatternFill(), False),
         ("FFFFFFFF", solid("FF1F4E79"), True),
-        ("FFFF0000", PatternFill(), True),
+        ("FFC00000", PatternFill(), True),
+        ("FFFF0000", PatternFill(), False),
         ("FFFFFF00", PatternFill(), False),
         ("00FFFF00", solid("FF000000"), True),
         (Color(theme=0), PatternFill(), False),

@@ -27,7 +27,7 @@ def zoned(offset: str) -> str:
 
 
 class Style(NamedTuple):
-    """The look of a cell. Colours are RRGGBB; an empty `fill` is none. `align` is empty where its value decides."""
+    """The look of a cell. Colours are RRGGBB; an empty `fill` is none. A `border` is `all` around, `below`, or none."""
 
     number: str = TEXT
     bold: bool = False
@@ -38,7 +38,7 @@ class Style(NamedTuple):
     align: str = "left"
     middle: bool = False
     indent: int = 1
-    border: bool = True
+    border: str = "all"
     font: str = FONT
     underline: bool = False
 
@@ -50,9 +50,9 @@ NONE: Final = Style(color=QUIET)
 HEADER: Final = Style(bold=True, color=WHITE, fill=BLUE, wrap=True, middle=True)
 FIGURES_HEADER: Final = HEADER._replace(align="right", indent=2)
 """Of a column of figures: it ends left of the button of the filter."""
-TITLE: Final = Style(bold=True, size=16, color=BLUE, border=False, indent=0)
+TITLE: Final = Style(bold=True, size=16, color=BLUE, border="", indent=0)
 SECTION: Final = TITLE._replace(size=12)
-LABEL: Final = Style(bold=True, wrap=True)
+LABEL: Final = Style(bold=True, wrap=True, border="below")
 ADVICE: Final = Style(bold=True, fill=AMBER, wrap=True)
 ATTENTION: Final = Style(fill=AMBER, wrap=True)
 GO_TO: Final = Style(fill=AMBER, color=LINK, underline=True)
@@ -197,9 +197,15 @@ def _header_width(header: str) -> int:
 _HEADER_LINES: Final = 3
 
 
+WIDE: Final = "[A-Z0-9_]"
+LOWER, UPPER, LAST_WORD = 0.82, 0.3, 4
+"""Widths of a letter, of what a capital or digit takes more, and of what stays empty at the end of a line."""
+
+
 def text_height(text: str, width: int) -> float:
     """The height in points of a cell whose text is wrapped at a width, as far as Excel allows."""
-    lines = sum(1 + len(part) // (width - 1) for part in text.split("\n"))
+    lines = sum(1 + int(LOWER * len(part) + UPPER * len(re.findall(WIDE, part))) // (width - LAST_WORD)
+                for part in text.split("\n"))  # fmt: skip
     return min(MAX_HEIGHT, LINE_HEIGHT * lines + ROW_PADDING)
 
 

@@ -24,7 +24,7 @@ from pipelines.excel.summary import Summary
 _LAST_ROW: Final = 1_048_576
 _ABOVE: Final = 8
 _CELL_MARGIN: Final = 0.7109375
-_LISTED: Final = look.Style(border=False)
+_LISTED: Final = look.Style(border="")
 
 
 class Painter:
@@ -96,7 +96,8 @@ def _dress(cell: Any, style: look.Style) -> None:
         cell.fill = fill(style.fill)
     if style.border:
         side = Side(style="thin", color=look.RULE_GREY)
-        cell.border = Border(left=side, right=side, top=side, bottom=side)
+        around = side if style.border == "all" else None
+        cell.border = Border(around, around, around, side)
 
 
 def fill(color: str) -> PatternFill:

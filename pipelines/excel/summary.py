@@ -127,7 +127,7 @@ def _table_style(value: Any, number: str | None) -> Style:
 
 def _fact(row: int, label: str, value: Any, widths: list[int]) -> list[Cell]:
     """A label and what stands beside it. A figure ends near its label; long words flow into the empty cells to the right."""
-    style = look.value_style(value)
+    style = look.value_style(value)._replace(border="below")
     if style.align == "right":
         style = style._replace(indent=1 + max(0, widths[1] - _BESIDE) * 7 // _INDENT_PIXELS)
     elif widths[1] == _WORDS:
