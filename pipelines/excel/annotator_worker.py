@@ -30,6 +30,8 @@ from pipelines.excel.summary import lay_out
 from schemas.headers import header_key
 
 _WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
+_FILTER: Final = 4
+"""The width of the button of a filter."""
 _LIST_NAMES: Final = ("CodeTypes", "EveryonesNumbers", "ProductsOf")
 """Some names that only our template has."""
 _NAMES_WITHIN: Final = 1 << 20
@@ -124,7 +126,11 @@ def _copy(theirs: SendersSheet, ours: Any, painter: Painter, kept: list[Any], ro
 
 def _width(ours: Any, place: int, width: float, last: int) -> float | None:
     """The width of a column: the sender's, unless that would cut its values."""
-    values = [ours.cell(line, place).value for line in range(1, last + 1)]
+    title, *cells = (ours.cell(line, place) for line in range(1, last + 1))
+    values = [cell.value for cell in cells]
+    if isinstance(title.value, str):
+        header = look.column_width(title.value, 0) if title.alignment.wrap_text else len(title.value) + _FILTER
+        width = max(width, header)
     longest = max((len(part) for value in values for part in str(value or "").split("\n")), default=0)
     dated = any(isinstance(value, datetime) for value in values)
     return _bounded(width, _DATE_WIDTH if dated else max(_WIDTH, min(look.MAX_WIDTH, longest + 2)), _MAX_WIDTH)
@@ -149,13 +155,16 @@ def _add_last(ours: Any, painter: Painter, job: dict[str, Any], first: int) -> N
 
 def _finish(ours: Any) -> None:
     """A frozen header, a filter, and the page. Where Excel would take the header for one of a table, it is one."""
+    widths = [one.width for one in ours.column_dimensions.values()]
+    height = look.header_height([(str(cell.value), int(width)) for cell, width in zip(ours[1], widths, strict=True)])
+    ours.row_dimensions[1].height = max(ours.row_dimensions[1].height or 0, height)
     ours.freeze_panes = "A2"
     if _names_columns([cell.value for cell in ours[1]]):
         openpyxl_style.add_table(ours, "Orders", 1, ours.max_column, ours.max_row)
     else:
         ours.auto_filter.ref = ours.dimensions
     openpyxl_style.open_at(ours, ours["A2"])
-    openpyxl_style.set_up_page(ours, look.page_of(sum(one.width for one in ours.column_dimensions.values())))
+    openpyxl_style.set_up_page(ours, look.page_of(sum(widths)))
 
 
 def _names_columns(headers: list[Any]) -> bool:

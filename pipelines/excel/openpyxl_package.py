@@ -5,8 +5,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 from openpyxl import Workbook
 from openpyxl.worksheet._writer import WorksheetWriter
-from openpyxl.worksheet.errors import IgnoredError, IgnoredErrors
 from openpyxl.writer.excel import ExcelWriter
+from openpyxl.xml.functions import Element, SubElement
 
 from pipelines.excel import look
 
@@ -19,8 +19,9 @@ class _SheetWriter(WorksheetWriter):
     def write_breaks(self) -> None:
         """Write what stands behind the page set-up: the schema has the errors to ignore follow here."""
         super().write_breaks()
-        ignored = IgnoredErrors(ignoredError=[IgnoredError(sqref=f"A1:{_LAST_CELL}", numberStoredAsText=True)])
-        self.xf.send(ignored.to_tree("ignoredErrors"))
+        ignored = Element("ignoredErrors")
+        SubElement(ignored, "ignoredError", sqref=f"A1:{_LAST_CELL}", numberStoredAsText="1")
+        self.xf.send(ignored)
 
 
 class _Writer(ExcelWriter):
