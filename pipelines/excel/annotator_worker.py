@@ -83,7 +83,6 @@ def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], place
         openpyxl_style.add_lists(book, painter, lists)
     _add_notes(ours, job, places)
     book.active = ours
-    summary.sheet_view.tabSelected, ours.sheet_view.tabSelected = False, True
     made = io.BytesIO()
     save(book, made, job["title"])
     return made.getvalue()

@@ -100,10 +100,10 @@ MARGINS: Final = {"left": 0.4, "right": 0.4, "top": 0.5, "bottom": 0.7}
 FOOTER: Final = "&A — page &P of &N"
 _LEGAL, _TABLOID = 5, 3
 _LETTER_POINTS, _TABLOID_POINTS = (554, 700), (734, 1130)
-_LEAST_SCALE: Final = 0.64
-_PAGES: Final = ((112, Page(landscape=False, paper=0)), (215, Page(landscape=True, paper=0)),
-                 (285, Page(landscape=True, paper=_LEGAL)))  # fmt: skip
-"""Pages by the widest sheet that can be read on them, in characters: 11 points must not shrink below 7."""
+_LEAST_SCALE: Final = 0.66
+_PAGES: Final = ((112, Page(landscape=False, paper=0)), (205, Page(landscape=True, paper=0)),
+                 (265, Page(landscape=True, paper=_LEGAL)))  # fmt: skip
+"""Pages by the widest sheet that can be read on them, in characters: 11 points must not shrink below 7.5."""
 
 
 def page_of(width: float) -> Page:

@@ -41,5 +41,7 @@ class _Writer(ExcelWriter):
 def save(book: Workbook, target: Any, title: str) -> None:
     """Save a workbook under a title, as ours, into a path or a file."""
     book.properties.creator, book.properties.title, book.properties.language = look.AUTHOR, title, look.LANGUAGE
+    for page in book.worksheets:
+        page.sheet_view.tabSelected = page is book.active
     with ZipFile(target, "w", ZIP_DEFLATED) as archive:
         _Writer(book, archive).save()
