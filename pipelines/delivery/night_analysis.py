@@ -14,7 +14,7 @@ from pipelines.registry.store import Registry
 
 NIGHTS, AGES = "Nights", "Ageing"
 """The sheets that charts are drawn from."""
-_SHARES: Final = {"Refused %": look.PERCENT, "Refused % before": look.PERCENT}
+_SHARES: Final = dict.fromkeys(("Refused %", "Refused % tonight", "Refused % before"), look.PERCENT)
 _FIGURES: Final = {
     "ready": "Cards ready",
     "refused": "Cards refused",
@@ -26,10 +26,14 @@ _FIGURES: Final = {
     "surplus": "Cards surplus",
     "active": "Cards active",
 }
-_BEFORE: Final = {
+_TONIGHT_AND_BEFORE: Final = {
+    "ready": "Ready tonight",
+    "refused": "Refused tonight",
+    "refused_share": "Refused % tonight",
     "ready_before": "Ready before",
     "refused_before": "Refused before",
     "refused_share_before": "Refused % before",
+    "active": "Cards active",
 }
 _GROUPS: Final = {
     "By reseller": {"reseller": "Reseller"},
@@ -44,7 +48,7 @@ class Analysis(NamedTuple):
     figures: pl.DataFrame
     formats: dict[str, str]
     sheets: list[Sheet]
-    charts: list[Chart]
+    charts: tuple[Chart, ...]
 
 
 def analyse(registry: Registry, night: NightRecords) -> Analysis:
@@ -91,9 +95,8 @@ def _capacity(registry: Registry, night: NightRecords) -> Sheet:
 
 
 def _groups(moved: pl.DataFrame, active: pl.DataFrame, date: int) -> list[Sheet]:
-    titles = {name: _FIGURES[name] for name in ("ready", "refused", "refused_share", "active")} | _BEFORE
     return [
-        Sheet(title, kpis.by(list(keys), moved, active, date).rename({**keys, **titles}), formats=_SHARES)
+        Sheet(title, kpis.by(list(keys), moved, active, date).rename({**keys, **_TONIGHT_AND_BEFORE}), formats=_SHARES)
         for title, keys in _GROUPS.items()
     ]
 
@@ -104,10 +107,10 @@ def _months(measures: pl.DataFrame, moved: pl.DataFrame) -> Sheet:
     return Sheet("By month", rows.cast({"Nights": pl.Int64}), formats=_SHARES)
 
 
-def _charts() -> list[Chart]:
+def _charts() -> tuple[Chart, ...]:
     ready, refused, share = _FIGURES["ready"], _FIGURES["refused"], _FIGURES["refused_share"]
     median, p95 = _FIGURES["median_hours"], _FIGURES["p95_hours"]
-    return [
+    return (
         Chart(
             "Cards ready and refused", "stacked", NIGHTS, "Night", ((ready, "good"), (refused, "bad")), "Night", "Cards",
             "How many cards became ready and how many were refused in each of the last nights",
@@ -124,4 +127,4 @@ def _charts() -> list[Chart]:
             "Age of awaited orders", "bar", AGES, "Awaited for", (("Orders", "warning"),), "Awaited for", "Orders",
             "How many orders wait for a network report, by how long they have waited",
         ),
-    ]  # fmt: skip
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from pipelines.delivery.night_analysis import analyse
 from pipelines.delivery.night_figures import NightFigures, attention, night_figures
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
+from pipelines.insight import kpis
 from pipelines.registry import night_records
 from pipelines.registry.outbox_files import note_files
 from pipelines.registry.records import NightRecords
@@ -85,6 +86,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     ]
     if empty := [sheet.title for sheet in sheets if sheet.rows.is_empty()]:
         facts.append(("Nothing tonight for", ", ".join(empty)))
+    facts.append(("“Before” on the sheets By …", f"the {kpis.NIGHTS} nights before this one"))
     if len(night.btns):
         facts.append(("Sheet Capacity", "BTNs that changed or are nearly full; for others: cards capacity BTN"))
     shown = [sheet._replace(rows=sheet.rows.head(MOST_ROWS)) for sheet in sheets if len(sheet.rows)]
@@ -92,7 +94,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     book = Book(
         title=f"Reconciliation of {night_name(night.event['reconciliation_date'])}",
         advice="No action needed.",
-        attention=[line if line.sheet in titles else line._replace(sheet="") for line in attention(night, figures)],
+        attention=tuple(line if line.sheet in titles else line._replace(sheet="") for line in attention(night, figures)),
         facts=facts,
         sheets=shown,
         table=analysis.figures,

@@ -57,7 +57,7 @@ def compared(nights: pl.DataFrame) -> pl.DataFrame:
         median = before.select(figures.median()).with_columns(pl.col(_WHOLE).round())
         values = {"Median": median, "Lowest": before.select(figures.min()), "Highest": before.select(figures.max())}
         rows += [
-            frame.select(pl.lit(f"{word}, {count}").alias("what"), figures).cast(dict(rows[0].schema))
+            frame.select(pl.lit(f"{word}, {count}").alias("what"), figures).cast(rows[0].schema)
             for word, frame in values.items()
         ]
     return pl.concat(rows)
