@@ -550,6 +550,17 @@ def test_a_chart_has_its_colours_titled_axes_and_words_for_who_cant_see_it(tmp_p
     assert texts == [["Nights", "Night", "Codes"]] * 3
 
 
+def test_words_that_have_no_room_beside_their_label_are_wrapped_below_its_width(tmp_path: Path) -> None:
+    words = "Refused, Replaced, Ready late, Surplus, Changes"
+    book = _with_charts(CHART)._replace(facts=[("Nothing for", words), ("Nothing for", "Refused")])
+    writers.write(tmp_path / "made.xlsx", book)
+    page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]
+    assert [[cell.value for cell in line[:2]] for line in page.iter_rows(min_row=4, max_row=5)] == [
+        [f"Nothing for: {words}", None], ["Nothing for", "Refused"],
+    ]  # fmt: skip
+    assert page["A4"].alignment.wrap_text
+
+
 def test_charts_stand_two_across_and_overlap_nothing(tmp_path: Path) -> None:
     writers.write(tmp_path / "made.xlsx", _with_charts(*[CHART] * 3))
     page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]
@@ -602,7 +613,10 @@ def test_long_text_is_wrapped_in_a_row_that_is_high_enough(tmp_path: Path) -> No
     writers.write(tmp_path / "made.xlsx", Book("Rejected", "Fix it.", [], [Sheet("Orders", rows)]))
     page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Orders"]
     assert (page["B2"].alignment.wrap_text, round(page.column_dimensions["B"].width)) == (True, 61)
-    assert [page.row_dimensions[line].height for line in (2, 3)] == [look.text_height("Choose another code. " * 10, 60), look.ROW_HEIGHT]
+    assert [page.row_dimensions[line].height for line in (2, 3)] == [
+        look.text_height("Choose another code. " * 10, 60),
+        look.ROW_HEIGHT,
+    ]
 
 
 def test_a_csv_that_opens_as_formulas_nowhere(shop: Shop) -> None:
