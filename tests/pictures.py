@@ -96,11 +96,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
         play(home)
-        for name in sys.argv[1:] or PICTURES:
-            wanted = PICTURES[name]
-            pdf = to_pdf(next(home.glob(wanted.workbook)), Path(folder))
-            page = next(page for page in printed_pages(pdf) if page.sheet == wanted.sheet)
-            draw(pdf, page, DOCS / f"{name}.png", wanted.dots)
+        wanted = {name: PICTURES[name] for name in sys.argv[1:] or PICTURES}
+        pdfs = to_pdf({name: next(home.glob(picture.workbook)) for name, picture in wanted.items()}, Path(folder))
+        for name, picture in wanted.items():
+            page = next(page for page in printed_pages(pdfs[name]) if page.sheet == picture.sheet)
+            draw(pdfs[name], page, DOCS / f"{name}.png", picture.dots)
             print(f"docs/{name}.png")
 
 

@@ -34,12 +34,13 @@ class PrintedPage(NamedTuple):
     words: list[Word]
 
 
-def to_pdf(workbook: Path, folder: Path) -> Path:
-    """Have LibreOffice print a workbook into a folder."""
+def to_pdf(workbooks: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Have LibreOffice print workbooks into a folder, where they have the names that they have here."""
+    copies = [shutil.copyfile(workbook, folder / f"{name}.xlsx") for name, workbook in workbooks.items()]
     profile = f"-env:UserInstallation={(folder / 'profile').as_uri()}"
-    command = ["soffice", profile, "--headless", "--convert-to", "pdf", "--outdir", str(folder), str(workbook)]
+    command = ["soffice", profile, "--headless", "--convert-to", "pdf", "--outdir", str(folder), *map(str, copies)]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return folder / f"{workbook.stem}.pdf"
+    return {name: folder / f"{name}.pdf" for name in workbooks}
 
 
 def printed_pages(pdf: Path) -> list[PrintedPage]:
