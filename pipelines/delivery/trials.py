@@ -22,6 +22,7 @@ from pipelines.delivery.results import Delivery, SubmissionResult, submission_re
 from pipelines.excel import writers
 from pipelines.excel.annotator import Annotator
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
+from pipelines.excel.presentation import telephone, time_value
 from pipelines.intake.private_copy import PrivateCopy, remove_dropped
 from pipelines.registry.records import SubmissionRecords
 from pipelines.registry.store import folder_stem
@@ -169,7 +170,7 @@ def _book(records: SubmissionRecords, orders: pl.DataFrame) -> Book:
         advice += " Some rows would be rejected: see rejections.xlsx."
     facts: list[tuple[str, Any]] = [
         ("File", event["file_name"]),
-        ("Tried", datetime.fromisoformat(event["at"]).replace(tzinfo=None)),
+        ("Tried", time_value(event["at"])),
         ("Rows in the file", found.rows),
         ("Orders that would be placed", found.orders_placeable),
         ("Codes that would be issued", len(records.codes)),
@@ -181,4 +182,5 @@ def _book(records: SubmissionRecords, orders: pl.DataFrame) -> Book:
     fits = orders.height * orders.width <= MOST_CELLS
     if not fits:
         facts.append(("Where the orders are", "in trial.csv; there are too many of them for a workbook"))
-    return Book(_TITLE, advice, facts, [Sheet("Orders", orders)] if fits else [])
+    numbers = [telephone(name) for name in orders.columns if name == "Access Number"]
+    return Book(_TITLE, advice, facts, [Sheet("Orders", orders.with_columns(numbers))] if fits else [])

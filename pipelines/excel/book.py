@@ -133,8 +133,8 @@ def _column_look(column: pl.Series, number: str | None) -> tuple[int, Style]:
         return look.column_width(column.name, longest), look.figure(number)
     longest = max((len(text or "") for text in column.to_list()), default=0)
     is_long = longest > look.MAX_WIDTH - 2 or column.name in look.WRAPPING
-    style = look.WRAPPED if is_long else look.CODES if column.name in look.CODE_HEADERS else look.WORDS
-    return look.column_width(column.name, longest), style
+    style = look.CODES if column.name in look.CODE_HEADERS else look.WORDS
+    return look.column_width(column.name, longest), style._replace(wrap=is_long)
 
 
 def _number_format(kind: pl.DataType) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 ROOT = Path(__file__).parents[2]
-IMPORTED = ["adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "openpyxl", "xlsxturbo", "pipelines.cli",
+IMPORTED = ["adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "openpyxl", "xlsxwriter", "pipelines.cli",
             "pipelines.admin.audit", "pipelines.admin.imports", "pipelines.console", "pipelines.process_orders",
             "pipelines.reconcile_network"]  # fmt: skip
 

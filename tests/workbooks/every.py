@@ -10,7 +10,7 @@ from pipelines.excel import look
 from tests.workbooks import rules
 
 _NAMES: Final = re.compile(
-    r"(confirmation|rejections|template|catalogue|statements?|(release|refused|outcome|statement)-.*|\d{4}-\d\d-\d\d.*)\.xlsx"
+    r"(confirmation|rejections|trial|template|catalogue|statements?|(release|refused|outcome|statement)-.*|\d{4}-\d\d-\d\d.*)\.xlsx"
 )
 """Names of our workbooks; resellers drop them again under others, changed by other programs."""
 _SEEN: Final[set[frozenset[tuple[str, int]]]] = set()
