@@ -178,8 +178,9 @@ def _add_notes(ours: Any, job: dict[str, Any], places: dict[str, int]) -> None:
     """Marks on the cells at fault, and on the reason where the file has no such column."""
     lines = {row: line for line, (row, _, _) in enumerate(job["rows"], 2)}
     red = openpyxl_style.fill(look.RED)
+    reason = ours.max_column - 1  # which openpyxl finds by looking at every cell
     for count, (row, header, text) in enumerate(job["notes"]):
-        place = places.get(job["by_header"].get(header_key(header), ""), ours.max_column - 1)
+        place = places.get(job["by_header"].get(header_key(header), ""), reason)
         cell = ours.cell(lines[row], place)
         cell.fill = red
         keep_readable(cell)
