@@ -48,6 +48,7 @@ _HIDDEN: Final = "Lists"
 _LEAST_CONTRAST, _LEAST_SIZE, _LEAST_PRINTED = 4.5, 9, 6.5
 _PAPERS: Final = {0: (8.5, 11.0), 1: (8.5, 11.0), 3: (11.0, 17.0), 5: (8.5, 14.0)}
 _TEXTS: Final = re.compile(r"Code$|code$|Number$|^BTN$|Order ID$|^Serial$|^Replaced by$")
+_CODES: Final = re.compile(r"[Cc]ode$|^Replaced by$")
 _DATED: Final = re.compile(r"[ymdh]{1,4}[-/: ]")
 _TIMES: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 _PLAIN_FIGURES: Final = ("#,##0", "#,##0.0", "#,##0.00", "0.0%", "0%")
@@ -358,7 +359,7 @@ def codes_are_in_a_fixed_width_face(package: Package) -> Iterator[Found]:
     """Their digits stand below each other."""
     for page, cell in _ours(package):
         is_code = cell.kind == "text" and re.fullmatch(r"\d{14}", cell.value)
-        if is_code and _header(page, cell) != "" and cell.look.face != look.FIXED_FONT:
+        if is_code and _CODES.search(_header(page, cell)) and cell.look.face != look.FIXED_FONT:
             yield page.title, cell.name, cell.look.face
 
 
