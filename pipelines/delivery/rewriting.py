@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.errors import CardsError
-from pipelines.delivery import archive, order_files, reconciliation_workbook, submission, written_files
+from pipelines.delivery import archive, dataset_files, order_files, reconciliation_workbook, submission, written_files
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import (
     files_of_submission,
@@ -67,7 +67,8 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
         run.registry.mark_undelivered(event["event"])
         is_latest = event["event"] == latest["event"]
         paths = _placement_of_night(run, event)
-        paths += reconciliation_workbook.write_night_workbook(run, event) if is_latest else []
+        if is_latest:
+            paths += reconciliation_workbook.write_night_workbook(run, event) + dataset_files.write_datasets(run, date)
         run.runtime.checkpoint("night written")
         with run.registry.transaction():
             files = written_files.in_outbox(event["event"], run.settings.outbox, paths)

@@ -1,0 +1,1 @@
+"""What analysts ask, from frames: no SQL and no workbook in here."""
