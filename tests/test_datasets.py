@@ -144,6 +144,36 @@ def test_the_changes_of_state_of_a_night_add_up_to_its_figures(lived: Shop) -> N
     assert nights["cards_changed"].sum() > 0
 
 
+def test_movements_and_measures_are_those_of_the_registry(lived: Shop) -> None:
+    """What they count, `test_kpis` compares with single cards."""
+    registry = lived.registry
+    fields = {"reseller": TEXT, "account": TEXT, "product": TEXT, "access_number": TEXT, "movement": TEXT, "cards": INT}
+    rows = registry.query(
+        f"SELECT reconciliation_date, {', '.join(fields)} FROM movements", {"reconciliation_date": INT, **fields}
+    )
+    expected = [(datetime.strptime(str(one), "%Y%m%d").date(), *rest) for one, *rest in rows.iter_rows()]
+    assert sorted(data(lived, "movements").rows()) == sorted(expected)
+    assert {"ready", "refused", "replaced"} <= set(rows["movement"])
+    measures = {"awaited": INT, "overdue": INT, "active": INT, "surplus": INT, "median_seconds": INT, "p95_seconds": INT}
+    kept = registry.query(f"SELECT {', '.join(measures)} FROM night_measures ORDER BY reconciliation_date", measures)
+    nights = data(lived, "nights").sort("night")
+    counts = nights.select("orders_awaited", "orders_overdue", "cards_active", "cards_surplus")
+    assert counts.rows() == kept.select("awaited", "overdue", "active", "surplus").rows()
+    latest = data(lived, "transitions").sort("at", "night").group_by("serial", maintain_order=True).last()["to_state"].to_list()
+    assert counts["cards_active"][-1] == sum(state in ("ready", "blocked") for state in latest)
+    hours = kept.select(pl.when(pl.col(name) >= 0).then(pl.col(name) / 3600) for name in ("median_seconds", "p95_seconds"))
+    assert nights.select("hours_median", "hours_p95").rows() == hours.rows()
+    assert hours["median_seconds"].null_count() < len(hours)
+
+
+def test_a_night_of_an_earlier_version_has_no_measures(shop: Shop) -> None:
+    shop.night()
+    shop.registry.execute("DELETE FROM night_measures")
+    rewrite(shop)
+    (night,) = data(shop, "nights").to_dicts()
+    assert [night[name] for name in ("orders_awaited", "cards_active", "hours_median", "codes_ready")] == [None, None, None, 0]
+
+
 def test_the_figures_of_a_night_are_those_that_it_told(shop: Shop) -> None:
     shop.send(row("A", quantity="6"), row("B", quantity="2"))
     cards = [code for code, _ in sorted(shop.states().items())]
@@ -179,8 +209,9 @@ def test_an_order_stands_there_with_all_that_never_changes_of_it(shop: Shop) -> 
     at = datetime(2026, 10, 5, 15, 30, tzinfo=UTC)
     assert first == {
         "order_id": "10023456-1", "reseller": "acme", "customer_account": "10023456", "customer_order_id": "-1",
-        "action": "Add", "code_type": "Random", "product_account": "7001", "access_number": "8008604444", "international_origin": True,
-        "international_termination": False, "cards": 2, "rows": 1, "placed_at": at, "placed_on": date(2026, 10, 5),
+        "action": "Add", "code_type": "Random", "product_account": "7001", "access_number": "8008604444",
+        "international_origin": True, "international_termination": False, "cards": 2, "rows": 1, "placed_at": at,
+        "placed_on": date(2026, 10, 5),
         "night": date(2026, 10, 5),
     }  # fmt: skip
     assert coded["customer_order_id"] is None, "it could be a code"

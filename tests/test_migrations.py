@@ -43,7 +43,7 @@ def migrations_of(url: str) -> dict[str, str]:
     return dict(rows.iter_rows())
 
 
-@pytest.mark.parametrize("version", [1, 3, 7, 8])
+@pytest.mark.parametrize("version", [1, 3, 7, 8, 9])
 def test_a_migrated_registry_is_as_a_new_one(version: int, registry_url: str, new_registry: NewRegistry) -> None:
     put_version(version, registry_url)
     before = content(registry_url)

@@ -164,7 +164,8 @@ def _close(recovery_: Recovery, night: Night, said: _Files) -> tuple[int, pl.Dat
     new = _replacements(refused, said)
     recovery.forget_external(registry, new["code"])
     event = night_event(night.at, night.date) | ({"folder": night.folder, "delivered": 1} if night.folder else {})
-    return reconciliation.enter_night(registry, event, refused, waiting, new), refused, new
+    overdue_hours = recovery_.run.settings.overdue_hours
+    return reconciliation.enter_night(registry, event, refused, waiting, new, overdue_hours), refused, new
 
 
 def _find_lost(recovery_: Recovery, night: Night, codes: int, where: str) -> None:

@@ -1,4 +1,6 @@
-"""Choose rows of a frame by another frame. Unlike a semi or anti join of Polars, nothing is copied where no row goes."""
+"""What Polars lacks: to choose rows of a frame by another one without a copy where no row goes (a semi or anti join copies),
+and quantiles of weighted values.
+"""
 
 from collections.abc import Sequence
 
@@ -19,3 +21,12 @@ def _is_in(frame: pl.DataFrame, other: pl.DataFrame, on: str | Sequence[str]) ->
     keys = [on] if isinstance(on, str) else list(on)
     known = other.select(keys).unique().with_columns(known=True)
     return frame.select(keys).join(known, on=keys, how="left", maintain_order="left")["known"].fill_null(value=False)
+
+
+def weighted_quantile(frame: pl.DataFrame, share: float, *, default: int) -> int:
+    """The smallest value (`value`) that with the smaller ones has this share of all `weight` (nearest rank); `default` where
+    there is none.
+    """
+    ranked = frame.group_by("value").agg(pl.col("weight").sum()).sort("value")
+    reached = ranked.filter(pl.col("weight").cum_sum() >= share * pl.col("weight").sum())
+    return int(reached["value"][0]) if len(reached) else default

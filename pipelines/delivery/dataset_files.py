@@ -21,6 +21,7 @@ from pipelines.delivery import csv_files
 from pipelines.insight import datasets
 from pipelines.insight.datasets import DATASETS
 from pipelines.registry import dataset_records
+from pipelines.registry import movements as registry_movements
 from pipelines.registry.store import Registry
 from pipelines.run import Run
 from schemas.sources import RECONCILIATION
@@ -84,6 +85,8 @@ def _datasets(registry: Registry, number: int, night: date) -> Iterator[tuple[st
     changes = pl.concat([dataset_records.transitions(registry, window) for window in windows])
     yield "transitions", _in_portions(changes, datasets.transition_rows, night)
     yield "nights", iter([datasets.night_row(dataset_records.night(registry, number), night)])
+    movements = datasets.movement_rows(registry_movements.movements_between(registry, number, number), night)
+    yield "movements", iter(movements.iter_slices(MOST_ROWS))
 
 
 def _in_portions(

@@ -25,6 +25,7 @@ from pipelines.excel.checks import Check
 from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.senders_look import keep_readable, look_key, rebuild_look
 from pipelines.excel.senders_sheet import SendersSheet, read_rows
+from pipelines.excel.summary import lay_out
 from schemas.headers import header_key
 
 _WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
@@ -66,7 +67,7 @@ def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], place
     book.security = None  # else an empty protection of the workbook is written
     summary: Any = book.active
     summary.title = "Summary"
-    painter.summary(summary, look.summary(job["title"], job["advice"], job["facts"], job["table"]))
+    painter.summary(summary, lay_out(job["title"], job["advice"], job["facts"], job["table"], {}))
     ours = book.create_sheet("Orders")
     _copy(theirs, ours, painter, kept, [row for row, _, _ in job["rows"]])
     _add_last(ours, painter, job, len(kept) + 1)
@@ -132,14 +133,14 @@ def _add_last(ours: Any, painter: Painter, job: dict[str, Any], first: int) -> N
     widths = [look.column_width(title, length) for title, length in zip(job["last"], longest, strict=True)]
     for line, values in enumerate(job["rows"], 2):
         for place, value in enumerate(map(look.legible_text, values), first):
-            painter.put(ours.cell(line, place), value, look.WRAPPED if isinstance(value, str) else look.CELLS[look.COUNT])
+            painter.put(ours.cell(line, place), value, look.WRAPPED if isinstance(value, str) else look.figure(look.COUNT))
         heights = [look.text_height(str(value), width) for value, width in zip(values, widths, strict=True)]
         ours.row_dimensions[line].height = max(ours.row_dimensions[line].height or 0, *heights)
     for place, width in enumerate(widths, first):
         openpyxl_style.set_width(ours, place, width)
     ours.freeze_panes = "A2"
     ours.auto_filter.ref = ours.dimensions
-    openpyxl_style.set_up_page(ours)
+    openpyxl_style.set_up_page(ours, look.page_of(150))
 
 
 def _add_notes(ours: Any, job: dict[str, Any], places: dict[str, int]) -> None:

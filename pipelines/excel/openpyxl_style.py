@@ -17,6 +17,7 @@ from openpyxl.worksheet.worksheet import Worksheet
 
 from pipelines.excel import look
 from pipelines.excel.checks import Check
+from pipelines.excel.summary import Summary
 
 _LAST_ROW: Final = 1_048_576
 _ABOVE: Final = 8
@@ -50,7 +51,7 @@ class Painter:
         """A row of column titles, from a column on."""
         for place, title in enumerate(titles, first):
             self.put(page.cell(1, place), title, look.HEADER)
-        page.row_dimensions[1].height = look.HEADER_HEIGHT
+        page.row_dimensions[1].height = look.header_height([(title, 20) for title in titles])
 
     def table(
         self, page: Worksheet, titles: Sequence[str], rows: Iterable[Sequence[Any]], widths: Sequence[int], first: int = 1
@@ -60,32 +61,34 @@ class Painter:
         page.freeze_panes = "A2"
         for line, row in enumerate(rows, 2):
             for place, value in enumerate(row, first):
-                self.put(page.cell(line, place), value, look.CELLS[look.number_format(value)])
+                self.put(page.cell(line, place), value, look.value_style(value))
         for place, width in enumerate(widths, first):
             set_width(page, place, width)
-        set_up_page(page)
+        set_up_page(page, look.page_of(first * 10 + sum(widths)))
 
-    def summary(self, page: Worksheet, summary: look.Summary) -> None:
-        """The first sheet. A chart, which only workbooks of others have, is left out."""
-        for row, column, value, style in summary.cells:
+    def summary(self, page: Worksheet, summary: Summary) -> None:
+        """The first sheet. Charts and links, which other workbooks have, are left out."""
+        for row, column, value, style, _ in summary.cells:
             self.put(page.cell(row + 1, column + 1), value, style)
         for place, width in enumerate(summary.widths, 1):
             set_width(page, place, width)
         for row, height in summary.heights.items():
             page.row_dimensions[row + 1].height = height
         page.sheet_view.showGridLines = False
-        set_up_page(page, landscape=False, repeated=False)
+        set_up_page(page, summary.page(), repeated=False)
 
 
 def _dress(cell: Any, style: look.Style) -> None:
     cell.number_format = style.number
-    cell.font = Font(name=look.FONT, bold=style.bold, size=style.size, color=style.color)
-    horizontal, vertical = "left" if style.left or style.indent else None, "center" if style.middle else "top"
-    cell.alignment = Alignment(horizontal, vertical, wrap_text=style.wrap, indent=int(style.indent))
+    cell.font = Font(
+        name=style.font, bold=style.bold, size=style.size, color=style.color, underline="single" if style.underline else None
+    )
+    vertical = "center" if style.middle else "top"
+    cell.alignment = Alignment(style.align, vertical, wrap_text=style.wrap, indent=style.indent)
     if style.fill:
         cell.fill = fill(style.fill)
     if style.border:
-        side = Side(style="thin", color=look.LINE_GREY)
+        side = Side(style="thin", color=look.RULE_GREY)
         cell.border = Border(left=side, right=side, top=side, bottom=side)
 
 
@@ -99,9 +102,10 @@ def set_width(page: Worksheet, place: int, width: float) -> None:
     page.column_dimensions[get_column_letter(place)].width = width + _CELL_MARGIN
 
 
-def set_up_page(page: Worksheet, *, landscape: bool = True, repeated: bool = True) -> None:
+def set_up_page(page: Worksheet, printed: look.Page, *, repeated: bool = True) -> None:
     """One page wide, its header on every page, and pages numbered."""
-    page.page_setup.orientation = "landscape" if landscape else "portrait"
+    page.page_setup.orientation = "landscape" if printed.landscape else "portrait"
+    page.page_setup.paperSize = printed.paper or None
     page.page_margins = PageMargins(**look.MARGINS)
     page.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
     page.page_setup.fitToHeight = 0

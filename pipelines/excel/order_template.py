@@ -119,12 +119,12 @@ def _instructions(page: Worksheet, painter: Painter, reseller: str) -> None:
         for label, text in rows:
             _labelled(page, painter, line, label, text, color)
             line += 1
-    set_up_page(page, landscape=False)
+    set_up_page(page, look.page_of(100))
 
 
 def _labelled(page: Worksheet, painter: Painter, line: int, label: str, text: str, color: str) -> None:
     """A line of the instructions: what it is about, and the words."""
-    words = look.Style(wrap=True, middle=True, indent=True)
+    words = look.WRAPPED
     painter.put(page.cell(line, 1), label, words._replace(bold=True, fill=color or look.PALE))
     painter.put(page.cell(line, 2), text, words._replace(fill=color))
     page.row_dimensions[line].height = 5 + 15 * ceil(len(text) / 118)

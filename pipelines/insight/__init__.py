@@ -1,1 +1,1 @@
-"""What analysts ask, from frames: no SQL and no workbook in here."""
+"""What analysts ask, answered from frames: no SQL and no workbook in here."""

@@ -11,9 +11,11 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from schemas.codes import DIGITS, STATES, CardState
+from schemas.movements import Movement
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 _NIGHT: Final = "the night whose files have this row: its reconciliation date"
+_SINCE: Final = "; empty for nights of earlier versions"
 
 
 class Field(NamedTuple):
@@ -103,6 +105,26 @@ DATASETS: Final = {
             "unexpected": Field(pl.Int64, "lines of reports that do not agree with the registry"),
             "reports_used": Field(pl.Int64, "network reports that were used"),
             "reports_rejected": Field(pl.Int64, "network reports that could not be used"),
+            "orders_awaited": Field(pl.Int64, f"orders that it left awaited{_SINCE}"),
+            "orders_overdue": Field(pl.Int64, f"of these: overdue{_SINCE}"),
+            "cards_active": Field(pl.Int64, f"cards that were ready or blocked after it{_SINCE}"),
+            "cards_surplus": Field(pl.Int64, f"cards that were surplus after it{_SINCE}"),
+            "hours_median": Field(
+                pl.Float64, "median hours from placing to this night, of the cards that became ready; empty if none did"
+            ),
+            "hours_p95": Field(pl.Float64, "so many hours at the most for 95 % of them"),
+        },
+    ),
+    "movements": Dataset(
+        "what happened to how many cards of one reseller, account, product and access number in a night",
+        {
+            "night": Field(pl.Date, "the reconciliation date"),
+            "reseller": Field(pl.String, "who ordered the cards", free=True),
+            "customer_account": Field(pl.String, "the customer account number"),
+            "product_account": Field(pl.String, "the product account number that the cards then had, changes included"),
+            "access_number": Field(pl.String, "the access number that they then had, changes included"),
+            "movement": Field(pl.String, f"what happened: {', '.join(f'`{movement}`' for movement in Movement)}"),
+            "cards": Field(pl.Int64, "to how many cards"),
         },
     ),
 }  # fmt: skip
@@ -161,8 +183,26 @@ def night_row(figures: dict[str, Any], night: date) -> pl.DataFrame:
         "unexpected": figures["unexpected"],
         "reports_used": figures["used"],
         "reports_rejected": figures["rejected"],
+        **_measures(figures["measures"]),
     }
     return _as("nights", pl.DataFrame([row]).with_columns(_instant(pl.lit(figures["at"])).alias("at")))
+
+
+def _measures(measures: pl.DataFrame) -> dict[str, Any]:
+    """What is known of how a night left things; nothing of what was not kept then."""
+    counts = {"awaited": "orders_awaited", "overdue": "orders_overdue", "active": "cards_active", "surplus": "cards_surplus"}
+    times = {"median_seconds": "hours_median", "p95_seconds": "hours_p95"}
+    known = {name: value for name, value in next(measures.iter_rows(named=True), {}).items() if value >= 0}
+    hours = {name: known[kept] / 3600 if kept in known else None for kept, name in times.items()}
+    return {name: known.get(kept) for kept, name in counts.items()} | hours
+
+
+def movement_rows(movements: pl.DataFrame, night: date) -> pl.DataFrame:
+    """The rows of `movements` (see MOVEMENT)."""
+    return _as("movements", movements.select(
+        pl.lit(night).alias("night"), "reseller", pl.col("account").alias("customer_account"),
+        pl.col("product").alias("product_account"), "access_number", "movement", "cards",
+    ))  # fmt: skip
 
 
 _NOT_YET_READY: Final = [CardState.PLACED, CardState.REFUSED, CardState.SURPLUS]

@@ -1,7 +1,7 @@
 """What `cards verify` asks the registry: whether it contradicts itself."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -12,6 +12,7 @@ from pipelines.registry.schema import CHECKSUM_MODULUS
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome, Awaiting
 from schemas.codes import CardState
+from schemas.movements import ADDED, BY_TRANSITION, GONE, Movement
 from schemas.pins import slices, valid_pin_counts
 
 _LATER: Final = 2**62
@@ -177,6 +178,16 @@ _OF_ORDERS: Final = {
 }
 """Each contradiction among orders with keys from $1 to $2, and the rows that show it."""
 
+
+def _words(movements: Iterable[Movement]) -> str:
+    return ", ".join(f"'{movement}'" for movement in movements)
+
+
+_MOVEMENT: Final = "CASE " + " ".join(
+    f"WHEN from_state = {before} AND to_state = {after} THEN '{word}'" for (before, after), word in BY_TRANSITION.items()
+) + " ELSE '' END"  # fmt: skip
+"""What figures call a change of state."""
+
 _OF_ALL: Final = {
     "codes belong to a card that does not exist": """
         FROM numbers LEFT JOIN cards ON cards.order_pk = numbers.order_pk AND cards.serial = numbers.serial
@@ -197,6 +208,48 @@ _OF_ALL: Final = {
                 WHERE events.reconciliation_date > 0
             ) AS both_counts
             GROUP BY reconciliation_date, from_state, to_state
+        ) AS differences
+        WHERE difference <> 0
+    """,
+    "figures by product and access number differ from those of nights": f"""
+        FROM (
+            SELECT reconciliation_date, kind, sum(cards) AS difference FROM (
+                SELECT reconciliation_date, movement AS kind, cards FROM movements
+                WHERE movement NOT IN ('{Movement.CHANGED_IN}', '{Movement.CHANGED_OUT}', '{Movement.REPLACED}')
+                UNION ALL
+                SELECT reconciliation_date, {_MOVEMENT}, -cards FROM night_figures
+            ) AS both_counts
+            GROUP BY reconciliation_date, kind
+        ) AS differences
+        WHERE difference <> 0
+    """,
+    "active cards of the last month differ from what came and went": f"""
+        FROM (
+            SELECT reseller, account, product, access_number, sum(cards) AS difference FROM (
+                SELECT reseller, account, product, access_number, CASE
+                    WHEN movement IN ({_words(ADDED)}) THEN cards WHEN movement IN ({_words(GONE)}) THEN -cards ELSE 0
+                END AS cards FROM movements
+                UNION ALL
+                SELECT reseller, account, product, access_number, -active FROM balances
+                WHERE month = (SELECT max(month) FROM balances)
+            ) AS both_counts
+            GROUP BY reseller, account, product, access_number
+        ) AS differences
+        WHERE difference <> 0
+    """,
+    "figures of active cards differ from the cards that are active": """
+        FROM (
+            SELECT (
+                SELECT coalesce(sum(active), 0) FROM balances WHERE month = (SELECT max(month) FROM balances)
+            ) + (
+                SELECT coalesce(sum(CASE
+                    WHEN to_state IN (1, 3) AND from_state NOT IN (1, 3) THEN cards
+                    WHEN from_state IN (1, 3) AND to_state NOT IN (1, 3) THEN -cards ELSE 0
+                END), 0)
+                FROM order_transitions WHERE event IN (
+                    SELECT event FROM events WHERE reconciliation_date = 0 AND kind IN ('report', 'grant')
+                )
+            ) - (SELECT count(*) FROM cards WHERE state IN (1, 3)) AS difference
         ) AS differences
         WHERE difference <> 0
     """,

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from pipelines.registry import movements
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.reconciliation import nights_of, serial_ranges
 from pipelines.registry.store import Registry
@@ -139,7 +140,8 @@ def _read_ranges(registry: Registry, window: Window, groups: pl.DataFrame) -> li
 def night(registry: Registry, date: int) -> dict[str, Any]:
     """The figures of a night (20261124) that stay as they are, whatever follows: `at`, when it ran last; how many cards went
     from one state to another (`moved`: `from_state`, `to_state`, `cards`); how many were `replaced`, `changed` and not changed
-    (`missed`); how many lines of reports were `unexpected`; how many reports were `used` and `rejected`.
+    (`missed`); how many lines of reports were `unexpected`; how many reports were `used` and `rejected`; and its `measures`
+    (see NIGHT_MEASURE; none of a night before there were any).
     """
     settled = "card_actions.settled_event = events.event AND card_actions.settled_event > 0"
     missed = "card_actions.missed_event = events.event AND card_actions.missed_event > 0"
@@ -149,6 +151,7 @@ def night(registry: Registry, date: int) -> dict[str, Any]:
             columns_of("night_figures", "from_state", "to_state", "cards"),
             f"FROM night_figures WHERE night_figures.reconciliation_date = {date}",
         ),
+        "measures": movements.measures(registry, date, date),
         "replaced": _count(registry, date, "replacements ON replacements.event = events.event"),
         "changed": _count(registry, date, f"card_actions ON {settled} AND card_actions.outcome = {ActionOutcome.SHOWN}"),
         "missed": _count(registry, date, f"card_actions ON {missed}"),

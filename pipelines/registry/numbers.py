@@ -26,7 +26,9 @@ def enter_cards(registry: Database, cards: pl.DataFrame) -> None:
     registry.append("cards", cards.with_columns(state=pl.lit(CardState.PLACED.value)))
     registry.append("numbers", cards)
     pins = _under_btns_in_use(registry, cards.select("event", btn=pl.col("code") // PINS))
-    _add_used(registry, pins.group_by("btn").agg(used=pl.len().cast(INT), changed_event=pl.col("event").max()))
+    used = pins.group_by("btn").agg(used=pl.len().cast(INT), changed_event=pl.col("event").max())
+    _add_used(registry, used)
+    _add_to_day(registry, used)
 
 
 def enter_external(registry: Database, codes: pl.Series, event: int) -> None:
@@ -85,5 +87,19 @@ def _add_used(registry: Database, counts: pl.DataFrame) -> None:
         """
         UPDATE btns SET used = btns.used + given.used, changed_event = given.changed_event
         FROM given WHERE btns.btn = given.btn
+        """,
+    )
+
+
+def _add_to_day(registry: Database, counts: pl.DataFrame) -> None:
+    """Add to what was issued under BTNs on the day of an event: `btn`, `used`, `changed_event`."""
+    registry.execute_with(
+        counts,
+        "btn",
+        """
+        INSERT INTO btn_days
+        SELECT btns.btn, substr(events.at, 1, 10), given.used
+        FROM given JOIN btns ON btns.btn = given.btn JOIN events ON events.event = given.changed_event WHERE 1 = 1
+        ON CONFLICT (btn, day) DO UPDATE SET codes = btn_days.codes + excluded.codes
         """,
     )

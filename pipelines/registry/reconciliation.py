@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from pipelines.registry import movements
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.numbers import enter_cards, enter_external
 from pipelines.registry.records import ReportMatch
@@ -305,12 +306,18 @@ def waiting_cards(registry: Registry) -> pl.DataFrame:
 
 
 def enter_night(
-    registry: Registry, event: dict[str, Any], refused: pl.DataFrame, waiting: pl.DataFrame, replaced: pl.DataFrame
+    registry: Registry,
+    event: dict[str, Any],
+    refused: pl.DataFrame,
+    waiting: pl.DataFrame,
+    replaced: pl.DataFrame,
+    overdue_hours: float,
 ) -> int:
     """Close every order that reports name; the event's number. Inside a transaction.
 
     `refused`: `order_pk`, `serial`, `code`; `waiting`: orders (`order_pk`) with cards that no report has judged, which go on
-    waiting; `replaced`: `order_pk`, `code` (new), `replaced` (the refused code).
+    waiting; `replaced`: `order_pk`, `code` (new), `replaced` (the refused code); `overdue_hours`: after how many an awaited
+    order is overdue.
     """
     number = registry.enter_event(event)
     date = event["reconciliation_date"]
@@ -318,13 +325,16 @@ def enter_night(
     apply_transitions(registry, refused.select("order_pk", "serial", **states, event=pl.lit(number, INT)))
     _miss(registry, number)
     _add_night_figures(registry, date, number)
+    movements.enter_movements(registry, number, date, f"SELECT events.event FROM events WHERE {OPEN} UNION ALL SELECT {number}")
     files = [_release(registry, number), _refused_files(refused), _outcome_files(registry, number)]
     _enter_order_files(registry, pl.concat(files), number, date)
     registry.execute(f"UPDATE events SET reconciliation_date = {date} WHERE {OPEN}")
     _close_reported_orders(registry, waiting)
     serials = refused.select("order_pk", replaced="code", replaced_serial="serial")
     _replace(registry, replaced.join(serials, on=["order_pk", "replaced"]), number, event["at"])
+    movements.enter_replaced(registry, number, date)
     _enter_night_btns(registry, number)
+    movements.enter_measures(registry, event, overdue_hours)
     return number
 
 

@@ -103,6 +103,19 @@ submission that is the event; else relative to the outbox (`network/2026-11/plac
 `reconciliation/2026-11-24.xlsx`)."""
 EXTERNAL_FIGURE: Final = pl.Schema({"event": INT, "codes": INT, "checksum": INT})
 """How many external codes an event entered (0: imports), and the sum of their remainders by CHECKSUM_MODULUS."""
+MOVEMENT: Final = pl.Schema({"reconciliation_date": INT, "reseller": TEXT, "account": TEXT, "product": TEXT,
+                             "access_number": TEXT, "movement": TEXT, "cards": INT})  # fmt: skip
+"""What happened to how many cards in the nights of a date (see schemas.movements), by who ordered them and by the product
+account and access number that they then had (a running figure)."""
+BALANCE: Final = pl.Schema({"month": INT, "reseller": TEXT, "account": TEXT, "product": TEXT, "access_number": TEXT,
+                            "active": INT})  # fmt: skip
+"""How many cards were active at the end of a month (202611), or are until now (a running figure; no row: none)."""
+NIGHT_MEASURE: Final = pl.Schema({"reconciliation_date": INT, "awaited": INT, "overdue": INT, "active": INT, "surplus": INT,
+                                  "median_seconds": INT, "p95_seconds": INT})  # fmt: skip
+"""How the last night of a date left things: orders awaited and overdue, cards active and surplus, and how long the cards that
+became ready on that date had taken since they were ordered. -1: not known, or none became ready."""
+BTN_DAY: Final = pl.Schema({"btn": INT, "day": TEXT, "codes": INT})
+"""How many codes were issued under a BTN on a day (2026-11-24)."""
 MIGRATION: Final = pl.Schema({"name": TEXT, "applied_at": TEXT})
 
 CHECKSUM_MODULUS: Final = 2_147_483_647
@@ -138,6 +151,10 @@ TABLES: Final = {
     "claims": CLAIM,
     "outbox_files": OUTBOX_FILE,
     "external_figures": EXTERNAL_FIGURE,
+    "movements": MOVEMENT,
+    "balances": BALANCE,
+    "night_measures": NIGHT_MEASURE,
+    "btn_days": BTN_DAY,
 }
 KEYS: Final = {
     "events": "event",
@@ -162,10 +179,14 @@ KEYS: Final = {
     "claims": "source, name, inode, size, ctime_ns",
     "outbox_files": "event, name",
     "external_figures": "event",
+    "movements": "reconciliation_date, reseller, account, product, access_number, movement",
+    "balances": "month, reseller, account, product, access_number",
+    "night_measures": "reconciliation_date",
+    "btn_days": "btn, day",
     "migrations": "name",
 }
-"""The primary keys. Only `numbers` and `btns` have one that new rows hit at random; all other tables grow at their end or
-beside the rows of their order."""
+"""The primary keys. Only `numbers`, `btns` and `btn_days` have one that new rows hit at random; all other tables grow
+at their end or beside the rows of their order."""
 INDEXES: Final = [
     "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE final = 1 AND original_event = event",
     "CREATE INDEX events_report_digest ON events (digest, event) WHERE kind = 'report'",

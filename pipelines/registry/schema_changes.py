@@ -4,10 +4,12 @@ A function here is never edited once it is released, and it spells out its table
 on changing. Each runs inside a transaction of its own (see `migrations`).
 """
 
+from datetime import date, timedelta
 from typing import Any, Final
 
 import polars as pl
 
+from pipelines.common.frames import weighted_quantile
 from pipelines.registry.columns import integer, text
 from pipelines.registry.database import Database
 from schemas.codes import is_code
@@ -478,3 +480,223 @@ def keep_digests(database: Database) -> None:
         HAVING count(*) > 0
         """
     )
+
+
+# -- 2026-11-26: figures of nights for analysts ----------------------------------------------------------------------------
+
+
+def keep_figures(database: Database) -> None:
+    """What happened in nights by reseller, account, product and access number, how many cards are active, and what was issued
+    under BTNs in the last 90 days, worked out once from the history of cards.
+
+    Of awaited, overdue and surplus there is no history: earlier nights have -1 there, and all but the last 30 for how long
+    cards took to become ready.
+    """
+    group = {"reseller": TEXT, "account": TEXT, "product": TEXT, "access_number": TEXT}
+    key = ", ".join(group)
+    database.create_table("movements", {"reconciliation_date": INT, **group, "movement": TEXT, "cards": INT},
+                          f"reconciliation_date, {key}, movement")  # fmt: skip
+    database.create_table("balances", {"month": INT, **group, "active": INT}, f"month, {key}")
+    measures = ("reconciliation_date", "awaited", "overdue", "active", "surplus", "median_seconds", "p95_seconds")
+    database.create_table("night_measures", dict.fromkeys(measures, INT), "reconciliation_date")
+    database.create_table("btn_days", {"btn": INT, "day": TEXT, "codes": INT}, "btn, day")
+    _enter_movements(database, key)
+    _enter_balances(database, key)
+    _enter_measures(database)
+    _enter_btn_days(database)
+
+
+_MOVEMENT_WORDS: Final = """
+    CASE
+        WHEN from_state = 0 AND to_state = 1 THEN 'ready' WHEN from_state = 2 AND to_state = 1 THEN 'ready late'
+        WHEN from_state = 6 AND to_state = 1 THEN 'granted' WHEN to_state = 2 THEN 'refused' WHEN to_state = 6 THEN 'surplus'
+        WHEN from_state = 6 AND to_state = 4 THEN 'surplus disconnected' WHEN to_state = 4 THEN 'disconnected'
+        WHEN to_state = 3 THEN 'blocked' ELSE 'unblocked'
+    END
+"""
+_ADDED_WORDS: Final = "'ready', 'ready late', 'granted', 'changed in'"
+_GONE_WORDS: Final = "'disconnected', 'changed out'"
+_EFFECT: Final = f"""
+    CAST(sum(
+        CASE WHEN movement IN ({_ADDED_WORDS}) THEN cards WHEN movement IN ({_GONE_WORDS}) THEN -cards ELSE 0 END
+    ) AS BIGINT)
+"""
+
+
+def _enter_movements(database: Database, key: str) -> None:
+    """A card that was active has the product and access number that changes had given it by that night."""
+    changes = {"order_pk": INT, "serial": INT, "settled": INT, "taken_by": INT, "night": INT, "product": TEXT,
+               "access_number": TEXT}  # fmt: skip
+    database.create_table("done_changes", changes, "order_pk, serial, settled, taken_by")
+    database.execute(
+        """
+        INSERT INTO done_changes
+        SELECT card_actions.card_order_pk, card_actions.card_serial, card_actions.settled_event, card_actions.order_pk,
+            events.reconciliation_date, orders.product, orders.access_number
+        FROM card_actions
+        JOIN orders ON orders.order_pk = card_actions.order_pk AND orders.action = 'Change'
+        JOIN events ON events.event = card_actions.settled_event AND events.reconciliation_date > 0
+        WHERE card_actions.outcome = 1 AND card_actions.settled_event > 0
+        """
+    )
+    parts = [_INACTIVE, _ACTIVE_BEFORE, *(_changed_cards(*how) for how in (("<", "changed out"), ("<=", "changed in"))), _NEW]
+    database.execute(
+        f"""
+        INSERT INTO movements
+        SELECT reconciliation_date, {key}, movement, CAST(sum(cards) AS BIGINT)
+        FROM ({" UNION ALL ".join(parts)}) AS every
+        GROUP BY reconciliation_date, {key}, movement
+        """
+    )
+    database.execute("DROP TABLE done_changes")
+
+
+def _set_by_changes(name: str, serial: str, night: str, before: str = "<=") -> str:
+    """What a card of `orders` had at the end of a night, or before it."""
+    return f"""
+        coalesce((
+            SELECT done_changes.{name} FROM done_changes
+            WHERE done_changes.order_pk = orders.order_pk AND done_changes.serial = {serial}
+            AND done_changes.night {before} {night} AND done_changes.{name} <> ''
+            ORDER BY done_changes.settled DESC, done_changes.taken_by DESC LIMIT 1
+        ), orders.{name})
+    """
+
+
+_OF_NIGHT: Final = """
+    FROM events AS night
+    JOIN order_transitions ON order_transitions.event = night.event
+    JOIN orders ON orders.order_pk = order_transitions.order_pk
+    JOIN events AS submission ON submission.event = orders.event
+"""
+_INACTIVE: Final = f"""
+    SELECT night.reconciliation_date, submission.source AS reseller, orders.account, orders.product, orders.access_number,
+        {_MOVEMENT_WORDS} AS movement, order_transitions.cards
+    {_OF_NIGHT} WHERE night.reconciliation_date > 0 AND order_transitions.from_state NOT IN (1, 3)
+"""
+_ACTIVE_BEFORE: Final = f"""
+    SELECT night.reconciliation_date, submission.source AS reseller, orders.account,
+        {_set_by_changes("product", "moved.serial", "night.reconciliation_date")} AS product,
+        {_set_by_changes("access_number", "moved.serial", "night.reconciliation_date")} AS access_number,
+        {_MOVEMENT_WORDS.replace("from_state", "moved.from_state").replace("to_state", "moved.to_state")} AS movement,
+        1 AS cards
+    {_OF_NIGHT}
+    JOIN state_transitions AS moved
+        ON moved.order_pk = order_transitions.order_pk AND moved.event = order_transitions.event
+        AND moved.from_state = order_transitions.from_state AND moved.to_state = order_transitions.to_state
+    WHERE night.reconciliation_date > 0 AND order_transitions.from_state IN (1, 3)
+"""
+_NEW: Final = """
+    SELECT night.reconciliation_date, submission.source AS reseller, orders.account, orders.product, orders.access_number,
+        'replaced' AS movement, 1 AS cards
+    FROM replacements
+    JOIN events AS night ON night.event = replacements.event AND night.reconciliation_date > 0
+    JOIN orders ON orders.order_pk = replacements.order_pk
+    JOIN events AS submission ON submission.event = orders.event
+"""
+
+
+def _changed_cards(before: str, movement: str) -> str:
+    """The cards that a night's changes gave another product or access number, unless they had been disconnected earlier."""
+    values = {
+        (name, how): _set_by_changes(name, "changed.serial", "changed.night", how)
+        for name in ("product", "access_number") for how in ("<", "<=")
+    }  # fmt: skip
+    states = """
+        FROM state_transitions JOIN events ON events.event = state_transitions.event
+        WHERE state_transitions.order_pk = changed.order_pk AND state_transitions.serial = changed.serial
+    """
+    return f"""
+        SELECT changed.night AS reconciliation_date, submission.source AS reseller, orders.account,
+            {values["product", before]} AS product, {values["access_number", before]} AS access_number,
+            '{movement}' AS movement, 1 AS cards
+        FROM (SELECT DISTINCT order_pk, serial, night FROM done_changes) AS changed
+        JOIN orders ON orders.order_pk = changed.order_pk
+        JOIN events AS submission ON submission.event = orders.event
+        WHERE ({values["product", "<"]} <> {values["product", "<="]}
+            OR {values["access_number", "<"]} <> {values["access_number", "<="]})
+        AND (
+            (
+                SELECT state_transitions.to_state {states} AND events.reconciliation_date BETWEEN 1 AND changed.night
+                ORDER BY state_transitions.event DESC LIMIT 1
+            ) IN (1, 3)
+            OR EXISTS (
+                SELECT 1 {states} AND events.reconciliation_date = changed.night
+                AND state_transitions.from_state IN (1, 3) AND state_transitions.to_state = 4
+            )
+        )
+    """
+
+
+def _enter_balances(database: Database, key: str) -> None:
+    months = database.select({"month": integer("DISTINCT reconciliation_date / 100")}, "FROM movements ORDER BY 1")["month"]
+    for month in months:
+        database.execute(
+            f"""
+            INSERT INTO balances
+            SELECT {month}, {key}, {_EFFECT} FROM movements WHERE reconciliation_date / 100 <= {month}
+            GROUP BY {key} HAVING {_EFFECT} <> 0
+            """
+        )
+
+
+def _enter_measures(database: Database) -> None:
+    nights = database.select(
+        {"reconciliation_date": integer("events.reconciliation_date"), "at": text("max(events.at)")},
+        """
+        FROM events WHERE events.reconciliation_date > 0 AND events.kind = 'night'
+        GROUP BY events.reconciliation_date ORDER BY events.reconciliation_date
+        """,
+    )
+    active = database.select(
+        {"reconciliation_date": integer("reconciliation_date"), "effect": integer(_EFFECT)},
+        "FROM movements GROUP BY reconciliation_date",
+    )
+    first = int(nights["reconciliation_date"].tail(30).min() or 0)  # type: ignore[arg-type]
+    waited = database.select(
+        {"reconciliation_date": integer("night.reconciliation_date"), "placed": text("submission.at"),
+         "weight": integer("CAST(sum(order_transitions.cards) AS BIGINT)")},
+        f"""
+        {_OF_NIGHT} WHERE night.reconciliation_date > 0 AND night.reconciliation_date >= {first}
+        AND order_transitions.to_state = 1 AND order_transitions.from_state <> 3
+        GROUP BY night.reconciliation_date, submission.at
+        """,
+    ).join(nights, on="reconciliation_date")  # fmt: skip
+    instant = {name: pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_zone="UTC") for name in ("at", "placed")}
+    waited = waited.with_columns(value=(instant["at"] - instant["placed"]).dt.total_seconds().clip(0))
+    shares = pl.DataFrame(
+        [(night, weighted_quantile(part, 0.5, default=-1), weighted_quantile(part, 0.95, default=-1))
+         for (night,), part in waited.group_by("reconciliation_date")],
+        schema={"reconciliation_date": INT, "median_seconds": INT, "p95_seconds": INT}, orient="row",
+    )  # fmt: skip
+    rows = nights.join(active, on="reconciliation_date", how="left").join(shares, on="reconciliation_date", how="left")
+    rows = rows.sort("reconciliation_date").select(
+        "reconciliation_date", pl.col("effect").fill_null(0).cum_sum().alias("active"),
+        pl.col("median_seconds", "p95_seconds").fill_null(-1),
+    )  # fmt: skip
+    database.execute_with(
+        rows,
+        "reconciliation_date",
+        """
+        INSERT INTO night_measures
+        SELECT reconciliation_date, -1, -1, active, -1, median_seconds, p95_seconds FROM given WHERE 1 = 1
+        """,
+    )
+
+
+def _enter_btn_days(database: Database) -> None:
+    last = str(database.select({"at": text("coalesce(max(events.at), '')")}, "FROM events").item())[:10]
+    if last:
+        since = (date.fromisoformat(last) - timedelta(days=90)).isoformat()
+        database.execute(
+            f"""
+            INSERT INTO btn_days
+            SELECT btns.btn, substr(events.at, 1, 10), count(*)
+            FROM events
+            JOIN orders ON orders.event = events.event
+            JOIN cards ON cards.order_pk = orders.order_pk
+            JOIN btns ON btns.btn = cards.code / {PINS}
+            WHERE events.at >= '{since}'
+            GROUP BY btns.btn, substr(events.at, 1, 10)
+            """
+        )
