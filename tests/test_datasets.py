@@ -103,17 +103,17 @@ def test_each_thing_stands_in_the_files_of_one_night_as_the_registry_has_it(live
     assert len(replaced) > 3
     moved = registry.query(
         f"""
-        SELECT order_id, serial, from_state, to_state, night.reconciliation_date AS night, events.at
+        SELECT order_id, serial, from_state, to_state, night.reconciliation_date AS night, events.at, st.event AS event
         FROM state_transitions AS st JOIN orders USING (order_pk) JOIN events ON events.event = st.event
         JOIN events AS night ON night.event = (
             SELECT min(event) FROM events AS later WHERE later.kind = 'night' AND later.event >= st.event
         ) WHERE st.event <= {last}
         """,
-        {"order_id": TEXT, "serial": INT, "from_state": INT, "to_state": INT, "night": INT, "at": TEXT},
+        {"order_id": TEXT, "serial": INT, "from_state": INT, "to_state": INT, "night": INT, "at": TEXT, "event": INT},
     )
     transitions = [
         (f"{one['order_id']}/{one['serial']}", one["order_id"], STATES[one["from_state"]], STATES[one["to_state"]],
-         datetime.fromisoformat(one["at"]), datetime.strptime(str(one["night"]), "%Y%m%d").date())
+         datetime.fromisoformat(one["at"]), one["event"], datetime.strptime(str(one["night"]), "%Y%m%d").date())
         for one in moved.to_dicts()
     ]  # fmt: skip
     assert sorted(data(shop, "transitions").rows()) == sorted(transitions)
@@ -159,7 +159,7 @@ def test_movements_and_measures_are_those_of_the_registry(lived: Shop) -> None:
     nights = data(lived, "nights").sort("night")
     counts = nights.select("orders_awaited", "orders_overdue", "cards_active", "cards_surplus")
     assert counts.rows() == kept.select("awaited", "overdue", "active", "surplus").rows()
-    latest = data(lived, "transitions").sort("at", "night").group_by("serial", maintain_order=True).last()["to_state"].to_list()
+    latest = data(lived, "transitions").sort("at", "event").group_by("serial", maintain_order=True).last()["to_state"].to_list()
     assert counts["cards_active"][-1] == sum(state in ("ready", "blocked") for state in latest)
     hours = kept.select(pl.when(pl.col(name) >= 0).then(pl.col(name) / 3600) for name in ("median_seconds", "p95_seconds"))
     assert nights.select("hours_median", "hours_p95").rows() == hours.rows()

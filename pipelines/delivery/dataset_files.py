@@ -47,8 +47,11 @@ def month_folders(settings: Settings, reconciliation_date: int) -> list[Path]:
 
 def write_datasets(run: Run, reconciliation_date: int) -> list[Path]:
     """Write what is new of a night (20261124), unless CARDS_DATASETS is off; the paths of the files."""
-    if not run.settings.datasets:
-        return []
+    return write_data(run, reconciliation_date) if run.settings.datasets else []
+
+
+def write_data(run: Run, reconciliation_date: int) -> list[Path]:
+    """Write what is new of a night (20261124); the paths of the files."""
     night, paths, writing = _date(reconciliation_date), list[Path](), deque[Future[None]]()
     with thread_pool() as pool:  # while one file is written the next one is made
         for name, number, rows in _parts(run.registry, reconciliation_date, night):

@@ -79,6 +79,20 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
     return [path for path in written if path.is_file()]
 
 
+def rewrite_data(run: Run, since: int) -> int:
+    """Write the data for analysts of every night since a date (20261124) again; of how many. The caller holds the lock on
+    reconciling.
+    """
+    dates = reconciliation.night_dates(run.registry, since)
+    for done, date in enumerate(dates, 1):
+        paths = dataset_files.write_data(run, date)
+        event = require_night(run, date)["event"]
+        with run.registry.transaction():
+            note_files(run.registry, written_files.as_frame(written_files.in_outbox(event, run.settings.outbox, paths)))
+        run.runtime.progress("nights", done, len(dates))
+    return len(dates)
+
+
 def require_night(run: Run, date: int) -> dict[str, Any]:
     """The latest event of a night. Raises CardsError when there was none on that date."""
     latest = reconciliation.latest_night(run.registry, date)

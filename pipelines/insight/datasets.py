@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from schemas.codes import DIGITS, STATES, CardState
+from schemas.codes import DIGITS, STATES, CardState, code_text
 from schemas.movements import Movement
 
 INSTANT: Final = pl.Datetime("us", "UTC")
@@ -84,6 +84,7 @@ DATASETS: Final = {
             "from_state": Field(pl.String, "its state before: see [states](glossary.md#states-of-a-card)"),
             "to_state": Field(pl.String, "its state from then on"),
             "at": Field(INSTANT, "when the report that shows it was read, or when the night refused it"),
+            "event": Field(pl.Int64, "a running number: of two changes at one time, the larger one came later"),
             "night": Field(pl.Date, _NIGHT),
         },
     ),
@@ -131,15 +132,36 @@ DATASETS: Final = {
 """Every dataset. The reference is made from it; a column that was published keeps its name, type and meaning."""
 
 
+_EXPORTED: Final = {
+    "serial": Field(pl.String, "the card: `<Order ID>/<n>`"),
+    "state": Field(pl.String, "its state now: see [states](glossary.md#states-of-a-card)"),
+    "order_id": Field(pl.String, "the order that issued it"),
+    "reseller": DATASETS["orders"].fields["reseller"],
+    "customer_account": DATASETS["orders"].fields["customer_account"],
+    "customer_order_id": DATASETS["orders"].fields["customer_order_id"],
+    "code_type": Field(pl.String, "`Specified`, `Random` or `BTN+4`"),
+    "product_account": Field(pl.String, "the product account number that it has now, changes included"),
+    "access_number": Field(pl.String, "the access number that it has now, changes included"),
+    "international_origin": Field(pl.Boolean, "whether calls come from abroad now, changes included"),
+    "international_termination": Field(pl.Boolean, "whether calls may go abroad now, changes included"),
+    "placed_at": Field(INSTANT, "when it was placed: with its order, or by the night that replaced another"),
+    "replaces": Field(pl.String, "the serial of the refused card that it replaces; else empty"),
+}
+
+
+def exported(*, codes: bool) -> Dataset:
+    """The columns of `cards export`."""
+    code = {"code": Field(pl.String, "its authorization code, 14 digits; only with `--codes`")}
+    return Dataset("a card that was issued, as it is now", (code if codes else {}) | _EXPORTED)
+
+
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
 def order_rows(orders: pl.DataFrame, night: date) -> pl.DataFrame:
     """The rows of `orders` (see `registry.dataset_records.orders`)."""
-    could_be_code = pl.col("customer_order_id").str.count_matches("[0-9]") >= DIGITS
-    return _as("orders", orders.select(
-        "order_id", "reseller", pl.col("account").alias("customer_account"),
-        pl.when(~could_be_code).then("customer_order_id").alias("customer_order_id"),
+    return _as(DATASETS["orders"], orders.select(
+        "order_id", "reseller", pl.col("account").alias("customer_account"), _own_id(),
         "action", _text("code_type"), _text("product").alias("product_account"), _text("access_number"),
         _flag("origin").alias("international_origin"), _flag("termination").alias("international_termination"),
         "cards", "rows", _instant("placed").alias("placed_at"),
@@ -149,19 +171,18 @@ def order_rows(orders: pl.DataFrame, night: date) -> pl.DataFrame:
 
 def card_rows(cards: pl.DataFrame, night: date) -> pl.DataFrame:
     """The rows of `cards`, from cards that lie side by side (see `registry.dataset_records.cards`)."""
-    return _as("cards", _each(cards, placed_at=_instant("placed")).select(
+    return _as(DATASETS["cards"], _each(cards, placed_at=_instant("placed")).select(
         _serial("serial").alias("serial"), "order_id",
-        pl.when(pl.col("replaced_serial") > 0).then(_serial("replaced_serial")).alias("replaces"),
+        _replaces(),
         "placed_at", pl.lit(night).alias("night"),
     ))  # fmt: skip
 
 
 def transition_rows(transitions: pl.DataFrame, night: date) -> pl.DataFrame:
     """The rows of `transitions`, from cards that changed alike (see `registry.dataset_records.transitions`)."""
-    words = {name: pl.col(name).replace_strict(dict(enumerate(STATES)), return_dtype=pl.String)
-             for name in ("from_state", "to_state")}  # fmt: skip
-    return _as("transitions", _each(transitions, at=_instant("at"), **words).select(
-        _serial("serial").alias("serial"), "order_id", "from_state", "to_state", "at", pl.lit(night).alias("night"),
+    words = {name: _state(name) for name in ("from_state", "to_state")}
+    return _as(DATASETS["transitions"], _each(transitions, at=_instant("at"), **words).select(
+        _serial("serial").alias("serial"), "order_id", "from_state", "to_state", "at", "event", pl.lit(night).alias("night"),
     ))  # fmt: skip
 
 
@@ -185,7 +206,7 @@ def night_row(figures: dict[str, Any], night: date) -> pl.DataFrame:
         "reports_rejected": figures["rejected"],
         **_measures(figures["measures"]),
     }
-    return _as("nights", pl.DataFrame([row]).with_columns(_instant(pl.lit(figures["at"])).alias("at")))
+    return _as(DATASETS["nights"], pl.DataFrame([row]).with_columns(_instant(pl.lit(figures["at"])).alias("at")))
 
 
 def _measures(measures: pl.DataFrame) -> dict[str, Any]:
@@ -199,9 +220,20 @@ def _measures(measures: pl.DataFrame) -> dict[str, Any]:
 
 def movement_rows(movements: pl.DataFrame, night: date) -> pl.DataFrame:
     """The rows of `movements` (see MOVEMENT)."""
-    return _as("movements", movements.select(
+    return _as(DATASETS["movements"], movements.select(
         pl.lit(night).alias("night"), "reseller", pl.col("account").alias("customer_account"),
         pl.col("product").alias("product_account"), "access_number", "movement", "cards",
+    ))  # fmt: skip
+
+
+def exported_rows(cards: pl.DataFrame, *, codes: bool) -> pl.DataFrame:
+    """The rows of an export (see `registry.export_records.cards`)."""
+    code = [code_text(pl.col("code")).alias("code")] if codes else []
+    return _as(exported(codes=codes), cards.select(
+        *code, _serial("serial").alias("serial"), _state("state"), "order_id", "reseller",
+        pl.col("account").alias("customer_account"), _own_id(), "code_type", pl.col("product").alias("product_account"),
+        "access_number", _flag("origin").alias("international_origin"),
+        _flag("termination").alias("international_termination"), _instant("placed").alias("placed_at"), _replaces(),
     ))  # fmt: skip
 
 
@@ -228,14 +260,28 @@ def _each(ranges: pl.DataFrame, **values: pl.Expr) -> pl.DataFrame:
     return ranges.lazy().with_columns(serials, **values).explode("serial", empty_as_null=False).collect()
 
 
-def _as(name: str, rows: pl.DataFrame) -> pl.DataFrame:
+def _as(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with the columns and types of a dataset."""
-    schema = DATASETS[name].schema
-    return rows.select(schema.names()).cast(schema)
+    return rows.select(dataset.schema.names()).cast(dataset.schema)
+
+
+def _own_id() -> pl.Expr:
+    """The reseller's own ID of an order, unless its digits could be a code."""
+    could_be_code = pl.col("customer_order_id").str.count_matches("[0-9]") >= DIGITS
+    return pl.when(~could_be_code).then("customer_order_id").alias("customer_order_id")
+
+
+def _state(name: str) -> pl.Expr:
+    """A state in words."""
+    return pl.col(name).replace_strict(dict(enumerate(STATES)), return_dtype=pl.String)
 
 
 def _serial(number: str) -> pl.Expr:
     return pl.format("{}/{}", "order_id", number)
+
+
+def _replaces() -> pl.Expr:
+    return pl.when(pl.col("replaced_serial") > 0).then(_serial("replaced_serial")).alias("replaces")
 
 
 def _text(name: str) -> pl.Expr:

@@ -90,7 +90,7 @@ def _replacements(registry: Registry, window: Window) -> pl.DataFrame:
 
 
 def transitions(registry: Registry, window: Window) -> pl.DataFrame:
-    """The changes of state, by event, order and serial: `order_id`, `first_serial`, `last_serial`, `from_state`, `to_state`,
+    """The changes of state, by `event`, order and serial: `order_id`, `first_serial`, `last_serial`, `from_state`, `to_state`,
     and when (`at`).
 
     The running figures say whether all cards of an order changed alike, as most do; only of the others is each read.
