@@ -159,7 +159,13 @@ def test_movements_and_measures_are_those_of_the_registry(lived: Shop) -> None:
     nights = data(lived, "nights").sort("night")
     counts = nights.select("orders_awaited", "orders_overdue", "cards_active", "cards_surplus")
     assert counts.rows() == kept.select("awaited", "overdue", "active", "surplus").rows()
-    latest = data(lived, "transitions").sort("at", "event").group_by("serial", maintain_order=True).last()["to_state"].to_list()
+    latest = (
+        data(lived, "transitions")
+        .sort("changed_at", "event")
+        .group_by("serial", maintain_order=True)
+        .last()["to_state"]
+        .to_list()
+    )
     assert counts["cards_active"][-1] == sum(state in ("ready", "blocked") for state in latest)
     hours = kept.select(pl.when(pl.col(name) >= 0).then(pl.col(name) / 3600) for name in ("median_seconds", "p95_seconds"))
     assert nights.select("hours_median", "hours_p95").rows() == hours.rows()
@@ -185,7 +191,7 @@ def test_the_figures_of_a_night_are_those_that_it_told(shop: Shop) -> None:
     names = [name for name in night if name in told and name != "night"]
     assert len(names) > 8
     assert {name: night[name] for name in names} == {name: told[name] for name in names}, told["reports"]
-    assert (night["night"], night["at"]) == (date(2026, 10, 5), datetime(2026, 10, 5, 15, 30, tzinfo=UTC))
+    assert (night["night"], night["ran_at"]) == (date(2026, 10, 5), datetime(2026, 10, 5, 15, 30, tzinfo=UTC))
     assert (night["codes_ready"], night["unexpected"], night["reports_used"], night["reports_rejected"]) == (5, 1, 1, 1)
 
 
@@ -210,7 +216,7 @@ def test_an_order_stands_there_with_all_that_never_changes_of_it(shop: Shop) -> 
     assert first == {
         "order_id": "10023456-1", "reseller": "acme", "customer_account": "10023456", "customer_order_id": "-1",
         "action": "Add", "code_type": "Random", "product_account": "7001", "access_number": "8008604444",
-        "international_origin": True, "international_termination": False, "cards": 2, "rows": 1, "placed_at": at,
+        "international_origin": True, "international_termination": False, "cards": 2, "file_rows": 1, "placed_at": at,
         "placed_on": date(2026, 10, 5),
         "night": date(2026, 10, 5),
     }  # fmt: skip

@@ -60,9 +60,9 @@ DATASETS: Final = {
             "international_origin": Field(pl.Boolean, "whether calls come from abroad; of a Change the new value, or empty"),
             "international_termination": Field(pl.Boolean, "whether calls may go abroad; of a Change the new value, or empty"),
             "cards": Field(pl.Int64, "how many cards it issued, or takes"),
-            "rows": Field(pl.Int64, "how many rows of the file it had"),
+            "file_rows": Field(pl.Int64, "how many rows of the file it had"),
             "placed_at": Field(INSTANT, "when it was placed"),
-            "placed_on": Field(pl.Date, "the date of that in the house's time zone"),
+            "placed_on": Field(pl.Date, "the date of that in local time"),
             "night": Field(pl.Date, _NIGHT),
         },
     ),
@@ -83,7 +83,7 @@ DATASETS: Final = {
             "order_id": Field(pl.String, "the order that issued it"),
             "from_state": Field(pl.String, "its state before: see [states](glossary.md#states-of-a-card)"),
             "to_state": Field(pl.String, "its state from then on"),
-            "at": Field(INSTANT, "when the report that shows it was read, or when the night refused it"),
+            "changed_at": Field(INSTANT, "when a report of the network, the night or the operator changed it"),
             "event": Field(pl.Int64, "a running number: of two changes at one time, the larger one came later"),
             "night": Field(pl.Date, _NIGHT),
         },
@@ -92,7 +92,7 @@ DATASETS: Final = {
         "a night",
         {
             "night": Field(pl.Date, "its reconciliation date"),
-            "at": Field(INSTANT, "when it ran; when it ran several times, the last time"),
+            "ran_at": Field(INSTANT, "when it ran; when it ran several times, the last time"),
             "codes_ready": Field(pl.Int64, "cards that became ready for the first time"),
             "codes_ready_late": Field(pl.Int64, "of these: after an earlier refusal"),
             "codes_refused": Field(pl.Int64, "cards that were refused"),
@@ -164,7 +164,7 @@ def order_rows(orders: pl.DataFrame, night: date) -> pl.DataFrame:
         "order_id", "reseller", pl.col("account").alias("customer_account"), _own_id(),
         "action", _text("code_type"), _text("product").alias("product_account"), _text("access_number"),
         _flag("origin").alias("international_origin"), _flag("termination").alias("international_termination"),
-        "cards", "rows", _instant("placed").alias("placed_at"),
+        "cards", pl.col("rows").alias("file_rows"), _instant("placed").alias("placed_at"),
         pl.col("placed").str.head(10).str.to_date("%Y-%m-%d").alias("placed_on"), pl.lit(night).alias("night"),
     ))  # fmt: skip
 
@@ -181,8 +181,9 @@ def card_rows(cards: pl.DataFrame, night: date) -> pl.DataFrame:
 def transition_rows(transitions: pl.DataFrame, night: date) -> pl.DataFrame:
     """The rows of `transitions`, from cards that changed alike (see `registry.dataset_records.transitions`)."""
     words = {name: _state(name) for name in ("from_state", "to_state")}
-    return _as(DATASETS["transitions"], _each(transitions, at=_instant("at"), **words).select(
-        _serial("serial").alias("serial"), "order_id", "from_state", "to_state", "at", "event", pl.lit(night).alias("night"),
+    return _as(DATASETS["transitions"], _each(transitions, changed_at=_instant("at"), **words).select(
+        _serial("serial").alias("serial"), "order_id", "from_state", "to_state", "changed_at", "event",
+        pl.lit(night).alias("night"),
     ))  # fmt: skip
 
 
@@ -206,7 +207,7 @@ def night_row(figures: dict[str, Any], night: date) -> pl.DataFrame:
         "reports_rejected": figures["rejected"],
         **_measures(figures["measures"]),
     }
-    return _as(DATASETS["nights"], pl.DataFrame([row]).with_columns(_instant(pl.lit(figures["at"])).alias("at")))
+    return _as(DATASETS["nights"], pl.DataFrame([row]).with_columns(_instant(pl.lit(figures["at"])).alias("ran_at")))
 
 
 def _measures(measures: pl.DataFrame) -> dict[str, Any]:
