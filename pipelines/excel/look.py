@@ -27,7 +27,7 @@ def zoned(offset: str) -> str:
 
 
 class Style(NamedTuple):
-    """The look of a cell. Colours are RRGGBB; an empty `fill` is none. `align` is empty where its value decides."""
+    """The look of a cell. Colours are RRGGBB; an empty `fill` is none. A `border` is `all` around, `below`, or none."""
 
     number: str = TEXT
     bold: bool = False
@@ -38,7 +38,7 @@ class Style(NamedTuple):
     align: str = "left"
     middle: bool = False
     indent: int = 1
-    border: bool = True
+    border: str = "all"
     font: str = FONT
     underline: bool = False
 
@@ -50,9 +50,9 @@ NONE: Final = Style(color=QUIET)
 HEADER: Final = Style(bold=True, color=WHITE, fill=BLUE, wrap=True, middle=True)
 FIGURES_HEADER: Final = HEADER._replace(align="right", indent=2)
 """Of a column of figures: it ends left of the button of the filter."""
-TITLE: Final = Style(bold=True, size=16, color=BLUE, border=False, indent=0)
+TITLE: Final = Style(bold=True, size=16, color=BLUE, border="", indent=0)
 SECTION: Final = TITLE._replace(size=12)
-LABEL: Final = Style(bold=True, wrap=True)
+LABEL: Final = Style(bold=True, wrap=True, border="below")
 ADVICE: Final = Style(bold=True, fill=AMBER, wrap=True)
 ATTENTION: Final = Style(fill=AMBER, wrap=True)
 GO_TO: Final = Style(fill=AMBER, color=LINK, underline=True)
@@ -100,10 +100,10 @@ MARGINS: Final = {"left": 0.4, "right": 0.4, "top": 0.5, "bottom": 0.7}
 FOOTER: Final = "&A — page &P of &N"
 _LEGAL, _TABLOID = 5, 3
 _LETTER_POINTS, _TABLOID_POINTS = (554, 700), (734, 1130)
-_LEAST_SCALE: Final = 0.64
-_PAGES: Final = ((112, Page(landscape=False, paper=0)), (215, Page(landscape=True, paper=0)),
-                 (285, Page(landscape=True, paper=_LEGAL)))  # fmt: skip
-"""Pages by the widest sheet that can be read on them, in characters: 11 points must not shrink below 7."""
+_LEAST_SCALE: Final = 0.66
+_PAGES: Final = ((112, Page(landscape=False, paper=0)), (205, Page(landscape=True, paper=0)),
+                 (265, Page(landscape=True, paper=_LEGAL)))  # fmt: skip
+"""Pages by the widest sheet that can be read on them, in characters: 11 points must not shrink below 7.5."""
 
 
 def page_of(width: float) -> Page:
@@ -197,9 +197,15 @@ def _header_width(header: str) -> int:
 _HEADER_LINES: Final = 3
 
 
+WIDE: Final = "[A-Z0-9_]"
+LOWER, UPPER, LAST_WORD = 0.82, 0.3, 4
+"""Widths of a letter, of what a capital or digit takes more, and of what stays empty at the end of a line."""
+
+
 def text_height(text: str, width: int) -> float:
     """The height in points of a cell whose text is wrapped at a width, as far as Excel allows."""
-    lines = sum(1 + len(part) // (width - 1) for part in text.split("\n"))
+    lines = sum(1 + int(LOWER * len(part) + UPPER * len(re.findall(WIDE, part))) // (width - LAST_WORD)
+                for part in text.split("\n"))  # fmt: skip
     return min(MAX_HEIGHT, LINE_HEIGHT * lines + ROW_PADDING)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
+from datetime import datetime
 from typing import Any, Final
 
 from openpyxl import Workbook
@@ -13,6 +14,7 @@ from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.page import PageMargins
 from openpyxl.worksheet.properties import PageSetupProperties
+from openpyxl.worksheet.table import Table
 from openpyxl.worksheet.worksheet import Worksheet
 
 from pipelines.excel import look
@@ -22,7 +24,7 @@ from pipelines.excel.summary import Summary
 _LAST_ROW: Final = 1_048_576
 _ABOVE: Final = 8
 _CELL_MARGIN: Final = 0.7109375
-_LISTED: Final = look.Style(border=False)
+_LISTED: Final = look.Style(border="")
 
 
 class Painter:
@@ -34,7 +36,7 @@ class Painter:
     def put(self, cell: Any, value: Any, style: look.Style) -> Any:
         """Put a value into a cell. Text is never anything but text, whatever it begins with."""
         if value is not None and value != "":
-            cell.value = value
+            cell.value = value.replace(tzinfo=None) if isinstance(value, datetime) else value
             if isinstance(value, str):
                 cell.data_type = "s"
         self.dress(cell, style, lambda: _dress(cell, style))
@@ -47,24 +49,29 @@ class Painter:
             self._known[key] = copy(cell._style)  # noqa: SLF001 - the only way that does not look every part up again
         cell._style = copy(self._known[key])  # noqa: SLF001
 
-    def headers(self, page: Worksheet, titles: Sequence[str], first: int = 1) -> None:
-        """A row of column titles, from a column on."""
-        for place, title in enumerate(titles, first):
+    def headers(self, page: Worksheet, titles: Sequence[str], widths: Sequence[int], first: int = 1) -> None:
+        """A row of column titles, from a column on, with the widths of the columns."""
+        for place, (title, width) in enumerate(zip(titles, widths, strict=True), first):
             self.put(page.cell(1, place), title, look.HEADER)
-        page.row_dimensions[1].height = look.header_height([(title, 20) for title in titles])
+            set_width(page, place, width)
+        height = look.header_height(list(zip(titles, widths, strict=True)))
+        page.row_dimensions[1].height = max(height, page.row_dimensions[1].height or 0)
 
     def table(
-        self, page: Worksheet, titles: Sequence[str], rows: Iterable[Sequence[Any]], widths: Sequence[int], first: int = 1
-    ) -> None:
-        """A table with a frozen header, ready to be printed."""
-        self.headers(page, titles, first)
+        self, page: Worksheet, name: str, titles: Sequence[str], rows: Iterable[Sequence[Any]], widths: Sequence[int],
+        first: int = 1,
+    ) -> None:  # fmt: skip
+        """A named table with a frozen header, ready to be printed, from a column on."""
+        self.headers(page, titles, widths, first)
         page.freeze_panes = "A2"
+        line = 1
         for line, row in enumerate(rows, 2):
             for place, value in enumerate(row, first):
                 self.put(page.cell(line, place), value, look.value_style(value))
-        for place, width in enumerate(widths, first):
-            set_width(page, place, width)
-        set_up_page(page, look.page_of(first * 10 + sum(widths)))
+        add_table(page, name, first, first + len(titles) - 1, line)
+        open_at(page, page.cell(2, 1))
+        wide = sum(page.column_dimensions[get_column_letter(place)].width for place in range(1, first + len(titles)))
+        set_up_page(page, look.page_of(wide))
 
     def summary(self, page: Worksheet, summary: Summary) -> None:
         """The first sheet. Charts and links, which other workbooks have, are left out."""
@@ -89,7 +96,8 @@ def _dress(cell: Any, style: look.Style) -> None:
         cell.fill = fill(style.fill)
     if style.border:
         side = Side(style="thin", color=look.RULE_GREY)
-        cell.border = Border(left=side, right=side, top=side, bottom=side)
+        around = side if style.border == "all" else None
+        cell.border = Border(around, around, around, side)
 
 
 def fill(color: str) -> PatternFill:
@@ -108,11 +116,17 @@ def set_up_page(page: Worksheet, printed: look.Page, *, repeated: bool = True) -
     page.page_setup.paperSize = printed.paper or None
     page.page_margins = PageMargins(**look.MARGINS)
     page.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
-    page.page_setup.fitToHeight = 0
+    page.page_setup.fitToHeight = printed.tall
     if repeated:
         page.print_title_rows = "1:1"
     footer: Any = page.oddFooter
     footer.center.text = look.FOOTER
+
+
+def add_table(page: Worksheet, name: str, first: int, last: int, line: int) -> None:
+    """Make columns below the header, down to a line, a named table: one of no rows has an empty one, as Excel wants it."""
+    area = f"{get_column_letter(first)}1:{get_column_letter(last)}{max(2, line)}"
+    page.add_table(Table(displayName=name, ref=area))
 
 
 def note(cell: Any, text: str) -> None:

@@ -125,4 +125,5 @@ def _height(rows: pl.DataFrame, looks: list[tuple[int, look.Style]]) -> pl.Expr:
 def _lines(column: pl.Series, width: int) -> pl.Series:
     """About how many lines the texts of a wrapped column take."""
     texts = column.fill_null("")
-    return 1 + texts.str.len_chars().cast(pl.Int64) // (width - 1) + texts.str.count_matches("\n").cast(pl.Int64)
+    length = look.LOWER * texts.str.len_chars() + look.UPPER * texts.str.count_matches(look.WIDE)
+    return 1 + length.cast(pl.Int64) // (width - look.LAST_WORD) + texts.str.count_matches("\n").cast(pl.Int64)

@@ -15,6 +15,10 @@ from pipelines.excel import charts, look
 from pipelines.excel.book import NO_ROWS, NOTED, SMALL, Book, Sheet, column_looks, table_name
 from pipelines.excel.streamed_rows import Streamed, complete
 
+_RULE: Final = f"#{look.RULE_GREY}"
+_BORDERS: Final[dict[str, dict[str, Any]]] = {
+    "": {}, "below": {"bottom": 1, "bottom_color": _RULE}, "all": {"border": 1, "border_color": _RULE},
+}  # fmt: skip
 Formats = Callable[[look.Style], Any]
 Looks = list[tuple[int, look.Style]]
 _ABOVE: Final = 8
@@ -81,7 +85,7 @@ def _properties(style: look.Style) -> dict[str, Any]:
     }  # fmt: skip
     properties |= {"bg_color": f"#{style.fill}"} if style.fill else {}
     properties |= {"underline": 1} if style.underline else {}
-    return properties | ({"border": 1, "border_color": f"#{look.RULE_GREY}"} if style.border else {})
+    return properties | _BORDERS[style.border]
 
 
 def _write_summary(made: Any, formats: Formats, book: Book) -> None:
