@@ -189,7 +189,7 @@ def transition_rows(transitions: pl.DataFrame, night: date) -> pl.DataFrame:
 
 def night_row(figures: dict[str, Any], night: date) -> pl.DataFrame:
     """The row of `nights` (see `registry.dataset_records.night`)."""
-    moved = figures["moved"]
+    moved = {(before, after): cards for before, after, cards in figures["moved"].iter_rows()}
     row = {
         "night": night,
         "codes_ready": _moved(moved, _NOT_YET_READY, CardState.READY),
@@ -300,6 +300,5 @@ def _instant(time: str | pl.Expr) -> pl.Expr:
     return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_unit="us", time_zone="UTC")
 
 
-def _moved(moved: pl.DataFrame, before: list[CardState], after: CardState) -> int:
-    chosen = moved.filter(pl.col("from_state").is_in([state.value for state in before]), pl.col("to_state") == after.value)
-    return int(chosen["cards"].sum())
+def _moved(moved: dict[tuple[int, int], int], before: list[CardState], after: CardState) -> int:
+    return sum(moved.get((state, after), 0) for state in before)
