@@ -284,6 +284,7 @@ def test_what_is_more_than_a_file_holds_goes_on_in_the_next(shop: Shop, monkeypa
     monkeypatch.setattr(dataset_files, "MOST_ROWS", 100)
     rewrite(shop)
     assert [name.rpartition("/")[2] for name in files(shop, "csv", "cards")] == ["2026-10-05.csv"]
+    assert verify(shop.settings, shop.registry).findings == []
     assert data(shop, "cards")["serial"].to_list() == serials
 
 

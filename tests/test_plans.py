@@ -185,7 +185,10 @@ def write_files(shop: Shop) -> None:
         wanted = export.card_filter(shop.as_run, *asked)
         path = shop.settings.home / f"cards{number}.csv"
         assert export.export_cards(shop.as_run, path, wanted, codes=True, force=False).cards
+    further = next(shop.settings.outbox.glob("reconciliation/data/csv/cards/*/")) / "2026-10-05~2.csv"
+    further.touch()
     assert export.export_datasets(shop.as_run, "2026-10-05") == 2
+    assert not further.exists()
 
 
 def keep_for_a_while(shop: Shop) -> None:

@@ -22,6 +22,8 @@ from pipelines.insight import datasets
 from pipelines.insight.datasets import DATASETS
 from pipelines.registry import dataset_records
 from pipelines.registry import movements as registry_movements
+from pipelines.registry.outbox_files import forget_files
+from pipelines.registry.reconciliation import nights_of
 from pipelines.registry.store import Registry
 from pipelines.run import Run
 from schemas.sources import RECONCILIATION
@@ -63,7 +65,7 @@ def write_data(run: Run, reconciliation_date: int) -> list[Path]:
                 writing.popleft().result()
         for one in writing:
             one.result()
-    _remove_others(run.settings, night, paths)
+    _remove_others(run, reconciliation_date, paths)
     run.runtime.checkpoint("data written")
     return paths
 
@@ -104,18 +106,25 @@ def _path(settings: Settings, kind: str, name: str, night: date, number: int) ->
 
 
 def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file; the disk holds its name, and that of a new folder."""
+    """Write a file; the disk holds its name, and those of new folders."""
     is_new = not path.parent.is_dir()
     write_atomically(path, write)
-    if is_new:
-        fsync(path.parent.parent)
+    for folder in path.parents[1:5] if is_new else ():
+        fsync(folder)
 
 
-def _remove_others(settings: Settings, night: date, written: list[Path]) -> None:
-    """Remove files of a night beyond those that were written, as after a registry was restored."""
-    for path in data_folder(settings).glob(f"*/*/{_month(night)}/{night:%Y-%m-%d}*"):
-        if path not in written:
-            path.unlink()
+def _remove_others(run: Run, reconciliation_date: int, written: list[Path]) -> None:
+    """Remove files of a night beyond those that were written, as after a registry was restored, and what is kept of them."""
+    night = _date(reconciliation_date)
+    there = set(data_folder(run.settings).glob(f"*/*/{_month(night)}/{night:%Y-%m-%d}*"))
+    others = sorted(there - set(written))
+    if not others:
+        return
+    nights = [event["event"] for event in nights_of(run.registry, reconciliation_date)]
+    with run.registry.transaction():
+        forget_files(run.registry, nights, [path.relative_to(run.settings.outbox).as_posix() for path in others])
+    for path in others:
+        path.unlink()
 
 
 def _write_parquet(rows: pl.DataFrame, _: str, path: Path) -> None:
