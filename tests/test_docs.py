@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from pipelines.admin import demo
 from pipelines.common.settings import Settings
+from pipelines.insight.datasets import DATASETS, INSTANT, exported
 from schemas import catalogue, network, orders
 from schemas.codes import STATES
 from schemas.headers import Column
@@ -126,6 +128,18 @@ def csv_files(home: Path) -> str:
     )
 
 
+def datasets() -> str:
+    """The columns of each dataset, and of an export."""
+    kinds = {pl.String: "text", pl.Int64: "integer", pl.Float64: "decimal number", pl.Boolean: "true or false", pl.Date: "date",
+             INSTANT: "time (UTC)"}  # fmt: skip
+    shown = {**{f"`{name}`": dataset for name, dataset in DATASETS.items()}, "`cards export`": exported(codes=True)}
+    parts = []
+    for title, dataset in shown.items():
+        cells = ((f"`{name}`", kinds[field.kind], field.meaning) for name, field in dataset.fields.items())
+        parts.append(f"### {title}\n\nA row is {dataset.row}.\n\n{table(('column', 'type', 'meaning'), cells)}")
+    return "\n".join(parts)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "columns": lambda: columns(orders.COLUMNS),
     "reasons": reasons,
@@ -134,6 +148,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "catalogue": lambda: (
         f"Sheet Accounts:\n\n{columns(catalogue.ACCOUNTS)}\nSheet Access Numbers:\n\n" + columns(catalogue.ACCESS_NUMBERS)
     ),
+    "datasets": datasets,
     "commands": commands,
 }
 

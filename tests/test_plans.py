@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.admin import lists, queries, retention
+from pipelines.admin import export, lists, queries, retention
 from pipelines.admin.recover import recover
 from pipelines.admin.replay import replay
 from pipelines.delivery.rewriting import rewrite_submission
@@ -174,8 +174,21 @@ def live(shop: Shop) -> None:
     queries.capacity(["3035550142"], shop.registry)
     queries.submission(answer.folder.name, shop.registry)
     look_at_lists(shop)
+    write_files(shop)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
     keep_for_a_while(shop)
+
+
+def write_files(shop: Shop) -> None:
+    """All cards, those of a reseller since a time, and the data of every night."""
+    for number, asked in enumerate([("", "", ""), ("2026-10-05", "2026-10-05", "acme")]):
+        wanted = export.card_filter(shop.as_run, *asked)
+        path = shop.settings.home / f"cards{number}.csv"
+        assert export.export_cards(shop.as_run, path, wanted, codes=True, force=False).cards
+    further = next(shop.settings.outbox.glob("reconciliation/data/csv/cards/*/")) / "2026-10-05~2.csv"
+    further.touch()
+    assert export.export_datasets(shop.as_run, "2026-10-05") == 2
+    assert not further.exists()
 
 
 def keep_for_a_while(shop: Shop) -> None:

@@ -43,7 +43,11 @@ def test_no_code_is_left_behind_by_a_whole_life_with_errors_at_every_step(tmp_pa
     database = b"".join(content for path, content in left.items() if ".db" in path.name)
     assert b"process-inbox" in database, "Prefect's database was not looked at"
     assert b"This should not happen" in database, "what Prefect logged was not looked at"
-    for where, content in {**left, Path("screen"): screen}.items():
+    folder = home / "outbox/reconciliation/data"
+    data = {path: path.read_bytes() for path in folder.rglob("*.csv")}
+    data |= {path: pl.read_parquet(path).write_csv().encode() for path in folder.rglob("*.parquet")}
+    assert any(b"refused" in content for content in data.values()), "the data for analysts was not looked at"
+    for where, content in {**left, **data, Path("screen"): screen}.items():
         text = content.replace(b"\0", b"")
         assert [code for code in codes if code.encode() in content or code.encode() in text] == [], where
 

@@ -28,6 +28,7 @@ WRONG = [
     ("OVERDUE_HOURS", "nan", "finite"),
     ("OVERDUE_HOURS", "1e300", "less than or equal to"),
     ("REPLACE_REFUSED", "perhaps", "boolean"),
+    ("DATASETS", "perhaps", "boolean"),
     ("MAX_TAKEN_CODE_ATTEMPTS", "0", "greater than or equal to 1"),
     ("MAX_DAILY_CODES", "0", "greater than or equal to 1"),
     ("MAX_DAILY_FILES", "0", "greater than or equal to 1"),

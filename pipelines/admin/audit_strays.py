@@ -13,7 +13,7 @@ from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import has_default_acl, is_left_by_the_dead, is_staging
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import archive_files, index
+from pipelines.delivery import archive_files, dataset_files, index
 from pipelines.intake.private_copy import SPOOL
 from pipelines.registry import audit
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
@@ -99,9 +99,24 @@ def _nights(check: Check, folder: Path) -> Iterator[Finding]:
         found = _OF_NIGHT.fullmatch(path.name)
         if path.is_dir() and (path.name == archive_files.FOLDER or is_staging(path.name)):
             continue
-        if not found:
+        if path.is_dir() and path.name == dataset_files.FOLDER:
+            yield from _datasets(check, path, dates)
+        elif not found:
             yield _stray(check, path)
         elif int("".join(found.groups()[:3])) not in dates:
+            yield Finding("the registry does not know a night", str(path), _RESTORED)
+
+
+def _datasets(check: Check, folder: Path, dates: set[int]) -> Iterator[Finding]:
+    """What lies among the data for analysts."""
+    for entry in sorted(_walk(folder), key=lambda entry: entry.path):
+        path = Path(entry.path)
+        if entry.is_dir(follow_symlinks=False) or is_staging(path.parent.name):
+            continue
+        found = dataset_files.NAME.fullmatch(path.relative_to(folder).as_posix())
+        if not found:
+            yield _stray(check, path)
+        elif int("".join(found.groups())) not in dates:
             yield Finding("the registry does not know a night", str(path), _RESTORED)
 
 

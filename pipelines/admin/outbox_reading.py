@@ -15,7 +15,7 @@ import polars as pl
 
 from pipelines.common.errors import CardsError
 from pipelines.common.settings import Settings
-from pipelines.delivery import archive_files, index
+from pipelines.delivery import archive_files, dataset_files, index
 from pipelines.delivery.deliver import REPORT_PREFIXES
 from pipelines.delivery.written_files import WrittenFile
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
@@ -61,8 +61,8 @@ class OrderFile(NamedTuple):
 
 class Outbox(NamedTuple):
     """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
-    workbooks by date and name, the times at which the indexes say that files were written, by their path, and times of the
-    past in their order, which tell its local time (`clock`). Archives that are
+    workbooks by date and name, their data for analysts by date (`datasets`), the times at which the indexes say that files
+    were written, by their path, and times of the past in their order, which tell its local time (`clock`). Archives that are
     `damaged` are left out.
     """
 
@@ -70,6 +70,7 @@ class Outbox(NamedTuple):
     placements: dict[tuple[str, str], Found]
     order_files: list[OrderFile]
     workbooks: dict[int, dict[str, Found]]
+    datasets: dict[int, list[Found]]
     times: dict[str, str]
     clock: list[datetime]
     damaged: list[Path]
@@ -77,10 +78,11 @@ class Outbox(NamedTuple):
 
 def read_outbox(settings: Settings) -> Outbox:
     """Look through the outbox. Files are named here and read when they are asked for."""
-    found = Outbox({}, {}, [], {}, {}, [], [])
+    found = Outbox({}, {}, [], {}, {}, {}, [], [])
     for above in _subfolders(settings.outbox):
         if above.name == RECONCILIATION:
             _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if _is_plain(path)])
+            _add_datasets(found, settings)
         else:
             _add_folders(found, above)
         for path in archive_files.archives_of(above):
@@ -163,6 +165,14 @@ def _add_workbooks(found: Outbox, files: list[tuple[str, Found]]) -> None:
     for name, file in files:
         if match := _WORKBOOK.fullmatch(name):
             found.workbooks.setdefault(int("".join(match.groups())), {}).setdefault(name, file)
+
+
+def _add_datasets(found: Outbox, settings: Settings) -> None:
+    folder = dataset_files.data_folder(settings)
+    for path in sorted(folder.glob("*/*/*/[!.]*")):
+        if match := dataset_files.NAME.fullmatch(path.relative_to(folder).as_posix()):
+            file = Found(path.read_bytes, path.stat().st_mtime_ns, path.relative_to(settings.outbox).as_posix())
+            found.datasets.setdefault(int("".join(match.groups())), []).append(file)
 
 
 def _order_files(folder: Folder) -> Iterator[OrderFile]:

@@ -176,9 +176,12 @@ def _find_lost(recovery_: Recovery, night: Night, codes: int, where: str) -> Non
 
 
 def _note_files(recovery_: Recovery, night: Night, event: int) -> None:
-    """Keep what lies there of a night: its workbook, its placement file, and its files of orders, in the folders of these."""
+    """Keep what lies there of a night: its workbook, its data for analysts, its placement file, and its files of orders, in the
+    folders of these.
+    """
     outbox, registry = recovery_.outbox, recovery_.run.registry
-    own = [*outbox.workbooks.get(night.date, {}).values(), outbox.placements.get((NETWORK, night.folder))]
+    of_date = [*outbox.workbooks.get(night.date, {}).values(), *outbox.datasets.get(night.date, [])]
+    own = [*of_date, outbox.placements.get((NETWORK, night.folder))]
     noted = digests(event, [(found.path, found) for found in own if found])
     keys = {tuple(file.path.split("/")[:2]) for file in night_files(outbox, night)}
     events = recovery.events_of_folders(registry, pl.DataFrame(sorted(keys), ["source", "folder"], orient="row"))

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     report_max_external: int = Field(
         1000, ge=0, description="codes that were not issued here which a network report may show without approval"
     )
+    datasets: bool = Field(
+        True, description="write what is new of each night as Parquet and CSV files below `outbox/reconciliation/data`"
+    )
     keep_days: int = Field(
         0, ge=0, le=36_500, description="days after which the night moves settled submissions into the archive; 0: never"
     )

@@ -58,7 +58,34 @@ def write_csv_parts(frames: Iterable[pl.DataFrame], path: Path) -> int:
     return rows
 
 
-def _safe(frame: pl.DataFrame) -> pl.DataFrame:
-    text = pl.col(pl.String)
+def write_data(frame: pl.DataFrame, path: Path, free_text: list[str]) -> None:
+    """A CSV file for programs: times as ISO 8601 in UTC (`2026-11-24T08:00:00Z`). Only `free_text` is looked at for what could
+    become a formula; the other columns hold what we make up.
+    """
+    _as_data(frame, free_text).write_csv(path, line_terminator="\r\n")
+
+
+def write_data_parts(frames: Iterable[pl.DataFrame], path: Path, free_text: list[str]) -> None:
+    """The same of frames that are written one after the other. The first one gives the header."""
+    with path.open("wb") as file:
+        for number, frame in enumerate(frames):
+            _as_data(frame, free_text).write_csv(file, line_terminator="\r\n", include_header=number == 0)
+
+
+def _as_data(frame: pl.DataFrame, free_text: list[str]) -> pl.DataFrame:
+    safe = _safe(frame, free_text) if free_text else frame
+    return safe.with_columns(_times(column) for column in safe if column.dtype.is_temporal())
+
+
+def _times(column: pl.Series) -> pl.Series:
+    """Times or dates as text. Of each there are many, so each is made once."""
+    times = column.unique()
+    is_date = column.dtype == pl.Date
+    texts = times.dt.strftime("%Y-%m-%d" if is_date else "%Y-%m-%dT%H:%M:%SZ")
+    return column.replace_strict(times, texts, return_dtype=pl.String)
+
+
+def _safe(frame: pl.DataFrame, columns: list[str] | None = None) -> pl.DataFrame:
+    text = pl.col(columns or pl.String)
     safe = pl.when(text.str.contains(_DANGEROUS)).then("'" + text).when(text != "").then(text)
     return frame.with_columns(safe.name.keep())

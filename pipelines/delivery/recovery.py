@@ -7,6 +7,7 @@ import polars as pl
 
 from pipelines.common.durable_files import remove_stale_staging
 from pipelines.common.settings import Settings
+from pipelines.delivery import dataset_files
 from pipelines.delivery.deliver import deliver, submission_folder
 from pipelines.delivery.originals import gone, take_original
 from pipelines.delivery.results import Delivery, Result, merge
@@ -106,5 +107,8 @@ def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
         remove_stale_staging(folder)
         for one in folder.glob("[!.]*/") if len(nights) else ():
             remove_stale_staging(one)
+    for date in nights["reconciliation_date"].unique():
+        for folder in dataset_files.month_folders(settings, date):
+            remove_stale_staging(folder)
     for event in events.filter(pl.col("kind") != "night").iter_rows(named=True):
         remove_stale_staging(submission_folder(settings, event))

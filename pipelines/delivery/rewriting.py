@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.errors import CardsError
-from pipelines.delivery import archive, order_files, reconciliation_workbook, submission, written_files
+from pipelines.delivery import archive, dataset_files, order_files, reconciliation_workbook, submission, written_files
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import (
     files_of_submission,
@@ -67,7 +67,8 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
         run.registry.mark_undelivered(event["event"])
         is_latest = event["event"] == latest["event"]
         paths = _placement_of_night(run, event)
-        paths += reconciliation_workbook.write_night_workbook(run, event) if is_latest else []
+        if is_latest:
+            paths += reconciliation_workbook.write_night_workbook(run, event) + dataset_files.write_datasets(run, date)
         run.runtime.checkpoint("night written")
         with run.registry.transaction():
             files = written_files.in_outbox(event["event"], run.settings.outbox, paths)
@@ -76,6 +77,20 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
         run.registry.mark_delivered([event["event"]], written_files.NONE)
         written += paths
     return [path for path in written if path.is_file()]
+
+
+def rewrite_data(run: Run, since: int) -> int:
+    """Write the data for analysts of every night since a date (20261124) again; of how many. The caller holds the lock on
+    reconciling.
+    """
+    dates = reconciliation.night_dates(run.registry, since)
+    for done, date in enumerate(dates, 1):
+        paths = dataset_files.write_data(run, date)
+        event = require_night(run, date)["event"]
+        with run.registry.transaction():
+            note_files(run.registry, written_files.as_frame(written_files.in_outbox(event, run.settings.outbox, paths)))
+        run.runtime.progress("nights", done, len(dates))
+    return len(dates)
 
 
 def require_night(run: Run, date: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.durable_files import thread_pool
 from pipelines.delivery.archive_files import file_digest, text_name
 from pipelines.registry.schema import OUTBOX_FILE
 
@@ -35,7 +36,9 @@ def in_folder(event: int, folder: Path) -> list[WrittenFile]:
 
 def in_outbox(event: int, outbox: Path, paths: Iterable[Path]) -> list[WrittenFile]:
     """Files outside the folders of submissions, by their path in the outbox; those that are there."""
-    return [written(event, path, path.relative_to(outbox).as_posix()) for path in paths if path.is_file()]
+    there = [path for path in paths if path.is_file()]
+    with thread_pool() as pool:  # the digest of a large file is taken without the interpreter's lock
+        return list(pool.map(lambda path: written(event, path, path.relative_to(outbox).as_posix()), there))
 
 
 def as_frame(files: list[WrittenFile]) -> pl.DataFrame:

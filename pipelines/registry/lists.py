@@ -139,13 +139,13 @@ _OF_SUBMISSIONS: Final = "events AS submission JOIN orders ON orders.event = sub
 
 def orders(registry: Database, wanted: OrderFilter, after: int, limit: int) -> Page:
     """Orders, the newest first; those that are overdue the oldest first."""
-    first = _first_event(registry, wanted.since)
+    first = first_event(registry, wanted.since)
     if first is None:
         return _empty(_ORDER)
     query = _orders_query(wanted)
     indexed, searched = [*query.indexed], [*query.searched]
     if first:
-        indexed.append((f"orders.order_pk >= {_first_order(registry, first)}", ""))
+        indexed.append((f"orders.order_pk >= {first_order(registry, first)}", ""))
         searched.append(("submission.at >= ?", wanted.since))
     if query.tables == _OF_SUBMISSIONS:
         indexed.append((f"submission.event BETWEEN {first} AND {_event_before(registry, after or _END)}", ""))
@@ -182,7 +182,7 @@ def orders_called(registry: Database, customer_order_id: str, account: str, limi
     return _page(registry, _ORDER, query, 0, limit)
 
 
-def _first_event(registry: Database, since: str) -> int | None:
+def first_event(registry: Database, since: str) -> int | None:
     """An event that is no later than all those since a time (0 where there is none); None: there are none."""
     if not since:
         return 0
@@ -193,7 +193,7 @@ def _first_event(registry: Database, since: str) -> int | None:
     return int(found.item()) if len(found) else None
 
 
-def _first_order(registry: Database, event: int) -> int:
+def first_order(registry: Database, event: int) -> int:
     """The first order of this event or a later one; orders are numbered in the order of their events."""
     rest = f"FROM orders WHERE orders.event >= {event} ORDER BY orders.event, orders.order_pk LIMIT 1"
     found = registry.select(columns_of("orders", "order_pk"), rest)
@@ -233,7 +233,7 @@ def submissions(
     registry: Database, reseller: str, since: str, after: int, limit: int, *, with_rejections: bool = False
 ) -> Page:
     """Order files that were answered, the newest first. One with the bytes of an earlier one has the figures of that."""
-    first = _first_event(registry, since)
+    first = first_event(registry, since)
     if first is None:
         return _empty(_SUBMISSION)
     indexed = [(f"events.event >= {first}", ""), ("events.kind = 'orders'", "")]

@@ -19,6 +19,18 @@ def note_files(registry: Database, files: pl.DataFrame) -> None:
     )
 
 
+def forget_files(registry: Database, events: list[int], names: list[str]) -> None:
+    """Keep nothing any more of files that these events wrote and that are removed. Inside a transaction."""
+    registry.execute_with(
+        pl.DataFrame({"name": names}).join(pl.DataFrame({"event": events}), how="cross"),
+        "event, name",
+        """
+        DELETE FROM outbox_files
+        WHERE event IN (SELECT given.event FROM given) AND name IN (SELECT given.name FROM given)
+        """,
+    )
+
+
 def files_of(registry: Database, events: pl.Series) -> pl.DataFrame:
     """The files that events wrote, by event and name: see OUTBOX_FILE."""
     rest = "FROM given JOIN outbox_files ON outbox_files.event = given.event"

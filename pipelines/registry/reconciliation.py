@@ -549,6 +549,15 @@ def latest_night(registry: Registry, date: int) -> dict[str, Any] | None:
     return next(iter(nights_of(registry, date)[-1:]), None)
 
 
+def night_dates(registry: Registry, since: int) -> list[int]:
+    """The dates of nights (20261124) since a date, in their order."""
+    rest = (
+        f"FROM events WHERE events.reconciliation_date > 0 AND events.reconciliation_date >= {since} AND events.kind = 'night'"
+    )
+    found = registry.select({"reconciliation_date": integer("DISTINCT events.reconciliation_date")}, rest)
+    return found["reconciliation_date"].sort().to_list()
+
+
 def nights_of(registry: Registry, date: int) -> list[dict[str, Any]]:
     """The events of a night, in their order: it has several when it ran again with more reports."""
     rest = f"FROM events WHERE kind = 'night' AND reconciliation_date > 0 AND reconciliation_date = {date} ORDER BY event"

@@ -168,6 +168,20 @@ OUTBOX: Final = {
     "a night's workbook deleted": Damage(deleted("reconciliation/*.xlsx"), ".xlsx", True),
     "a night's workbook shortened": Damage(shortened("reconciliation/*.xlsx"), ".xlsx", True),
     "a workbook of a night that never was": Damage(laid("reconciliation/2020-01-01.xlsx", "x"), "2020-01-01", False),
+    "data of a night (.parquet) deleted": Damage(deleted("reconciliation/data/parquet/cards/*/*"), "a file of a night", True),
+    "data of a night (.csv) changed": Damage(
+        without_first_row("reconciliation/data/csv/transitions/*/*"), "a file of a night", True
+    ),
+    "data of two nights swapped": Damage(
+        swapped("reconciliation/data/csv/nights/*/*-05.csv", "reconciliation/data/csv/nights/*-11/*.csv"),
+        "a file of a night",
+        True,
+    ),
+    "data of a night that never was": Damage(
+        copied("reconciliation/data/csv/cards/*/*", "reconciliation/data/csv/cards/*"), "copy.csv", False
+    ),
+    "data of a night open to others": Damage(opened("reconciliation/data/csv/orders/*/*", 0o644), "others can access", True),
+    "what a killed writer left among data": Damage(begun("reconciliation/data/csv/orders/*"), "killed", True),
     "the rejections of a network report deleted": Damage(deleted("network/*-broken/rejections.csv"), "rejections", True),
     "the original of a network report changed": Damage(without_first_row("network/*-second/second.csv"), "original", False),
     "a submission's folder deleted": Damage(lambda place: shutil.rmtree(place.find(_PLAIN)), "folder", False),
