@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_lists, cli_recover, completion
+from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_lists, cli_recover, cli_statement, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -167,7 +167,13 @@ def template(
     console.print_line(f"Wrote {file}. Fill in its sheet Orders and drop it into inbox/{reseller}".rstrip("/") + ".")
 
 
-for example, command in {**cli_lists.COMMANDS, **cli_decisions.COMMANDS, **cli_checks.COMMANDS, **cli_recover.COMMANDS}.items():
+for example, command in {
+    **cli_lists.COMMANDS,
+    **cli_statement.COMMANDS,
+    **cli_decisions.COMMANDS,
+    **cli_checks.COMMANDS,
+    **cli_recover.COMMANDS,
+}.items():
     app.command(epilog=f"Example: {example}")(command)
 
 

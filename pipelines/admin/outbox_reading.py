@@ -17,6 +17,7 @@ from pipelines.common.errors import CardsError
 from pipelines.common.settings import Settings
 from pipelines.delivery import archive_files, index
 from pipelines.delivery.deliver import REPORT_PREFIXES
+from pipelines.delivery.statements import STATEMENT, month_of_file
 from pipelines.delivery.written_files import WrittenFile
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
 
@@ -62,8 +63,8 @@ class OrderFile(NamedTuple):
 class Outbox(NamedTuple):
     """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
     workbooks by date and name, the times at which the indexes say that files were written, by their path, and times of the
-    past in their order, which tell its local time (`clock`). Archives that are
-    `damaged` are left out.
+    past in their order, which tell its local time (`clock`). Archives that are `damaged` are left out. `statements`: by the
+    month that they state, and by their path.
     """
 
     folders: dict[tuple[str, str], Folder]
@@ -73,16 +74,18 @@ class Outbox(NamedTuple):
     times: dict[str, str]
     clock: list[datetime]
     damaged: list[Path]
+    statements: dict[int, dict[str, Found]]
 
 
 def read_outbox(settings: Settings) -> Outbox:
     """Look through the outbox. Files are named here and read when they are asked for."""
-    found = Outbox({}, {}, [], {}, {}, [], [])
+    found = Outbox({}, {}, [], {}, {}, [], [], {})
     for above in _subfolders(settings.outbox):
         if above.name == RECONCILIATION:
             _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if _is_plain(path)])
         else:
             _add_folders(found, above)
+        _add_statements(found, above)
         for path in archive_files.archives_of(above):
             try:
                 _add_archive(found, above.name, path)
@@ -163,6 +166,13 @@ def _add_workbooks(found: Outbox, files: list[tuple[str, Found]]) -> None:
     for name, file in files:
         if match := _WORKBOOK.fullmatch(name):
             found.workbooks.setdefault(int("".join(match.groups())), {}).setdefault(name, file)
+
+
+def _add_statements(found: Outbox, above: Path) -> None:
+    for path in sorted(above.glob(f"{STATEMENT}*")):
+        if _is_plain(path) and (month := month_of_file(path.name)):
+            file = Found(path.read_bytes, path.stat().st_mtime_ns, f"{above.name}/{path.name}")
+            found.statements.setdefault(month, {})[file.path] = file
 
 
 def _order_files(folder: Folder) -> Iterator[OrderFile]:

@@ -10,7 +10,7 @@ import polars as pl
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import csv_files, order_files, submission, written_files
+from pipelines.delivery import csv_files, order_files, statements, submission, written_files
 from pipelines.delivery.outcome_files import with_advice
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column
 from pipelines.excel import writers
@@ -38,6 +38,7 @@ def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> Nigh
     with registry.transaction():
         note_files(registry, written_files.as_frame(written_files.in_outbox(event["event"], settings.outbox, paths)))
     order_files.write_night_files(run, event["event"], again=again)
+    statements.write_due(run, event["event"])
     return night
 
 
