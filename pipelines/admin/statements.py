@@ -12,7 +12,7 @@ from pipelines.delivery.reconciliation_workbook import night_name
 from pipelines.delivery.statement_book import Statement
 from pipelines.insight import statement
 from pipelines.run import Run
-from schemas.sources import OPERATOR
+from schemas.sources import OPERATOR, RECONCILIATION
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def state(run: Run, month_text: str, reseller: str = "") -> StatementResult:
         event = statements.owner_of(run.registry, month) if found.records.is_over else 0
         if event:
             run.registry.mark_undelivered(event)  # if this is killed, the next run looks after what it leaves
-        paths, failed = statements.write_month(run, found, event, reseller)
+        folders = [reseller] if reseller else [*found.lines["reseller"], RECONCILIATION]
+        paths, failed = statements.write_month(run, found, event, folders)
         if event and not failed:
             run.registry.mark_delivered([event], written_files.NONE)
     return _result(run, found, paths, [*failed, *statements.error_of(found.of(reseller) if reseller else found)], reseller)
@@ -83,7 +84,7 @@ def _result(run: Run, found: Statement, paths: list[Path], failures: list[CardsE
         nights=records.nights,
         first_night=night_name(records.first) if records.nights else "",
         last_night=night_name(records.last) if records.nights else "",
-        workbook="" if reseller else workbooks.get("reconciliation", ""),
+        workbook=workbooks.get(RECONCILIATION, ""),
         statements=_figures(found.of(reseller) if reseller else found, workbooks, reseller),
         failures=failures,
     )

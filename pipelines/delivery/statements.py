@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.common.durable_files import PRIVATE, Access, ensure_dir, remove_stale_staging, write_atomically
+from pipelines.common.durable_files import ensure_dir, remove_stale_staging, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
@@ -64,19 +64,19 @@ def write_due(run: Run, event: int) -> list[Path]:
     Raises CardsError, after all others are written, when one can't be. One that does not add up is written for the operator
     alone, and is no error here: see `contradictions`.
     """
-    return _write_all(run, event, due(run.registry, event))
+    return _write_all(run, event, {month: [] for month in due(run.registry, event)})
 
 
 def write_again(run: Run, event: int) -> list[Path]:
     """Write the statements of a night again: those that it states, and those that it was asked for. None that a later night
     states by now.
     """
-    kept = {month for name in files_of(run.registry, pl.Series([event]))["name"] if (month := month_of_file(name))}
-    months = {*kept, *due(run.registry, event)}
-    if not months:
-        return []
-    later = owners(run.registry)
-    return _write_all(run, event, sorted(month for month in months if later.get(month, event) == event))
+    wanted: dict[int, list[str]] = {month: [] for month in due(run.registry, event)}
+    for name in files_of(run.registry, pl.Series([event]))["name"]:
+        if month := month_of_file(name):
+            wanted.setdefault(month, []).append(name.partition("/")[0])
+    later = owners(run.registry) if wanted else {}
+    return _write_all(run, event, {month: wanted[month] for month in sorted(wanted) if later.get(month, event) == event})
 
 
 def contradictions(run: Run, date: int) -> list[CardsError]:
@@ -104,11 +104,13 @@ def owner_of(registry: Registry, month: int) -> int:
     return stated_by(nights).get(month) or int(later["event"][0])
 
 
-def _write_all(run: Run, event: int, months: Iterable[int]) -> list[Path]:
+def _write_all(run: Run, event: int, months: dict[int, list[str]]) -> list[Path]:
+    """Write the statements of months for everyone: who has lines in them, and who is named here."""
     paths: list[Path] = []
     failed: list[CardsError] = []
-    for month in months:
-        done, errors = write_month(run, load(run.registry, month), event)
+    for month, named in months.items():
+        found = load(run.registry, month)
+        done, errors = write_month(run, found, event, [*found.lines["reseller"], *named, RECONCILIATION])
         paths, failed = paths + done, failed + errors
         run.runtime.checkpoint("statements written")
     raise_unwritten(failed)
@@ -124,23 +126,18 @@ def raise_unwritten(failed: list[CardsError]) -> None:
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
-def write_month(run: Run, found: Statement, event: int, reseller: str = "") -> tuple[list[Path], list[CardsError]]:
-    """Write the statement of a month for each reseller and the one of all, or only for a `reseller`; their paths, and the
-    errors of those that could not be written. What is written is noted as the files of a night (`event`; 0: of none).
+def write_month(run: Run, found: Statement, event: int, folders: Iterable[str]) -> tuple[list[Path], list[CardsError]]:
+    """Write the statement of a month into these folders of the outbox: of resellers, and RECONCILIATION for the one of all.
+    Their paths, and the errors of those that could not be written. A reseller whose figures do not add up gets none.
+
+    What is written is noted as the files of a night (`event`; 0: of none).
     """
-    resellers = [reseller] if reseller else [one for one in found.lines["reseller"].unique().sort() if one != OPERATOR]
     paths: list[Path] = []
     failed: list[CardsError] = []
-    for one in resellers:
-        if one not in found.contradictory:
-            try:
-                paths += _write_one(run, found.of(one), event, one)
-            except Exception as error:  # a reseller never takes another with it
-                failed.append(to_cards_error(error))
-    if not reseller:
+    for folder in sorted({*folders} - {OPERATOR, *found.contradictory}):
         try:
-            paths += _write_files(run.settings, RECONCILIATION, _name(found, house=True), house_rows(found), house_book(found))
-        except Exception as error:
+            paths += _write_one(run, found, event, folder)
+        except Exception as error:  # a reseller never takes another with it
             failed.append(to_cards_error(error))
     if event:
         with run.registry.transaction():
@@ -148,11 +145,14 @@ def write_month(run: Run, found: Statement, event: int, reseller: str = "") -> t
     return paths, failed
 
 
-def _write_one(run: Run, found: Statement, event: int, reseller: str) -> list[Path]:
-    """Write the statement of a reseller, and add it to its index unless the month goes on."""
-    paths = _write_files(run.settings, reseller, _name(found), rows(found), book(found))
+def _write_one(run: Run, found: Statement, event: int, folder: str) -> list[Path]:
+    """Write a statement into a folder, and add that of a reseller to its index unless the month goes on."""
+    if folder == RECONCILIATION:
+        return _write_files(run.settings, folder, _name(found, house=True), house_rows(found), house_book(found))
+    mine = found.of(folder)
+    paths = _write_files(run.settings, folder, _name(found), rows(mine), book(mine))
     if event:
-        index.append(run.settings, reseller, [_answer(run, found, event)], once=True)
+        index.append(run.settings, folder, [_answer(run, mine, event)], once=True)
     return paths
 
 
@@ -174,7 +174,7 @@ def list_again(run: Run, reseller: str) -> None:
 
 def _write_files(settings: Settings, folder: str, name: str, lines: pl.DataFrame, workbook: Book) -> list[Path]:
     above = settings.outbox / folder
-    access: Access = PRIVATE if folder == RECONCILIATION else access_for(settings, folder)
+    access = access_for(settings, folder)
     ensure_dir(above, access)
     remove_stale_staging(above)
     machine, readable = (above / f"{name}{suffix}" for suffix in _SUFFIXES)
