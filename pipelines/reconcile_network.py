@@ -14,7 +14,7 @@ import polars as pl
 from pipelines.common.errors import CardsError
 from pipelines.delivery import archive, reconciliation_workbook, recovery, statements, written_files
 from pipelines.delivery.deliver import deliver
-from pipelines.delivery.reconciliation_workbook import NightFigures
+from pipelines.delivery.night_figures import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
@@ -78,7 +78,7 @@ def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
     """
     registry = run.registry
     if not reconciliation.has_open_reports(registry) and (latest := reconciliation.latest_night(registry, date)):
-        return reconciliation_workbook.night_figures(run.settings, night_records.load_reconciliation(registry, latest))
+        return reconciliation_workbook.figures_of(run.settings, night_records.load_reconciliation(registry, latest))
     event = close_reported_orders(run, date)
     note_committed(run, event)
     run.runtime.checkpoint("orders closed")
@@ -87,7 +87,7 @@ def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
     run.runtime.checkpoint("night written")
     registry.mark_delivered([event], written_files.NONE)
     run.runtime.checkpoint("delivered")
-    return reconciliation_workbook.night_figures(run.settings, night)
+    return reconciliation_workbook.figures_of(run.settings, night)
 
 
 def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:

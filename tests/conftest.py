@@ -28,6 +28,7 @@ from pipelines.registry.store import Registry, open_registry
 from pipelines.run import Run
 from schemas.codes import STATES
 from schemas.orders import HEADERS
+from tests.workbooks.every import broken_rules
 
 settings.register_profile("cards", deadline=None, derandomize=True)
 settings.load_profile("cards")
@@ -89,6 +90,16 @@ def _temporary_files_of_a_run_end_with_its_test(monkeypatch: pytest.MonkeyPatch)
     """A run has its process make temporary files below its home, which goes when the test is over."""
     monkeypatch.setattr(tempfile, "tempdir", TEMPORARY)
     monkeypatch.setenv("TMPDIR", TEMPORARY)
+
+
+@pytest.fixture(autouse=True)
+def _workbooks_keep_the_rules(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every workbook of ours that a test leaves in its folder keeps the rules of `tests.workbooks.rules`."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if folder is not None:
+        findings = broken_rules(folder)
+        assert findings == [], f"{len(findings)} findings"
 
 
 @pytest.fixture(autouse=True)

@@ -617,15 +617,17 @@ class Life(RuleBasedStateMachine):
         book.close()
         sheets = {"Refused": "codes_refused", "Replaced": "codes_replaced", "Ready late": "codes_ready_late",
                   "Surplus": "codes_surplus", "Unexpected": "unexpected", "Awaited": "orders_awaited"}  # fmt: skip
-        assert {title: len(lines[title]) for title in sheets} == {title: told[name] for title, name in sheets.items()}
-        changes = Counter(line[-1] for line in lines["Changes"])
+        assert {title: len(lines.get(title, [])) for title in sheets} == {title: told[name] for title, name in sheets.items()}
+        changes = Counter(line[-1] for line in lines.get("Changes", []))
         assert (changes["done"], changes["not done"]) == (told["cards_changed"], told["cards_not_changed"])
         for position, name in ((7, "codes_ready"), (8, "codes_refused"), (9, "codes_replaced")):
-            assert sum(int(str(line[position])) for line in lines["Orders"]) == told[name]
+            assert sum(int(str(line[position])) for line in lines.get("Orders", [])) == told[name]
 
     def _look_at_capacity(self, told: dict[str, Any]) -> None:
-        rows = list(load_workbook(self.shop.settings.home / told["workbook"])["Capacity"].values)[1:]
-        assert {str(btn): free for btn, free in rows} == {str(btn): self._free(str(btn)) for btn, _ in rows}
+        book = load_workbook(self.shop.settings.home / told["workbook"])
+        rows = list(book["Capacity"].values)[1:] if "Capacity" in book.sheetnames else []
+        left = {str(btn).replace("-", ""): free for btn, free, *_ in rows}
+        assert left == {btn: self._free(btn) for btn in left}
 
     def _look_at_files(self) -> None:
         """Each card is released once, never more than were asked for, in files that never change."""

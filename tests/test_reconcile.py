@@ -17,6 +17,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 
 from pipelines.delivery import order_files, reconciliation_workbook
+from pipelines.excel.presentation import telephone
 from pipelines.registry import audit, reconciliation
 from schemas.codes import STATES
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, order_rows, read_csv, row, sampled, some_codes
@@ -92,6 +93,7 @@ def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Sho
     assert (told["orders_closed"], told["codes_ready"], told["codes_refused"], told["orders_awaited"]) == (1, 1, 1, 1)
     book = sheets_of(answer.folder / "release-10023456-1-2026-10-05.xlsx")
     on_sheet = released.select(RELEASE[3:-1])  # the others are the same for all cards: its first sheet has them
+    on_sheet = on_sheet.with_columns(telephone("Access Number"))
     assert book["Cards"] == [tuple(on_sheet.columns), *on_sheet.rows()]
     facts = dict(line[:2] for line in book["Summary"] if line[0])
     content = (answer.folder / "release-10023456-1-2026-10-05.csv").read_bytes()
@@ -179,7 +181,7 @@ def test_a_btn_that_is_used_up_is_reported_and_the_earliest_orders_get_its_last_
     refused = release(answer, "10023456-2", "refused")
     assert [*refused["Replaced by"]] == [""] * 3
     assert all("No PIN of this BTN is free" in advice for advice in refused["What to do"])
-    assert sheet(shop, told, "Capacity").rows() == [(BTN, "0")]
+    assert [line[:2] for line in sheet(shop, told, "Capacity").rows()] == [(BTN, "0")]
     assert set(sheet(shop, told, "Awaited")["Order ID"]) == {"10023456-1"}
 
 
@@ -673,10 +675,10 @@ def test_the_workbook_opens_has_a_native_chart_and_no_formula_whatever_a_report_
     told = shop.night()
     book = load_workbook(shop.settings.home / told["workbook"])
     assert book.sheetnames == [
-        "Summary", "Orders", "Refused", "Replaced", "Ready late", "Surplus", "Changes", "Unexpected",
-        "Awaited", "Capacity", "Reports",
+        "Summary", "Orders", "Refused", "Replaced", "Unexpected", "Awaited", "Reports",
+        "Ageing", "By reseller", "By product", "By access number", "By month", "Nights",
     ]  # fmt: skip
-    assert len(book["Summary"]._charts) == 1  # type: ignore[attr-defined]
+    assert len(book["Summary"]._charts) == 4  # type: ignore[attr-defined]
     for page in book:
         for line in page.iter_rows():
             for cell in line:
@@ -690,7 +692,8 @@ def test_the_workbook_opens_has_a_native_chart_and_no_formula_whatever_a_report_
 def test_the_workbook_of_a_night_without_anything_opens(shop: Shop) -> None:
     told = shop.night()
     book = load_workbook(shop.settings.home / told["workbook"])
-    assert len(book["Summary"]._charts) == 1  # type: ignore[attr-defined]
+    assert book.sheetnames == ["Summary", "Ageing", "By month", "Nights"]
+    assert len(book["Summary"]._charts) == 4  # type: ignore[attr-defined]
     assert [told[name] for name in told if name.startswith(("codes", "cards", "orders"))] == [0] * 10
 
 
@@ -880,12 +883,13 @@ def test_a_long_sheet_is_cut_and_says_where_all_of_its_rows_are(shop: Shop, monk
 def test_the_capacity_sheet_has_what_changed_and_what_is_nearly_full(shop: Shop) -> None:
     full = 3035550142
     shop.send(row("A", btn=str(full), quantity="9000"), row("B", btn="3035550143", quantity="1"))
-    assert [btn for btn, _ in sheet(shop, shop.night(), "Capacity").rows()] == [str(full), "3035550143"]
+    assert sheet(shop, shop.night(), "Capacity")["BTN"].to_list() == [str(full), "3035550143"]
     shop.later(days=1)
-    assert sheet(shop, shop.night(), "Capacity").rows() == [(str(full), "958")]
+    ((btn, free, used, runs_out),) = sheet(shop, shop.night(), "Capacity").rows()
+    assert (btn, free, used, runs_out[:10]) == (str(full), "958", "9000", f"{shop.now + timedelta(days=10):%Y-%m-%d}")
     shop.later(days=1)
     shop.send(row("C", btn="3035550143", quantity="2"))
-    assert [btn for btn, _ in sheet(shop, shop.night(), "Capacity").rows()] == [str(full), "3035550143"]
+    assert sheet(shop, shop.night(), "Capacity")["BTN"].to_list() == [str(full), "3035550143"]
 
 
 def test_a_night_into_which_midnight_falls_has_one_date(shop: Shop) -> None:

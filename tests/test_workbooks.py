@@ -1,8 +1,9 @@
 """What people open: the sender's own workbook annotated, what a confirmation says first, and pages that can be printed."""
 
 import io
+import re
 import zipfile
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from openpyxl.worksheet.table import Table
 from pipelines.common.settings import Settings
 from pipelines.excel import book, look, writers
 from pipelines.excel.annotator import Annotator
-from pipelines.excel.book import Book, Sheet
+from pipelines.excel.book import Attention, Book, Chart, Sheet
 from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.order_template import write_template
 from pipelines.excel.second_writer import MANY, SecondWriter, packed, unpacked
@@ -87,7 +88,7 @@ def test_an_xlsx_comes_back_in_the_senders_own_layout(rejected: Path) -> None:
     assert lines[0][6].value == datetime(2026, 10, 5)
     assert page.column_dimensions["F"].width == 31
     assert page.freeze_panes == "A2"
-    assert page.auto_filter.ref == "A1:K4"
+    assert {table.name: table.ref for table in page.tables.values()} == {"Orders": "A1:K4"}
 
 
 def test_cells_at_fault_are_marked_and_say_what_to_fix(rejected: Path) -> None:
@@ -255,7 +256,8 @@ def solid(color: Any) -> PatternFill:
     [
         ("FFFFFFFF", PatternFill(), False),
         ("FFFFFFFF", solid("FF1F4E79"), True),
-        ("FFFF0000", PatternFill(), True),
+        ("FFC00000", PatternFill(), True),
+        ("FFFF0000", PatternFill(), False),
         ("FFFFFF00", PatternFill(), False),
         ("00FFFF00", solid("FF000000"), True),
         (Color(theme=0), PatternFill(), False),
@@ -426,19 +428,22 @@ def test_a_confirmation_says_at_a_glance_what_happened_and_what_to_do(shop: Shop
     assert book.sheetnames == ["Summary", "Orders", "Codes"]
     facts = {line[0].value: line[1].value for line in book["Summary"].iter_rows(min_row=4) if line[0].value}
     assert (facts["Orders placed"], facts["Orders rejected"], facts["Codes placed"]) == (2, 1, 2)
-    assert facts["Received"] == "2026-10-05 09:30 (UTC-06:00)"
-    assert (facts["Reseller"], facts["Product accounts"], facts["Access numbers"]) == ("acme", "7001", "8008604444")
+    assert facts["Received"] == NOW.replace(tzinfo=None)
+    assert book["Summary"]["B6"].number_format == 'yyyy-mm-dd hh:mm "UTC-06:00"'
+    assert (facts["Reseller"], facts["Product accounts"], facts["Access numbers"]) == ("acme", "7001", "800-860-4444")
     assert (facts["Cards ordered"], facts["Cards released at confirmation"], facts["Cards outstanding"]) == (2, 0, 2)
     assert str(book["Summary"]["B2"].value).startswith("Do not print these codes yet.")
     assert "rejections.xlsx" in str(book["Summary"]["B2"].value)
     for page in (book["Orders"], book["Codes"]):
         assert (page.freeze_panes, page.print_title_rows, page.page_setup.fitToHeight) == ("A2", "$1:$1", 0)
-        assert page.auto_filter.ref == page.dimensions
+        assert page.tables.items() == [(page.title, page.dimensions)]
         assert "&P of &N" in str(page.oddFooter.center.text)
     codes = [line[4] for line in book["Codes"].iter_rows(min_row=2)]
     assert [(cell.value, cell.data_type, cell.number_format) for cell in codes] == [(first, "s", "@"), (second, "s", "@")]
     placed = [line[5] for line in book["Orders"].iter_rows(min_row=2)]
     assert {(cell.value, cell.is_date) for cell in placed} == {(NOW.replace(tzinfo=None), True)}
+    assert {cell.number_format for cell in placed} == {'yyyy-mm-dd hh:mm "UTC-06:00"'}
+    assert [cell.value for cell in book["Orders"]["K"]] == ["Access Number", "800-860-4444", "800-860-4444"]
 
 
 def test_very_many_codes_are_in_the_csv_alone(tmp_path: Path, sqlite: Any) -> None:
@@ -462,9 +467,10 @@ def test_text_is_never_a_formula_whoever_writes_it(small: int, chart: bool, tmp_
         [("=label", "=value"), ("figure", 3)],
         [Sheet("Texts", frame)],
         frame.head(2).select("Text", n=pl.lit(1)),
-        "Chart",
     )
-    book = book if chart else book._replace(table=None, chart="")
+    book = book._replace(charts=(CHART._replace(sheet="Texts", categories="Text", series=(("n", "good"),)),)) if chart else book
+    frame = frame.with_columns(n=pl.lit(1))
+    book = book._replace(sheets=[Sheet("Texts", frame)])
     writers.write(tmp_path / "made.xlsx", book, small)
     made = openpyxl.load_workbook(tmp_path / "made.xlsx")
     cells = [cell for page in made for line in page.iter_rows() for cell in line if cell.value is not None]
@@ -474,7 +480,7 @@ def test_text_is_never_a_formula_whoever_writes_it(small: int, chart: bool, tmp_
     assert made["Texts"]["B2"].is_date
     assert made["Summary"]["A1"].value == "=title"
     assert len(made["Summary"]._charts) == int(chart)
-    assert (made["Texts"].freeze_panes, made["Texts"].auto_filter.ref) == ("A2", "A1:B10")
+    assert (made["Texts"].freeze_panes, made["Texts"].tables["Texts"].ref) == ("A2", "A1:C10")
 
 
 def _looks(page: Any) -> dict[str, Any]:
@@ -495,34 +501,85 @@ def _looks(page: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("chart", ["", "Chart"])
-def test_a_summary_looks_the_same_whichever_writer_made_it(chart: str, tmp_path: Path) -> None:
+def test_a_summary_looks_the_same_whichever_writer_made_it(tmp_path: Path) -> None:
     facts = [("File", "october.xlsx"), ("Received", datetime(2026, 10, 5, 9, 30)), ("Rows", 1234), ("Remark", "long " * 40)]
     table = pl.DataFrame({"Reason": ["CODE_RUN"], "What to fix": ["Choose another code. " * 6], "Count": [1200]})
-    made = Book("Title", "What is to be done. " * 9, facts, [], table, chart)
+    made = Book("Title", "What is to be done. " * 9, facts, [], table)
     writers.write(tmp_path / "small.xlsx", made)
-    writers.write(tmp_path / "large.xlsx", made, -1)
     book = Workbook()
     page: Any = book.active
     page.title = "Summary"
-    Painter().summary(page, look.summary(made.title, made.advice, made.facts, made.table_rows(), chart))
+    Painter().summary(page, made.summary())
     book.save(tmp_path / "openpyxl.xlsx")
-    pages = [openpyxl.load_workbook(tmp_path / f"{name}.xlsx")["Summary"] for name in ("small", "large", "openpyxl")]
-    small, large, annotated = map(_looks, pages)
+    pages = [openpyxl.load_workbook(tmp_path / f"{name}.xlsx")["Summary"] for name in ("small", "openpyxl")]
+    small, annotated = map(_looks, pages)
     assert small == annotated
-    assert small == {**large, "grid": False}  # xlsxturbo always shows the grid
-    assert [list(page.merged_cells.ranges) for page in pages] == [[], [], []]
+    assert [list(page.merged_cells.ranges) for page in pages] == [[], []]
 
 
-def test_a_chart_has_two_stacked_series_with_their_colours_and_axes(tmp_path: Path) -> None:
-    trend = pl.DataFrame({"Night": ["2026-10-05", "2026-10-06"], "Ready": [5, 7], "Refused": [1, 0]})
-    writers.write(tmp_path / "made.xlsx", Book("Night", "No action needed.", [("Codes ready", 7)], [], trend, "A night"))
-    (chart,) = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]._charts  # type: ignore[attr-defined]
-    assert (chart.grouping, chart.overlap, chart.legend.position) == ("stacked", 100, "b")
-    assert [one.graphicalProperties.solidFill.srgbClr for one in chart.series] == ["2E75B6", "C00000"]
-    assert [one.val.numRef.f for one in chart.series] == ["Summary!$E$5:$E$6", "Summary!$F$5:$F$6"]
-    assert not any(axis.delete for axis in (chart.x_axis, chart.y_axis))
-    assert chart.y_axis.number_format.formatCode == "#,##0"
+CHART = Chart(
+    "Nights", "stacked", "Nights", "Night", (("Ready", "good"), ("Refused", "bad")), "Night", "Codes", "Ready, refused."
+)
+NIGHTS = pl.DataFrame({"Night": [date(2026, 10, 5), date(2026, 10, 6)], "Ready": [5, 7], "Refused": [0.1, 0.0]})
+
+
+def _with_charts(*charts: Chart, nights: pl.DataFrame = NIGHTS) -> Book:
+    sheets = [Sheet("Nights", nights, formats={"Refused": look.PERCENT})]
+    return Book("Night", "No action needed.", [("Codes ready", 7)], sheets, charts=charts)
+
+
+def test_a_chart_has_its_colours_titled_axes_and_words_for_who_cant_see_it(tmp_path: Path) -> None:
+    shares = CHART._replace(kind="line", series=(("Refused", "bad"),))
+    writers.write(tmp_path / "made.xlsx", _with_charts(CHART, shares, CHART._replace(kind="bar")))
+    stacked, line, bar = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]._charts  # type: ignore[attr-defined]
+    assert (stacked.grouping, stacked.overlap, stacked.legend.position) == ("stacked", 100, "b")
+    assert [one.graphicalProperties.solidFill.srgbClr for one in stacked.series] == ["2E75B6", "C00000"]
+    assert [one.val.numRef.f for one in stacked.series] == ["Nights!$B$2:$B$3", "Nights!$C$2:$C$3"]
+    assert not any(axis.delete for chart in (stacked, line, bar) for axis in (chart.x_axis, chart.y_axis))
+    assert [chart.y_axis.number_format.formatCode for chart in (stacked, line)] == ["#,##0", "0.0%"]
+    assert (line.legend, bar.barDir) == (None, "bar")
+    with zipfile.ZipFile(tmp_path / "made.xlsx") as archive:
+        drawing = archive.read("xl/drawings/drawing1.xml").decode()
+        texts = [re.findall("<a:t>(.*?)</a:t>", archive.read(f"xl/charts/chart{n}.xml").decode()) for n in (1, 2, 3)]
+    assert drawing.count('descr="Ready, refused."') == 3
+    assert texts == [["Nights", "Night", "Codes"]] * 3
+
+
+def test_charts_stand_two_across_and_overlap_nothing(tmp_path: Path) -> None:
+    writers.write(tmp_path / "made.xlsx", _with_charts(*[CHART] * 3))
+    page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]
+    corners = [(chart.anchor._from.row, chart.anchor._from.col, chart.anchor.to.row) for chart in page._charts]  # type: ignore[attr-defined]
+    (first, left, end), (second, right, _), (third, below, _) = corners
+    assert first == second > page.max_row - 1
+    assert third > end
+    assert left == below == 0 < right
+
+
+def test_a_chart_of_nothing_is_left_out(tmp_path: Path) -> None:
+    writers.write(tmp_path / "made.xlsx", _with_charts(CHART, CHART._replace(sheet="Other"), nights=NIGHTS.head(0)))
+    made = openpyxl.load_workbook(tmp_path / "made.xlsx")
+    assert made["Summary"]._charts == []  # type: ignore[attr-defined]
+    assert [[cell.value for cell in line] for line in made["Nights"].iter_rows(min_row=2)] == [["None", None, None]]
+
+
+def test_what_needs_attention_comes_first_with_links_to_its_sheets(tmp_path: Path) -> None:
+    attention = (Attention("1 order is overdue.", "Nights"), Attention("3 cards are surplus."))
+    kpis = pl.DataFrame({"Figure": ["Ready", "Refused"], "Tonight": [1234.0, 0.037], "Median": [None, 0.1]})
+    book = _with_charts(CHART)._replace(
+        attention=attention, table=kpis, formats={"Refused": look.PERCENT, "Tonight": look.COUNT}
+    )
+    writers.write(tmp_path / "made.xlsx", book)
+    page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]
+    cells = [[cell.value for cell in line[:3]] for line in page.iter_rows(max_row=10)]
+    assert cells == [
+        ["Night", None, None], ["What needs attention", None, None], ["1 order is overdue.", "Go to Nights", None],
+        ["3 cards are surplus.", None, None], [None, None, None], ["Figure", "Tonight", "Median"], ["Ready", 1234, None],
+        ["Refused", 0.037, 0.1], [None, None, None], ["Codes ready", 7, None],
+    ]  # fmt: skip
+    links = {cell.coordinate: cell.hyperlink.location for line in page.iter_rows() for cell in line if cell.hyperlink}
+    assert links == {"B3": "'Nights'!A1"}
+    assert [page[name].number_format for name in ("B7", "B8", "C8")] == ["#,##0", "0.0%", "0.0%"]
+    assert {page[name].alignment.horizontal for name in ("B6", "B7", "C8", "B10")} == {"right"}
 
 
 def test_characters_that_xml_cannot_hold_are_replaced_in_notes_too(tmp_path: Path) -> None:
@@ -540,8 +597,7 @@ def test_long_text_is_wrapped_in_a_row_that_is_high_enough(tmp_path: Path) -> No
     writers.write(tmp_path / "made.xlsx", Book("Rejected", "Fix it.", [], [Sheet("Orders", rows)]))
     page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Orders"]
     assert (page["B2"].alignment.wrap_text, round(page.column_dimensions["B"].width)) == (True, 61)
-    assert page.row_dimensions[2].height == 4 * look.LINE_HEIGHT
-    assert page.row_dimensions[3].height is None
+    assert [page.row_dimensions[line].height for line in (2, 3)] == [look.text_height("x" * 200, 60), look.ROW_HEIGHT]
 
 
 def test_a_csv_that_opens_as_formulas_nowhere(shop: Shop) -> None:

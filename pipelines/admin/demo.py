@@ -95,7 +95,7 @@ def lay_out(home: Path) -> None:
     for folder in ("", "inbox", "inbox/acme", "inbox/globex", "inbox/network", "outbox"):
         ensure_private_dir(home / folder)
     samples.write_catalogue(home / "catalogue.xlsx")
-    samples.write_workbook(home / "inbox/acme/october.xlsx", {"Orders": [_HEADER, *_ACME]})
+    samples.write_workbook(home / "inbox/acme/october.xlsx", {"Orders": [_HEADER, *_ACME]}, "Orders")
     (home / "existing-codes.csv").write_text("Code\n29017365829401\n29017365829402\n", "utf-8")
     lines = [",".join(f'"{cell}"' if "," in cell else cell for cell in row) for row in (_HEADER, *_GLOBEX)]
     (home / "inbox/globex/cards.csv").write_text("\n".join(lines) + "\n", "utf-8")

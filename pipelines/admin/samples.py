@@ -35,25 +35,24 @@ def write_catalogue(path: Path) -> None:
     write_workbook(path, sheets)
 
 
-def write_workbook(path: Path, sheets: Mapping[str, Sequence[Sequence[str]]]) -> None:
-    """Write sheets of text below a bold header."""
+def write_workbook(path: Path, sheets: Mapping[str, Sequence[Sequence[str]]], about: str = "Catalogue") -> None:
+    """Write sheets that are tables of text, in whose columns zeros typed in front are kept."""
     from openpyxl import Workbook
-    from openpyxl.styles import Font
 
-    book = Workbook()
+    from pipelines.excel import look
+    from pipelines.excel.openpyxl_package import save
+    from pipelines.excel.openpyxl_style import Painter
+
+    book, painter = Workbook(), Painter()
     book.remove(book.worksheets[0])
-    for title, rows in sheets.items():
+    for title, (headers, *rows) in sheets.items():
         sheet = book.create_sheet(title)
-        for row in rows:
-            sheet.append(list(row))
+        longest = [max(map(len, column)) for column in zip(*rows, strict=True)] or [0] * len(headers)
+        widths = [look.column_width(header, size) for header, size in zip(headers, longest, strict=True)]
+        painter.table(sheet, title.replace(" ", "_"), headers, rows, widths)
         for column in sheet.iter_cols():
-            column[0].font = Font(bold=True)
-            sheet.column_dimensions[column[0].column_letter].width = max(len(str(cell.value or "")) for cell in column) + 2
-            sheet.column_dimensions[column[0].column_letter].number_format = "@"  # so that zeros typed in front are kept
-            for cell in column:
-                cell.number_format = "@"
-        sheet.freeze_panes = "A2"
-    book.save(path)
+            sheet.column_dimensions[column[0].column_letter].number_format = look.TEXT
+    save(book, path, about)
 
 
 def write_settings(path: Path) -> None:

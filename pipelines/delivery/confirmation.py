@@ -5,10 +5,11 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.common.words import zoned_time
 from pipelines.delivery.placed_before import placed_before
 from pipelines.delivery.results import SubmissionResult
+from pipelines.excel import look
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
+from pipelines.excel.presentation import local_time, offset_of, telephone, time_value
 from pipelines.excel.writers import WriteBook
 from pipelines.registry.records import SubmissionRecords
 from schemas import actions
@@ -38,8 +39,8 @@ def with_headers(frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
 
 
 def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
-    """The first sheet of the confirmation: what was placed, and what was placed before."""
-    when = pl.col("at").str.head(19).str.to_datetime()
+    """The sheet Orders of the confirmation: what was placed, and what was placed before."""
+    when = local_time("at", offset_of(records.events["at"].item()))
     placed = records.orders.with_columns(state=pl.lit("placed"), placed_at=when)
     again = records.duplicate_orders.with_columns(state=pl.lit("already placed"), placed_at=when)
     wanted = {
@@ -48,7 +49,8 @@ def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
         "Product Account Number": "product", "Access Number": "access_number", "International Origin": "origin",
         "International Termination": "termination", "Comments": "comments",
     }  # fmt: skip
-    return pl.concat([with_headers(placed, wanted), with_headers(again, wanted)], how="vertical_relaxed")
+    orders = pl.concat([with_headers(placed, wanted), with_headers(again, wanted)], how="vertical_relaxed")
+    return orders.with_columns(telephone("Access Number"))
 
 
 def _repeated(source: str, earlier: dict[str, Any]) -> str:
@@ -85,7 +87,7 @@ def write_confirmation(
     facts: list[tuple[str, Any]] = [
         ("Reseller", "the operator" if event["source"] == OPERATOR else event["source"]),
         ("File", event["file_name"]),
-        ("Received", zoned_time(event["at"])),
+        ("Received", time_value(event["at"])),
         *_named("Product accounts", orders["Product Account Number"]),
         *_named("Access numbers", orders["Access Number"]),
         ("Rows in the file", counts.rows),
@@ -105,10 +107,11 @@ def write_confirmation(
     fit = {"Orders": orders.height * orders.width <= MOST_CELLS, "Codes": len(rows) <= most_codes}
     if len(records.repeated):
         advice = _repeated(event["source"], records.repeated.row(0, named=True))
-    sheets = [Sheet(title, frame) for title, frame in (("Orders", orders), ("Codes", rows)) if fit[title]]
+    placed_in = {"Placed": look.zoned(offset_of(event["at"]))}
+    sheets = [Sheet(title, frame, formats=placed_in) for title, frame in (("Orders", orders), ("Codes", rows)) if fit[title]]
     again = placed_before(records) if len(records.duplicate_orders) else pl.DataFrame()
     if len(again) and again.height * again.width <= MOST_CELLS:
-        sheets.append(Sheet("Already placed", again))
+        sheets.append(Sheet("Already placed", again, formats=placed_in))
     facts += [(f"Where the {title.lower()} are", "in confirmation.csv; there are too many of them for a workbook")
               for title, fits in fit.items() if not fits]  # fmt: skip
     advice = advice.strip() or "No action needed."

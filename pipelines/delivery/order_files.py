@@ -22,6 +22,7 @@ from pipelines.delivery.index import Answer
 from pipelines.delivery.written_files import WrittenFile, written
 from pipelines.excel import writers
 from pipelines.excel.book import Book, Sheet
+from pipelines.excel.presentation import telephone
 from pipelines.registry import night_records
 from pipelines.registry.outbox_files import note_files
 from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
@@ -30,8 +31,6 @@ from pipelines.run import Run
 
 _ON_SUMMARY: Final = [*release_files.ORDER_HEADERS, "Released"]
 """Columns of a release's CSV that are the same for all of its cards: in the workbook its first sheet says them once."""
-_SMALL: Final = 2_000
-"""Workbooks of more cells are written by the writer for large ones, which lets other threads work."""
 _PORTION: Final = 200_000
 """Files of about so many cards are read at once, so that a night's memory does not grow with its cards."""
 _KEYS: Final = ["order_pk", "event"]
@@ -199,7 +198,7 @@ def _write_file(settings: Settings, files: list[dict[str, Any]], rows: pl.DataFr
     made = written(file["submission"], machine, machine.name)
     if again or not workbook.exists():
         book = _book(files, rows, made.sha256)
-        write_atomically(workbook, lambda staged: writers.write(staged, book, _SMALL), access)
+        write_atomically(workbook, lambda staged: writers.write(staged, book), access)
     return [made, written(file["submission"], workbook, workbook.name)]
 
 
@@ -208,4 +207,6 @@ def _book(files: list[dict[str, Any]], rows: pl.DataFrame, digest: str) -> Book:
         title, advice, facts = release_files.summary(files[0], digest)
     else:
         title, advice, facts = outcome_files.summary(files, rows)
-    return Book(title, advice, facts, [Sheet("Cards", rows.drop(_ON_SUMMARY if files[0]["kind"] == RELEASE else []))])
+    shown = rows.drop(_ON_SUMMARY) if files[0]["kind"] == RELEASE else rows
+    numbers = [telephone(name) for name in shown.columns if name == "Access Number"]
+    return Book(title, advice, facts, [Sheet("Cards", shown.with_columns(numbers))])

@@ -4,6 +4,7 @@ from typing import Final
 
 import polars as pl
 
+from pipelines.excel.presentation import local_time, offset_of
 from pipelines.registry.records import SubmissionRecords
 from schemas.actions import ActionOutcome
 from schemas.codes import CardState
@@ -32,7 +33,7 @@ def placed_before(records: SubmissionRecords) -> pl.DataFrame:
         pl.col("account").alias("Customer Account Number"),
         pl.col("customer_order_id").alias("Customer Order ID"),
         pl.col("action").alias("Action"),
-        pl.col("at").str.head(19).str.to_datetime().alias("Placed"),
+        local_time("at", offset_of(event["at"])).alias("Placed"),
         pl.col("cards").alias("Cards"),
         *(pl.col(title).fill_null(0) for title in _STATES),
         folder.fill_null("").alias("Releases in"),

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.common.words import zoned_time
+from pipelines.excel.presentation import telephone_text, time_value
 from schemas.codes import code_text
 
 _SAFE: Final = (
@@ -42,7 +42,7 @@ def summary(file: dict[str, Any], digest: str) -> tuple[str, str, list[tuple[str
         ("Customer Account Number", file["account"]),
         ("Customer Order ID", file["customer_order_id"]),
         ("Product Account Number", file["product"]),
-        ("Access Number", file["access_number"]),
+        ("Access Number", telephone_text(file["access_number"])),
         ("Release of this order", file["number"]),
         ("Cards in this release", file["cards"]),
         ("Cards released so far", f"{file['released']:,} of {file['ordered']:,}"),
@@ -57,7 +57,7 @@ def released_by(file: dict[str, Any]) -> list[tuple[str, Any]]:
     """By which night, and when."""
     return [
         ("Written by", f"the reconciliation of {datetime.strptime(str(file['date']), '%Y%m%d'):%Y-%m-%d}"),
-        ("Written at", zoned_time(file["at"])),
+        ("Written at", time_value(file["at"])),
     ]
 
 

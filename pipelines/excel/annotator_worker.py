@@ -22,18 +22,24 @@ from openpyxl.utils import get_column_letter
 
 from pipelines.excel import look, openpyxl_style
 from pipelines.excel.checks import Check
+from pipelines.excel.openpyxl_package import save
 from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.senders_look import keep_readable, look_key, rebuild_look
 from pipelines.excel.senders_sheet import SendersSheet, read_rows
+from pipelines.excel.summary import lay_out
 from schemas.headers import header_key
 
 _WIDTH, _DATE_WIDTH, _MAX_WIDTH = 12, 19, 100
+_FILTER: Final = 4
+"""The width of the button of a filter."""
 _LIST_NAMES: Final = ("CodeTypes", "EveryonesNumbers", "ProductsOf")
 """Some names that only our template has."""
 _NAMES_WITHIN: Final = 1 << 20
 _CELL: Final = re.compile(r"\$([A-Z]{1,2})2\b")
 """A cell of the first row that is filled in, as the formulas of our checks name it."""
 _MOST_CELLS: Final = 200_000
+_LONGEST: Final = 255
+"""The longest name of a column of a table."""
 
 
 def annotate(job: dict[str, Any], content: bytes) -> tuple[str, bytes]:
@@ -66,7 +72,7 @@ def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], place
     book.security = None  # else an empty protection of the workbook is written
     summary: Any = book.active
     summary.title = "Summary"
-    painter.summary(summary, look.summary(job["title"], job["advice"], job["facts"], job["table"]))
+    painter.summary(summary, lay_out(job["title"], job["advice"], job["facts"], job["table"], {}))
     ours = book.create_sheet("Orders")
     _copy(theirs, ours, painter, kept, [row for row, _, _ in job["rows"]])
     _add_last(ours, painter, job, len(kept) + 1)
@@ -77,10 +83,8 @@ def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], place
         openpyxl_style.add_lists(book, painter, lists)
     _add_notes(ours, job, places)
     book.active = ours
-    summary.sheet_view.tabSelected, ours.sheet_view.tabSelected = False, True
-    book.properties.creator, book.properties.title = look.AUTHOR, job["title"]
     made = io.BytesIO()
-    book.save(made)
+    save(book, made, job["title"])
     return made.getvalue()
 
 
@@ -116,9 +120,19 @@ def _copy(theirs: SendersSheet, ours: Any, painter: Painter, kept: list[Any], ro
             painter.dress(new, look_key(old), partial(rebuild_look, old, new))
         ours.row_dimensions[line].height = _bounded(theirs.heights.get(row), 0, look.MAX_HEIGHT)
     for place, title in enumerate(kept, 1):
-        dated = any(isinstance(ours.cell(line, place).value, datetime) for line in range(2, len(rows) + 2))
-        width = _bounded(theirs.width(title.column), _DATE_WIDTH if dated else _WIDTH, _MAX_WIDTH)
-        ours.column_dimensions[get_column_letter(place)].width = width
+        ours.column_dimensions[get_column_letter(place)].width = _width(ours, place, theirs.width(title.column), len(rows) + 1)
+
+
+def _width(ours: Any, place: int, width: float, last: int) -> float | None:
+    """The width of a column: the sender's, unless that would cut its values."""
+    title, *cells = (ours.cell(line, place) for line in range(1, last + 1))
+    values = [cell.value for cell in cells]
+    if isinstance(title.value, str):
+        header = look.column_width(title.value, 0) if title.alignment.wrap_text else len(title.value) + _FILTER
+        width = max(width, header)
+    longest = max((len(part) for value in values for part in str(value or "").split("\n")), default=0)
+    dated = any(isinstance(value, datetime) for value in values)
+    return _bounded(width, _DATE_WIDTH if dated else max(_WIDTH, min(look.MAX_WIDTH, longest + 2)), _MAX_WIDTH)
 
 
 def _bounded(size: Any, smallest: float, largest: float) -> float | None:
@@ -127,19 +141,37 @@ def _bounded(size: Any, smallest: float, largest: float) -> float | None:
 
 def _add_last(ours: Any, painter: Painter, job: dict[str, Any], first: int) -> None:
     """Row, reason and what to fix, at the end."""
-    painter.headers(ours, job["last"], first)
     longest = [max(len(str(values[n])) for values in job["rows"]) for n in range(len(job["last"]))]
     widths = [look.column_width(title, length) for title, length in zip(job["last"], longest, strict=True)]
+    painter.headers(ours, job["last"], widths, first)
     for line, values in enumerate(job["rows"], 2):
         for place, value in enumerate(map(look.legible_text, values), first):
-            painter.put(ours.cell(line, place), value, look.WRAPPED if isinstance(value, str) else look.CELLS[look.COUNT])
+            painter.put(ours.cell(line, place), value, look.WRAPPED if isinstance(value, str) else look.figure(look.COUNT))
         heights = [look.text_height(str(value), width) for value, width in zip(values, widths, strict=True)]
         ours.row_dimensions[line].height = max(ours.row_dimensions[line].height or 0, *heights)
-    for place, width in enumerate(widths, first):
-        openpyxl_style.set_width(ours, place, width)
+    _finish(ours)
+
+
+def _finish(ours: Any) -> None:
+    """A frozen header, a filter, and the page. Where Excel would take the header for one of a table, it is one."""
+    widths = [one.width for one in ours.column_dimensions.values()]
+    height = look.header_height([(str(cell.value), int(width)) for cell, width in zip(ours[1], widths, strict=True)])
+    ours.row_dimensions[1].height = max(ours.row_dimensions[1].height or 0, height)
     ours.freeze_panes = "A2"
-    ours.auto_filter.ref = ours.dimensions
-    openpyxl_style.set_up_page(ours)
+    if _names_columns([cell.value for cell in ours[1]]):
+        openpyxl_style.add_table(ours, "Orders", 1, ours.max_column, ours.max_row)
+    else:
+        ours.auto_filter.ref = ours.dimensions
+    openpyxl_style.open_at(ours, ours["A2"])
+    openpyxl_style.set_up_page(ours, look.page_of(sum(widths)))
+
+
+def _names_columns(headers: list[Any]) -> bool:
+    """Whether headers can be those of a table: short texts of one line, each another."""
+    texts = [
+        header.lower() for header in headers if isinstance(header, str) and header.isprintable() and len(header) < _LONGEST
+    ]
+    return len(set(texts)) == len(headers)
 
 
 def _add_notes(ours: Any, job: dict[str, Any], places: dict[str, int]) -> None:

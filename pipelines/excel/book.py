@@ -1,49 +1,70 @@
 """A workbook as data: a summary, and sheets of frames."""
 
 import re
-from datetime import datetime
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.excel.look import (
-    CELLS,
-    COUNT,
-    DECIMAL,
-    ILLEGAL,
-    MAX_TEXT,
-    MAX_WIDTH,
-    TEXT,
-    TIME,
-    WRAPPED,
-    WRAPPING,
-    Style,
-    column_width,
-)
+from pipelines.excel import look, summary
+from pipelines.excel.look import ILLEGAL, MAX_TEXT, Style
 
 SMALL: Final = 200_000
-"""A workbook of up to this many cells is written with its print set-up, borders and notes."""
+"""Sheets of up to this many cells have their marked cells coloured, and notes on them."""
 MOST_CELLS: Final = 1_500_000
 """Orders and rejected rows of more cells than this are listed in their CSV alone: a workbook takes 200 bytes for each."""
 NOTED: Final = 10_000
 """At most this many cells get a note."""
 SHEET_ROWS: Final = 1_000_000
+NO_ROWS: Final = "None"
+"""What a sheet without rows says: Excel's tables have at least one."""
 _FEW: Final = 1_000
 _IS_ILLEGAL: Final = re.compile(ILLEGAL).search
+_NO_FORMATS: Final[dict[str, str]] = {}
 
 
 class Sheet(NamedTuple):
-    """A sheet: its title, a frame (headers are its columns) and `marks`: `index` (row of the frame), `column`, `note`."""
+    """A sheet: its title, a frame (headers are its columns) and `marks`: `index` (row of the frame), `column`, `note`.
+
+    `formats`: Excel's number formats of columns that need another than their type has, such as `look.PERCENT`.
+    """
 
     title: str
     rows: pl.DataFrame
     marks: pl.DataFrame | None = None
+    formats: dict[str, str] = _NO_FORMATS
+
+
+class Attention(NamedTuple):
+    """A line of what needs attention. `sheet`: the sheet that it is about, to which a link leads."""
+
+    text: str
+    sheet: str = ""
+
+
+class Chart(NamedTuple):
+    """A chart of the summary, drawn from the table of a sheet.
+
+    `kind`: `stacked` columns, `line` or `bar`; `sheet`: the title of that sheet; `categories`: the header of the column
+    along the axis; `series`: headers of columns of figures, and what their colours mean (`look.SERIES`); `description`:
+    what a reader who can't see it should know.
+    """
+
+    title: str
+    kind: str
+    sheet: str
+    categories: str
+    series: tuple[tuple[str, str], ...]
+    x_axis: str
+    y_axis: str
+    description: str
 
 
 class Book(NamedTuple):
-    """A workbook: what its summary says (title, what to do, facts, a small table of up to three columns, drawn as a
-    chart titled `chart` where that is not empty), and the sheets after it. It opens on the sheet `opens_on`, or else on
-    the summary.
+    """A workbook: what its summary says, and the sheets after it. It opens on the sheet `opens_on`, or else on the summary.
+
+    The summary has the title; lines of `attention`, or else the advice; a table of any columns; facts; and charts.
+    `formats`: number formats of the table by headers of its columns, or by the labels in the first column, which win.
     """
 
     title: str
@@ -51,12 +72,24 @@ class Book(NamedTuple):
     facts: list[tuple[str, Any]]
     sheets: list[Sheet]
     table: pl.DataFrame | None = None
-    chart: str = ""
+    charts: tuple[Chart, ...] = ()
+    attention: tuple[Attention, ...] = ()
     opens_on: str = ""
+    formats: dict[str, str] = _NO_FORMATS
 
     def table_rows(self) -> list[tuple[Any, ...]]:
-        """The small table of the summary: its header and its rows."""
+        """The table of the summary: its header and its rows."""
         return [] if self.table is None else [tuple(self.table.columns), *self.table.rows()]
+
+    def drawn(self) -> list[tuple[Chart, Sheet]]:
+        """The charts that have anything to show, and the sheets that they show."""
+        sheets = {sheet.title: sheet for sheet in self.sheets if len(sheet.rows)}
+        return [(chart, sheets[chart.sheet]) for chart in self.charts if chart.sheet in sheets]
+
+    def summary(self) -> summary.Summary:
+        """The layout of the summary."""
+        return summary.lay_out(self.title, self.advice, self.facts, self.table_rows(), self.formats, self.attention,
+                               len(self.drawn()))  # fmt: skip
 
 
 def legible(frame: pl.DataFrame) -> pl.DataFrame:
@@ -77,26 +110,41 @@ def sheet_parts(sheet: Sheet) -> list[Sheet]:
     """The sheet cut into as many as Excel needs."""
     rows = legible(sheet.rows)
     if len(rows) <= SHEET_ROWS:
-        return [Sheet(sheet.title, rows, None if sheet.marks is None else legible(sheet.marks))]
+        return [sheet._replace(rows=rows, marks=None if sheet.marks is None else legible(sheet.marks))]
     starts = range(0, len(rows), SHEET_ROWS)
-    return [Sheet(f"{sheet.title} {n}", rows.slice(start, SHEET_ROWS)) for n, start in enumerate(starts, 1)]
+    return [sheet._replace(title=f"{sheet.title} {n}", rows=rows.slice(start, SHEET_ROWS), marks=None)
+            for n, start in enumerate(starts, 1)]  # fmt: skip
 
 
-def column_looks(rows: pl.DataFrame) -> list[tuple[int, Style]]:
+def table_name(title: str) -> str:
+    """The name of the Excel table on a sheet."""
+    return re.sub(r"\W+", "_", title)
+
+
+def column_looks(sheet: Sheet) -> list[tuple[int, Style]]:
     """The width of each column, in characters, and the style of its cells, judged by its first thousand rows."""
-    return [_column_look(column) for column in rows.head(1000).iter_columns()]
+    return [_column_look(column, sheet.formats.get(column.name)) for column in sheet.rows.head(1000).iter_columns()]
 
 
-def _column_look(column: pl.Series) -> tuple[int, Style]:
-    longest = max((len(_cell_text(value)) for value in column.to_list()), default=0)
-    is_long = column.dtype == pl.String and (longest > MAX_WIDTH - 2 or column.name in WRAPPING)
-    style = WRAPPED if is_long else CELLS[_number_format(column.dtype)]
-    return column_width(column.name, longest), style
+def _column_look(column: pl.Series, number: str | None) -> tuple[int, Style]:
+    if column.dtype != pl.String:
+        number = number or _number_format(column.dtype)
+        longest = max((len(_cell_text(value, number)) for value in column.to_list()), default=0)
+        return look.column_width(column.name, longest), look.figure(number)
+    longest = max((len(text or "") for text in column.to_list()), default=0)
+    is_long = longest > look.MAX_WIDTH - 2 or column.name in look.WRAPPING
+    style = look.WRAPPED if is_long else look.CODES if column.name in look.CODE_HEADERS else look.WORDS
+    return look.column_width(column.name, longest), style
 
 
 def _number_format(kind: pl.DataType) -> str:
-    return TEXT if kind == pl.String else COUNT if kind.is_integer() else DECIMAL if kind.is_float() else TIME
+    if kind == pl.Date:
+        return look.DATE
+    return look.COUNT if kind.is_integer() else look.DECIMAL if kind.is_float() else look.TIME
 
 
-def _cell_text(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:%Y-%m-%d %H:%M}" if isinstance(value, datetime) else str(value or "")
+def _cell_text(value: Any, number: str) -> str:
+    """A figure or a time about as long as it is shown."""
+    if value is None:
+        return ""
+    return number.replace('"', "") if isinstance(value, date) else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}"

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from openpyxl.styles.colors import COLOR_INDEX
 
-READABLE: Final = 3.0
+READABLE: Final = 4.5
 """The least contrast between two colours of which one can be read on the other."""
 _THEME: Final = ("FFFFFF", "000000", "EEECE1", "1F497D", "4F81BD", "C0504D", "9BBB59", "8064A2", "4BACC6", "F79646", "0000FF",
                  "800080")  # fmt: skip

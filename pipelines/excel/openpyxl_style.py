@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from copy import copy
+from datetime import datetime
 from typing import Any, Final
 
 from openpyxl import Workbook
@@ -13,15 +14,17 @@ from openpyxl.workbook.defined_name import DefinedName
 from openpyxl.worksheet.datavalidation import DataValidation
 from openpyxl.worksheet.page import PageMargins
 from openpyxl.worksheet.properties import PageSetupProperties
+from openpyxl.worksheet.table import Table
 from openpyxl.worksheet.worksheet import Worksheet
 
 from pipelines.excel import look
 from pipelines.excel.checks import Check
+from pipelines.excel.summary import Summary
 
 _LAST_ROW: Final = 1_048_576
 _ABOVE: Final = 8
 _CELL_MARGIN: Final = 0.7109375
-_LISTED: Final = look.Style(border=False)
+_LISTED: Final = look.Style(border="")
 
 
 class Painter:
@@ -33,7 +36,7 @@ class Painter:
     def put(self, cell: Any, value: Any, style: look.Style) -> Any:
         """Put a value into a cell. Text is never anything but text, whatever it begins with."""
         if value is not None and value != "":
-            cell.value = value
+            cell.value = value.replace(tzinfo=None) if isinstance(value, datetime) else value
             if isinstance(value, str):
                 cell.data_type = "s"
         self.dress(cell, style, lambda: _dress(cell, style))
@@ -46,47 +49,55 @@ class Painter:
             self._known[key] = copy(cell._style)  # noqa: SLF001 - the only way that does not look every part up again
         cell._style = copy(self._known[key])  # noqa: SLF001
 
-    def headers(self, page: Worksheet, titles: Sequence[str], first: int = 1) -> None:
-        """A row of column titles, from a column on."""
-        for place, title in enumerate(titles, first):
+    def headers(self, page: Worksheet, titles: Sequence[str], widths: Sequence[int], first: int = 1) -> None:
+        """A row of column titles, from a column on, with the widths of the columns."""
+        for place, (title, width) in enumerate(zip(titles, widths, strict=True), first):
             self.put(page.cell(1, place), title, look.HEADER)
-        page.row_dimensions[1].height = look.HEADER_HEIGHT
+            set_width(page, place, width)
+        height = look.header_height(list(zip(titles, widths, strict=True)))
+        page.row_dimensions[1].height = max(height, page.row_dimensions[1].height or 0)
 
     def table(
-        self, page: Worksheet, titles: Sequence[str], rows: Iterable[Sequence[Any]], widths: Sequence[int], first: int = 1
-    ) -> None:
-        """A table with a frozen header, ready to be printed."""
-        self.headers(page, titles, first)
+        self, page: Worksheet, name: str, titles: Sequence[str], rows: Iterable[Sequence[Any]], widths: Sequence[int],
+        first: int = 1,
+    ) -> None:  # fmt: skip
+        """A named table with a frozen header, ready to be printed, from a column on."""
+        self.headers(page, titles, widths, first)
         page.freeze_panes = "A2"
+        line = 1
         for line, row in enumerate(rows, 2):
             for place, value in enumerate(row, first):
-                self.put(page.cell(line, place), value, look.CELLS[look.number_format(value)])
-        for place, width in enumerate(widths, first):
-            set_width(page, place, width)
-        set_up_page(page)
+                self.put(page.cell(line, place), value, look.value_style(value))
+        add_table(page, name, first, first + len(titles) - 1, line)
+        open_at(page, page.cell(2, 1))
+        wide = sum(page.column_dimensions[get_column_letter(place)].width for place in range(1, first + len(titles)))
+        set_up_page(page, look.page_of(wide))
 
-    def summary(self, page: Worksheet, summary: look.Summary) -> None:
-        """The first sheet. A chart, which only workbooks of others have, is left out."""
-        for row, column, value, style in summary.cells:
+    def summary(self, page: Worksheet, summary: Summary) -> None:
+        """The first sheet. Charts and links, which other workbooks have, are left out."""
+        for row, column, value, style, _ in summary.cells:
             self.put(page.cell(row + 1, column + 1), value, style)
         for place, width in enumerate(summary.widths, 1):
             set_width(page, place, width)
         for row, height in summary.heights.items():
             page.row_dimensions[row + 1].height = height
         page.sheet_view.showGridLines = False
-        set_up_page(page, landscape=False, repeated=False)
+        set_up_page(page, summary.page(), repeated=False)
 
 
 def _dress(cell: Any, style: look.Style) -> None:
     cell.number_format = style.number
-    cell.font = Font(name=look.FONT, bold=style.bold, size=style.size, color=style.color)
-    horizontal, vertical = "left" if style.left or style.indent else None, "center" if style.middle else "top"
-    cell.alignment = Alignment(horizontal, vertical, wrap_text=style.wrap, indent=int(style.indent))
+    cell.font = Font(
+        name=style.font, bold=style.bold, size=style.size, color=style.color, underline="single" if style.underline else None
+    )
+    vertical = "center" if style.middle else "top"
+    cell.alignment = Alignment(style.align, vertical, wrap_text=style.wrap, indent=style.indent)
     if style.fill:
         cell.fill = fill(style.fill)
     if style.border:
-        side = Side(style="thin", color=look.LINE_GREY)
-        cell.border = Border(left=side, right=side, top=side, bottom=side)
+        side = Side(style="thin", color=look.RULE_GREY)
+        around = side if style.border == "all" else None
+        cell.border = Border(around, around, around, side)
 
 
 def fill(color: str) -> PatternFill:
@@ -99,16 +110,23 @@ def set_width(page: Worksheet, place: int, width: float) -> None:
     page.column_dimensions[get_column_letter(place)].width = width + _CELL_MARGIN
 
 
-def set_up_page(page: Worksheet, *, landscape: bool = True, repeated: bool = True) -> None:
+def set_up_page(page: Worksheet, printed: look.Page, *, repeated: bool = True) -> None:
     """One page wide, its header on every page, and pages numbered."""
-    page.page_setup.orientation = "landscape" if landscape else "portrait"
+    page.page_setup.orientation = "landscape" if printed.landscape else "portrait"
+    page.page_setup.paperSize = printed.paper or None
     page.page_margins = PageMargins(**look.MARGINS)
     page.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
-    page.page_setup.fitToHeight = 0
+    page.page_setup.fitToHeight = printed.tall
     if repeated:
         page.print_title_rows = "1:1"
     footer: Any = page.oddFooter
     footer.center.text = look.FOOTER
+
+
+def add_table(page: Worksheet, name: str, first: int, last: int, line: int) -> None:
+    """Make columns below the header, down to a line, a named table: one of no rows has an empty one, as Excel wants it."""
+    area = f"{get_column_letter(first)}1:{get_column_letter(last)}{max(2, line)}"
+    page.add_table(Table(displayName=name, ref=area))
 
 
 def note(cell: Any, text: str) -> None:

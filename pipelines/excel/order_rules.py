@@ -13,6 +13,7 @@ import polars as pl
 from pipelines.excel.book import legible
 from pipelines.excel.checks import Check, SheetRules
 from pipelines.excel.look import column_letter
+from pipelines.excel.presentation import telephone
 from schemas.actions import ACTIONS
 from schemas.codes import FORBIDDEN_SEQUENCES
 from schemas.headers import Column
@@ -56,8 +57,7 @@ def sheet_rules(offer: Offer) -> SheetRules:
 def offered(accounts: pl.DataFrame, access_numbers: pl.DataFrame, reseller: str) -> Offer:
     """What a reseller may order on: nothing in it tells of another's accounts and numbers."""
     mine = legible(accounts.filter((pl.col("reseller") == reseller) | pl.lit(not reseller))).sort("account", "product")
-    dashed = pl.col("access_number").str.replace(r"^(\d{3})(\d{3})(\d{4})$", "$1-$2-$3")
-    numbers = legible(access_numbers).with_columns(dashed).sort("account", "access_number")
+    numbers = legible(access_numbers).with_columns(telephone("access_number")).sort("account", "access_number")
     own = numbers.join(mine, on="account", how="semi", maintain_order="left")
     everyones = numbers.filter(pl.col("account") == "")
     both = own.select("account").unique().join(everyones.select("access_number"), how="cross")

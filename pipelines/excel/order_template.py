@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import count
-from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +12,17 @@ from openpyxl.worksheet.worksheet import Worksheet
 from pipelines.common.errors import UsageError
 from pipelines.excel import look
 from pipelines.excel.checks import Check
+from pipelines.excel.openpyxl_package import save
 from pipelines.excel.openpyxl_style import Painter, add_lists, apply_checks, set_up_page, set_width
 from pipelines.excel.order_rules import Offer, offered, plain, sheet_rules
 from schemas.actions import ACTIONS, Action, issuing
 from schemas.codes import FORBIDDEN_SEQUENCES
 from schemas.orders import BTN4, COLUMNS, HEADERS, NAMES, RANDOM, SPECIFIED
 
-_WIDTHS: Final = {"action": 12, "service_type": 12, "customer_order_id": 18, "comments": 30, "code": 33, "quantity": 10}
+_LEAST: Final = 10
+_WIDTHS: Final = {"customer_order_id": 18, "comments": 30, "code": 33}
+
+_LABELS, _WORDS = 27, 85
 
 _KINDS: Final = {
     SPECIFIED: ("your own codes, in two rows", "Fill in Code. You get exactly these codes."),
@@ -71,9 +74,9 @@ def write_template(path: Path, accounts: pl.DataFrame, access_numbers: pl.DataFr
     _orders(page, painter, rules.checks)
     _instructions(book.create_sheet("Instructions", 1), painter, reseller)
     titles, widths = ["Example", *HEADERS.values()], [52, *_widths()]
-    painter.table(book.create_sheet("Examples", 2), titles, _lines(examples(model)), widths)
+    painter.table(book.create_sheet("Examples", 2), "Examples", titles, _lines(examples(model)), widths)
     _accounts(book.create_sheet("Accounts", 3), painter, offer)
-    book.save(path)
+    save(book, path, _title(reseller))
 
 
 def _model(offer: Offer) -> dict[str, str]:
@@ -87,14 +90,14 @@ def _model(offer: Offer) -> dict[str, str]:
 
 
 def _orders(page: Worksheet, painter: Painter, checks: list[Check]) -> None:
-    painter.table(page, list(HEADERS.values()), [], _widths())
+    painter.table(page, "Orders", list(HEADERS.values()), [], _widths())
     apply_checks(page, {look.column_letter(place): check for place, check in enumerate(checks)})
     page.sheet_properties.tabColor = look.BLUE
     page.print_options.gridLines = True
 
 
 def _widths() -> list[int]:
-    return [_WIDTHS.get(column.name, max(15, len(column.header) * 3 // 4)) for column in COLUMNS]
+    return [max(_WIDTHS.get(column.name, 0), look.column_width(column.header, _LEAST)) for column in COLUMNS]
 
 
 def _instructions(page: Worksheet, painter: Painter, reseller: str) -> None:
@@ -103,10 +106,10 @@ def _instructions(page: Worksheet, painter: Painter, reseller: str) -> None:
     steps = [(f"Step {number}", text.format(inbox=inbox, outbox=outbox)) for number, text in enumerate(_STEPS, 1)]
     columns = [(column.header, plain(column.value)) for column in COLUMNS]
     kinds = [(kind, text) for kind, (_, text) in _KINDS.items()]
-    for place, width in ((1, 28), (2, 108)):
+    for place, width in ((1, _LABELS), (2, _WORDS)):
         set_width(page, place, width)
     page.sheet_view.showGridLines = False
-    painter.put(page["A1"], f"How to order calling cards{f' — {reseller}' if reseller else ''}", look.TITLE)
+    painter.put(page["A1"], _title(reseller), look.TITLE)
     sections: list[tuple[str, Iterable[tuple[str, str]], str]] = [
         ("What to do", steps, ""), ("What comes back", _ANSWERS, ""), ("", [("Do not print yet", _WARNING)], look.AMBER),
         ("Which codes you get", kinds, ""), ("", [("The number rule", _RULE)], ""), ("What to write where", columns, ""),
@@ -115,28 +118,32 @@ def _instructions(page: Worksheet, painter: Painter, reseller: str) -> None:
     for title, rows, color in sections:
         if title:
             line += 2
-            painter.put(page.cell(line - 1, 1), title, look.TITLE._replace(size=12))
+            painter.put(page.cell(line - 1, 1), title, look.SECTION)
         for label, text in rows:
             _labelled(page, painter, line, label, text, color)
             line += 1
-    set_up_page(page, landscape=False)
+    set_up_page(page, look.page_of(_LABELS + _WORDS), repeated=False)
+
+
+def _title(reseller: str) -> str:
+    return f"How to order calling cards{f' — {reseller}' if reseller else ''}"
 
 
 def _labelled(page: Worksheet, painter: Painter, line: int, label: str, text: str, color: str) -> None:
     """A line of the instructions: what it is about, and the words."""
-    words = look.Style(wrap=True, middle=True, indent=True)
+    words = look.WRAPPED
     painter.put(page.cell(line, 1), label, words._replace(bold=True, fill=color or look.PALE))
     painter.put(page.cell(line, 2), text, words._replace(fill=color))
-    page.row_dimensions[line].height = 5 + 15 * ceil(len(text) / 118)
+    page.row_dimensions[line].height = look.text_height(text, _WORDS)
 
 
 def _accounts(page: Worksheet, painter: Painter, offer: Offer) -> None:
     """What the numbers in the lists are."""
     titles = ["Customer Account Number", "Product Account Number", "Description"]
-    painter.table(page, titles, offer.products.iter_rows(), [17, 17, 36])
+    painter.table(page, "CustomerAccounts", titles, offer.products.iter_rows(), [17, 17, 36])
     whom = pl.when(pl.col("account") == "").then(pl.lit("every account")).otherwise("account").alias("account")
     numbers = offer.numbers.with_columns(whom).iter_rows()
-    painter.table(page, ["Access Number", "Offered To", "Description"], numbers, [17, 17, 36], first=5)
+    painter.table(page, "AccessNumbers", ["Access Number", "Offered To", "Description"], numbers, [17, 17, 36], first=5)
 
 
 def examples(model: dict[str, str]) -> list[dict[str, str]]:

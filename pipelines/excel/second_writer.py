@@ -45,11 +45,11 @@ class SecondWriter(WorkerProcess):
 
 
 def packed(book: Book) -> tuple[bytes, bytes]:
-    """A book of sheets without marks and tables, as JSON and its frames as one Arrow stream after the other."""
+    """A book of a title, advice, facts and sheets without marks, as JSON and its frames as one Arrow stream after the other."""
     streams = [_stream(sheet.rows) for sheet in book.sheets]
     facts = [(name, {"at": value.isoformat()} if isinstance(value, datetime) else value) for name, value in book.facts]
-    about = {"title": book.title, "advice": book.advice, "facts": facts, "opens_on": book.opens_on,
-             "sheets": [(sheet.title, len(stream)) for sheet, stream in zip(book.sheets, streams, strict=True)]}  # fmt: skip
+    sheets = [(sheet.title, len(stream), sheet.formats) for sheet, stream in zip(book.sheets, streams, strict=True)]
+    about = {"title": book.title, "advice": book.advice, "facts": facts, "opens_on": book.opens_on, "sheets": sheets}
     return json.dumps(about).encode(), b"".join(streams)
 
 
@@ -63,8 +63,8 @@ def unpacked(about: bytes, streams: bytes) -> Book:
     """The book that was packed."""
     fields: dict[str, Any] = json.loads(about)
     sheets, start = [], 0
-    for title, size in fields.pop("sheets"):
-        sheets.append(Sheet(title, pl.read_ipc_stream(streams[start : start + size])))
+    for title, size, formats in fields.pop("sheets"):
+        sheets.append(Sheet(title, pl.read_ipc_stream(streams[start : start + size]), formats=formats))
         start += size
     facts = [(name, datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value)
              for name, value in fields.pop("facts")]  # fmt: skip

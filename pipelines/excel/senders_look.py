@@ -21,6 +21,7 @@ _PLAIN: Final = ("General", "@")
 _DATES: Final = frozenset(BUILTIN_FORMATS[number] for number in range(14, 23))
 """Formats that show the value of a cell, whatever it is; and Excel's own ones of dates and times."""
 _MAX_INDENT: Final = 15
+_KEPT_VERTICAL: Final = ("center", "top")
 
 
 def look_key(cell: Any) -> Hashable:
@@ -38,7 +39,8 @@ def rebuild_look(theirs: Any, ours: Any) -> None:
     old = theirs.alignment
     horizontal = None if old.horizontal == "fill" else old.horizontal  # which repeats a value over the width of its cell
     indent = min(_MAX_INDENT, max(0, int(old.indent or 0)))
-    ours.alignment = Alignment(horizontal, old.vertical, old.textRotation or 0, old.wrap_text, indent=indent)
+    vertical = old.vertical if old.vertical in _KEPT_VERTICAL else "top"  # as the cells beside it
+    ours.alignment = Alignment(horizontal, vertical, old.textRotation or 0, old.wrap_text, indent=indent)
     if pattern := getattr(theirs.fill, "patternType", None):  # a gradient has none
         ours.fill = PatternFill(pattern, start_color=_color(theirs.fill.fgColor), end_color=_color(theirs.fill.bgColor))
     keep_readable(ours)

@@ -2,34 +2,55 @@
 
 import io
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import polars as pl
 import xlsxwriter
+from xlsxwriter.core import Core
+from xlsxwriter.packager import Packager
 
-from pipelines.excel import look
-from pipelines.excel.book import NOTED, Book, column_looks
+from pipelines.excel import charts, look
+from pipelines.excel.book import NO_ROWS, NOTED, SMALL, Book, Sheet, column_looks, table_name
+from pipelines.excel.streamed_rows import Streamed, complete
 
+_RULE: Final = f"#{look.RULE_GREY}"
+_BORDERS: Final[dict[str, dict[str, Any]]] = {
+    "": {}, "below": {"bottom": 1, "bottom_color": _RULE}, "all": {"border": 1, "border_color": _RULE},
+}  # fmt: skip
 Formats = Callable[[look.Style], Any]
+Looks = list[tuple[int, look.Style]]
 _ABOVE: Final = 8
 """So many rows above, and columns left of, the cell at which a sheet opens are in sight."""
 _OPTIONS: Final = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
 
 
-def write_small(path: Path | BinaryIO, book: Book) -> None:
-    """Write a workbook of up to `SMALL` cells.
+class _Core(Core):  # type: ignore[misc]
+    """The properties of a document, with its language, which XlsxWriter has no option for."""
 
-    It is packed in memory: where the disk is full, a ZIP file that was begun there tries to end itself once more whenever it is
-    collected, and complains.
-    """
-    if isinstance(path, Path):
-        packed = io.BytesIO()
-        write_small(packed, book)
-        path.write_bytes(packed.getbuffer())
-        return
-    with xlsxwriter.Workbook(path, _OPTIONS) as made:
+    def _write_cp_content_status(self) -> None:
+        self._xml_data_element("dc:language", look.LANGUAGE)
+
+
+class _Packager(Packager):  # type: ignore[misc]
+    def _write_core_file(self) -> None:
+        core = _Core()
+        core._set_properties(self.workbook.doc_properties)  # noqa: SLF001 - as XlsxWriter does it
+        core._set_xml_writer(self._filename("docProps/core.xml"))  # noqa: SLF001
+        core._assemble_xml_file()  # noqa: SLF001
+
+
+class _Workbook(xlsxwriter.Workbook):  # type: ignore[misc]
+    def _get_packager(self) -> Packager:
+        return _Packager()
+
+
+def write_book(out: BinaryIO, book: Book, small: int) -> None:
+    """Write a workbook. Of sheets of more than `small` cells XlsxWriter writes the first row alone."""
+    shell = io.BytesIO()
+    streamed: list[Streamed] = []
+    with _Workbook(shell, _OPTIONS) as made:
         made.set_properties({"title": book.title, "author": look.AUTHOR})
 
         @cache
@@ -37,86 +58,100 @@ def write_small(path: Path | BinaryIO, book: Book) -> None:
             return made.add_format(_properties(style))
 
         _write_summary(made, formats, book)
-        for sheet in book.sheets:
-            page = made.add_worksheet(sheet.title)
-            styles = _write_table(page, formats, sheet.rows)
-            if sheet.marks is not None:
-                _write_marks(page, formats, sheet.rows, sheet.marks, styles)
-                _select_first(page, sheet.rows, sheet.marks)
+        for number, sheet in enumerate(book.sheets, 1):
+            is_streamed = _is_streamed(sheet, small)
+            looks = _write_sheet(made, formats, sheet, streamed=is_streamed)
+            if is_streamed:
+                streamed.append(Streamed(number + 1, number, sheet.rows, looks))
             if sheet.title == book.opens_on:
-                page.activate()
+                made.worksheets()[-1].activate()
+    if streamed:
+        complete(shell, out, streamed)
+    else:
+        out.write(shell.getbuffer())
+
+
+def _is_streamed(sheet: Sheet, small: int) -> bool:
+    cells = sheet.rows.height * sheet.rows.width
+    return cells > max(small, SMALL if sheet.marks is not None else small, 0)
 
 
 def _properties(style: look.Style) -> dict[str, Any]:
     """A style as XlsxWriter takes it."""
     properties: dict[str, Any] = {
         "num_format": style.number, "bold": style.bold, "font_size": style.size, "font_color": f"#{style.color}",
-        "font_name": look.FONT, "text_wrap": style.wrap, "valign": "vcenter" if style.middle else "top",
+        "font_name": style.font, "text_wrap": style.wrap, "valign": "vcenter" if style.middle else "top",
+        "align": style.align, "indent": style.indent,
     }  # fmt: skip
     properties |= {"bg_color": f"#{style.fill}"} if style.fill else {}
-    properties |= {"align": "left"} if style.left else {}
-    return properties | ({"border": 1, "border_color": f"#{look.LINE_GREY}"} if style.border else {})
+    properties |= {"underline": 1} if style.underline else {}
+    return properties | _BORDERS[style.border]
 
 
 def _write_summary(made: Any, formats: Formats, book: Book) -> None:
     page = made.add_worksheet("Summary")
-    summary = look.summary(book.title, book.advice, book.facts, book.table_rows(), book.chart)
+    summary = book.summary()
     page.hide_gridlines(2)
     for place, width in enumerate(summary.widths):
         page.set_column(place, place, width)
     for row, height in summary.heights.items():
         page.set_row(row, height)
-    for row, column, value, style in summary.cells:
-        put = page.write_string if isinstance(value, str) else page.write
-        put(row, column, value, formats(style))
-    if summary.chart:
-        _draw(made, page, summary.chart)
-    _set_up_page(page, landscape=False)
+    for row, column, value, style, link in summary.cells:
+        if link:
+            page.write_url(row, column, f"internal:'{link}'!A1", formats(style), value)
+        else:
+            _put(page, row, column, value, formats(style))
+    for (chart, sheet), box in zip(book.drawn(), summary.boxes, strict=True):
+        charts.draw(made, page, chart, sheet, box)
+    page.ignore_errors({"number_stored_as_text": f"A1:{look.column_letters(len(summary.widths) - 1)}{len(summary.cells) + 9}"})
+    _set_up_page(page, summary.page())
 
 
-def _draw(made: Any, page: Any, chart: look.Chart) -> None:
-    """Draw the table of a summary as stacked columns."""
-    drawn = made.add_chart({"type": "column", "subtype": "stacked"})
-    top, left, bottom, right = chart.table
-    for column, color in zip(range(left + 1, right + 1), look.SERIES, strict=False):
-        drawn.add_series(
-            {
-                "name": [page.name, top, column],
-                "categories": [page.name, top + 1, left, bottom, left],
-                "values": [page.name, top + 1, column, bottom, column],
-                "fill": {"color": f"#{color}"},
-            }
-        )
-    drawn.set_title({"name": chart.title, "name_font": {"size": 12}})
-    drawn.set_legend({"position": "bottom"})
-    drawn.set_y_axis({"num_format": look.COUNT, "major_gridlines": {"visible": True, "line": {"color": f"#{look.GREY}"}}})
-    drawn.set_size(dict(zip(("width", "height"), look.CHART_PIXELS, strict=True)))
-    page.insert_chart(*chart.at, drawn, {"description": chart.title})
+def _put(page: Any, row: int, column: int, value: Any, style: Any) -> None:
+    """Write a value: text is never anything else, and a time's zone is named by its format."""
+    if isinstance(value, str):
+        page.write_string(row, column, value, style)
+    else:
+        page.write(row, column, value.replace(tzinfo=None) if isinstance(value, datetime) else value, style)
 
 
-def _write_table(page: Any, formats: Formats, rows: pl.DataFrame) -> list[look.Style]:
-    """Write a frame below a header that stays in sight, can be filtered and is printed on every page; the columns' styles."""
-    looks = column_looks(rows)
-    page.set_row(0, look.HEADER_HEIGHT)
+def _write_sheet(made: Any, formats: Formats, sheet: Sheet, *, streamed: bool) -> Looks:
+    """Write a sheet: a named table below a header that stays in sight and is printed on every page."""
+    page = made.add_worksheet(sheet.title)
+    looks = column_looks(sheet)
+    rows = sheet.rows.head(1) if streamed else sheet.rows
+    height = look.header_height(list(zip(rows.columns, (width for width, _ in looks), strict=True)))
+    page.set_default_row(look.ROW_HEIGHT)
+    page.set_row(0, height)
+    headers = [look.FIGURES_HEADER if style.align == "right" else look.HEADER for _, style in looks]
+    titles = [{"header": name, "header_format": formats(style)} for name, style in zip(rows.columns, headers, strict=True)]
+    options = {"name": table_name(sheet.title), "columns": titles, "style": None}
+    page.add_table(0, 0, max(1, rows.height), rows.width - 1, options)
     for place, (column, (width, style)) in enumerate(zip(rows.iter_columns(), looks, strict=True)):
         page.set_column(place, place, width)
-        page.write_string(0, place, column.name, formats(look.HEADER))
         _write_column(page, place, column, formats(style))
-    for row, height in _heights(rows, looks).items():
-        page.set_row(row, height)
+    if rows.is_empty():
+        page.write_string(1, 0, NO_ROWS, formats(look.NONE))
+    for row, needed in _heights(rows, looks).items():
+        page.set_row(row, needed)
     page.freeze_panes(1, 0)
-    page.autofilter(0, 0, rows.height, rows.width - 1)
+    page.set_selection(1, 0, 1, 0)
     page.repeat_rows(0)
-    _set_up_page(page, landscape=True)
-    return [style for _, style in looks]
+    last = look.column_letters(rows.width - 1)
+    page.ignore_errors({"number_stored_as_text": f"A1:{last}{max(2, sheet.rows.height + 1)}"})
+    _set_up_page(page, look.page_of(sum(width for width, _ in looks)))
+    if sheet.marks is not None and not streamed:
+        _write_marks(page, formats, rows, sheet.marks, [style for _, style in looks])
+        _select_first(page, rows, sheet.marks)
+    return looks
 
 
-def _heights(rows: pl.DataFrame, looks: list[tuple[int, look.Style]]) -> dict[int, float]:
+def _heights(rows: pl.DataFrame, looks: Looks) -> dict[int, float]:
     """The heights of the rows that need more than one line; LibreOffice does not work them out itself."""
     heights: dict[int, float] = {}
     for column, (width, style) in zip(rows.iter_columns(), looks, strict=True):
         for row, text in enumerate(column.to_list() if style.wrap else [], 1):
-            if text and len(text) > width - 2:
+            if text and (len(text) > width - 4 or "\n" in text):
                 heights[row] = max(heights.get(row, 0), look.text_height(text, width))
     return heights
 
@@ -152,9 +187,10 @@ def _select_first(page: Any, rows: pl.DataFrame, marks: pl.DataFrame) -> None:
         page.set_selection(row, column, row, column)
 
 
-def _set_up_page(page: Any, *, landscape: bool) -> None:
+def _set_up_page(page: Any, printed: look.Page) -> None:
     """One page wide, and pages numbered."""
-    (page.set_landscape if landscape else page.set_portrait)()
+    (page.set_landscape if printed.landscape else page.set_portrait)()
+    page.set_paper(printed.paper)
     page.set_margins(**look.MARGINS)
-    page.fit_to_pages(1, 0)
+    page.fit_to_pages(1, printed.tall)
     page.set_footer(f"&C{look.FOOTER}")

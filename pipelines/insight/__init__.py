@@ -1,1 +1,1 @@
-"""What analysts and managers ask, from frames: no SQL and no workbook is in here."""
+"""What analysts ask, answered from frames: no SQL and no workbook in here."""

@@ -303,16 +303,27 @@ def movements_between(registry: Registry, first: int, last: int) -> pl.DataFrame
     )
 
 
-def measures(registry: Registry, last: int, nights: int) -> pl.DataFrame:
-    """The measures of the latest nights until a date, earliest first: the fields of NIGHT_MEASURE."""
+def night_movements(registry: Registry, first: int, last: int) -> pl.DataFrame:
+    """What happened to how many cards in the nights from one date to another, whoever ordered them: `reconciliation_date`,
+    `movement`, `cards`. Changes of products and access numbers, and replacements, are not among them.
+    """
+    states = {name: integer(f"night_figures.{name}") for name in ("from_state", "to_state")}
     found = registry.select(
+        {**columns_of("night_figures", "reconciliation_date", "cards"), **states},
+        f"FROM night_figures WHERE night_figures.reconciliation_date BETWEEN {first} AND {last}",
+    )
+    return found.with_columns(movement=_movement()).select("reconciliation_date", "movement", "cards")
+
+
+def measures(registry: Registry, first: int, last: int) -> pl.DataFrame:
+    """The measures of the nights from one date to another, earliest first: the fields of NIGHT_MEASURE."""
+    return registry.select(
         columns_of("night_measures"),
         f"""
-        FROM night_measures WHERE night_measures.reconciliation_date <= {last}
-        ORDER BY night_measures.reconciliation_date DESC LIMIT {nights}
+        FROM night_measures WHERE night_measures.reconciliation_date BETWEEN {first} AND {last}
+        ORDER BY night_measures.reconciliation_date
         """,
     )
-    return found.sort("reconciliation_date")
 
 
 def active_cards(registry: Registry, month: int) -> pl.DataFrame:

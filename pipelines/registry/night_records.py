@@ -10,10 +10,7 @@ from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
 from pipelines.registry.records import FileCards, NightRecords
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome
-from schemas.codes import NO_STATE, CardState
-
-TREND: Final = 30
-"""So many nights are compared."""
+from schemas.codes import CardState
 
 _SUBMISSION: Final = "JOIN events AS submission ON submission.event = orders.event"
 _ORDER: Final = {
@@ -22,7 +19,7 @@ _ORDER: Final = {
     "folder": text("submission.folder"),
     **columns_of("orders", "account", "customer_order_id", "action", "code_type"),
     "placed": text("submission.at"),
-    **columns_of("orders", "cards", "awaiting", "since"),
+    **columns_of("orders", "cards", "confirmed", "awaiting", "since"),
 }
 _CARD: Final = {
     **columns_of("orders", "order_id"),
@@ -69,7 +66,6 @@ def load_reconciliation(registry: Registry, event: dict[str, Any]) -> NightRecor
             _ORDER, f"FROM orders {_SUBMISSION} WHERE orders.awaiting > 0 AND orders.event <= {number} ORDER BY orders.order_pk"
         ),
         btns=_btns(registry, date),
-        trend=_trend(registry, date),
         reports=_reports(registry, date),
         surplus_cards=int(
             registry.select({"cards": integer("count(*)")}, f"FROM cards WHERE cards.state = {CardState.SURPLUS}").item()
@@ -216,30 +212,6 @@ def _btns(registry: Registry, date: int) -> pl.DataFrame:
         FROM events JOIN night_btns ON night_btns.event = events.event
         WHERE {_of(date)}
         GROUP BY night_btns.btn ORDER BY night_btns.btn
-        """,
-    )
-
-
-def _trend(registry: Registry, last: int) -> pl.DataFrame:
-    """How many cards went from one state to another in each of the last nights: `reconciliation_date`, `from_state`,
-    `to_state`, `cards`.
-    """
-    nights = f"""
-        SELECT DISTINCT reconciliation_date FROM events
-        WHERE reconciliation_date > 0 AND reconciliation_date <= {last}
-        ORDER BY reconciliation_date DESC LIMIT {TREND}
-    """
-    states = {name: integer(f"coalesce(night_figures.{name}, {NO_STATE})") for name in ("from_state", "to_state")}
-    return registry.select(
-        {
-            "reconciliation_date": integer("nights.reconciliation_date"),
-            **states,
-            "cards": integer("coalesce(night_figures.cards, 0)"),
-        },
-        f"""
-        FROM ({nights}) AS nights
-        LEFT JOIN night_figures ON night_figures.reconciliation_date = nights.reconciliation_date
-        ORDER BY nights.reconciliation_date
         """,
     )
 

@@ -27,8 +27,8 @@ class NightRecords(NamedTuple):
 
     `orders` that the night changed; `counts` of state transitions an order; codes `refused`, `replaced`, ready after they
     were refused (`late`) and `surplus`; `outcomes` of the cards in orders that take cards; `unexpected` codes; orders still
-    `awaited`; `btns` that changed or are nearly full; the `trend` of the last nights; the `reports` that came, with what
-    became of them; and how many cards are surplus by now (`surplus_cards`).
+    `awaited`; `btns` that changed or are nearly full; the `reports` that came, with what became of them; and how many cards
+    are surplus by now (`surplus_cards`).
     """
 
     event: dict[str, Any]
@@ -42,7 +42,6 @@ class NightRecords(NamedTuple):
     unexpected: pl.DataFrame
     awaited: pl.DataFrame
     btns: pl.DataFrame
-    trend: pl.DataFrame
     reports: pl.DataFrame
     surplus_cards: int
 

@@ -1,0 +1,108 @@
+"""Draws the pictures of workbooks in docs: `python -m tests.pictures`. Needs LibreOffice and poppler's tools.
+
+Each is a workbook of the demo, played by a clock and a source of random numbers that are always the same.
+"""
+
+import random
+import sys
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from pipelines.admin import demo
+from pipelines.admin.catalogue import load_catalogue
+from pipelines.common.settings import load_settings
+from pipelines.excel.order_template import write_template
+from pipelines.process_orders import process_inbox
+from pipelines.reconcile_network import reconcile
+from pipelines.run import open_run
+from tests.conftest import NOW, csv_of
+from tests.workbooks.rendering import MISSING, draw, printed_pages, to_pdf
+
+DOCS: Final = Path(__file__).parents[1] / "docs"
+
+
+class Picture(NamedTuple):
+    """A picture: the workbook, by a pattern below the home of the demo, and the sheet of which it shows the first page,
+    in so many dots an inch.
+    """
+
+    workbook: str
+    sheet: str
+    dots: int = 100
+
+
+PICTURES: Final = {
+    "confirmation": Picture("outbox/acme/*october/confirmation.xlsx", "Summary"),
+    "rejections": Picture("outbox/acme/*october/rejections.xlsx", "Orders"),
+    "release": Picture("outbox/acme/*october/release-*-2-*.xlsx", "Summary"),
+    "outcome": Picture("outbox/acme/*block/outcome-*.xlsx", "Cards"),
+    "template": Picture("template.xlsx", "Instructions", 72),
+    "reconciliation": Picture("outbox/reconciliation/*.xlsx", "Summary"),
+}
+"""The pictures by their names: docs/<name>.png."""
+
+
+class _Clock:
+    """A clock that is moved by hand."""
+
+    now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def play(home: Path) -> None:
+    """Play the demo, block some cards a day later, and write a template."""
+    clock = _Clock()
+    demo.lay_out(home)
+    with open_run(load_settings(_env_file=None, home=home, registry="", settle_seconds=0), create=True) as opened:
+        run = opened._replace(runtime=opened.runtime._replace(random_bytes=random.Random(1).randbytes, now=clock))
+        load_catalogue(home / "catalogue.xlsx", run.registry)
+        process_inbox(run)
+        demo.answer_as_network(home)
+        clock.now += timedelta(hours=17)
+        reconcile(run)
+        _order_block(home)
+        clock.now += timedelta(hours=8)
+        process_inbox(run)
+        _report_blocked(home)
+        clock.now += timedelta(hours=16)
+        reconcile(run)
+        write_template(home / "template.xlsx", *run.registry.catalogue(), "acme")
+
+
+def _order_block(home: Path) -> None:
+    """Write an order to block some cards that were released."""
+    released = pl.read_csv(next(home.glob("outbox/acme/*/release-10023456-2-*.csv")), infer_schema=False)
+    order = {"Action": "Block", "Customer Account Number": "10023456", "Customer Order ID": "OCT-20"}
+    codes = released["Authorization Code"].head(8)
+    (home / "inbox/acme/block.csv").write_bytes(csv_of(*({**order, "Code": code} for code in codes)))
+
+
+def _report_blocked(home: Path) -> None:
+    """Write a report that shows all cards of that order but two."""
+    placed = pl.read_csv(next(home.glob("outbox/network/*/placement-*-block.csv")), infer_schema=False)
+    placed.select("Order ID", "Authorization Code").slice(2).write_csv(home / "inbox/network/blocked.csv")
+
+
+def main() -> None:
+    """Draw the pictures that are named, or all of them."""
+    if MISSING:
+        sys.exit(f"These programs are not installed: {', '.join(MISSING)}.")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder, "home")
+        play(home)
+        for name in sys.argv[1:] or PICTURES:
+            wanted = PICTURES[name]
+            pdf = to_pdf(next(home.glob(wanted.workbook)), Path(folder))
+            page = next(page for page in printed_pages(pdf) if page.sheet == wanted.sheet)
+            draw(pdf, page, DOCS / f"{name}.png", wanted.dots)
+            print(f"docs/{name}.png")
+
+
+if __name__ == "__main__":
+    main()
