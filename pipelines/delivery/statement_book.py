@@ -7,6 +7,7 @@ import polars as pl
 
 from pipelines.common.words import count
 from pipelines.excel.book import Book, Sheet
+from pipelines.excel.presentation import telephone
 from pipelines.insight import statement
 from pipelines.insight.statement import month_name, month_text
 from pipelines.registry.statement_records import MonthRecords
@@ -83,47 +84,59 @@ def house_rows(found: Statement) -> pl.DataFrame:
 
 def book(found: Statement) -> Book:
     """The workbook of a reseller."""
-    lines = Sheet(title="Lines", rows=_with_headers(found.lines, "reseller"))
-    return Book(title=_title(found), advice=" ".join(_words(found)), facts=[*_facts(found), *_how()], sheets=[lines])
+    return Book(
+        title=_title(found),
+        advice="Compare these figures with yours, and ask the operator about a difference.",
+        facts=[*_facts(found), *_how()],
+        sheets=[_lines_sheet(_with_headers(found.lines, "reseller"))],
+    )
 
 
 def house_book(found: Statement) -> Book:
     """The workbook of all resellers."""
     by_reseller = _with_headers(statement.totals(found.lines, "reseller"))
-    sheets = [Sheet(title="Resellers", rows=by_reseller), Sheet(title="Lines", rows=_with_headers(found.lines))]
-    advice = " ".join([*_about_contradictions(found), *_words(found)])
-    table = by_reseller.select("Reseller", "Opening", "Closing")
-    title = f"{_title(found)}, all resellers"
-    return Book(title=title, advice=advice, facts=[*_facts(found), *_how()], sheets=sheets, table=table)
+    return Book(
+        title=f"{_title(found)}, all resellers",
+        advice=_advice(found),
+        facts=[*_facts(found), *_how()],
+        sheets=[Sheet(title="Resellers", rows=by_reseller), _lines_sheet(_with_headers(found.lines))],
+    )
+
+
+def _lines_sheet(lines: pl.DataFrame) -> Sheet:
+    return Sheet(title="Lines", rows=lines.with_columns(telephone(HEADERS["access_number"])))
 
 
 def _title(found: Statement) -> str:
     return f"Statement of {month_name(found.month)}" + ("" if found.records.is_over else ", so far")
 
 
-def _about_contradictions(found: Statement) -> list[str]:
+def _advice(found: Statement) -> str:
+    """What the operator does."""
     if (wrong := statement.contradictions(found.lines)).is_empty():
-        return []
-    return [
-        (
-            f"The figures do not agree: in {count(len(wrong), 'line')} of {', '.join(found.contradictory)} Opening + Added − "
-            "Gone is not Closing. These resellers got no statement. Run cards verify."
-        )
-    ]
+        return "No action needed."
+    return (
+        f"The figures do not agree: in {count(len(wrong), 'line')} of {', '.join(found.contradictory)} Opening + Added − Gone "
+        "is not Closing. These resellers got no statement. Run cards verify."
+    )
 
 
-def _words(found: Statement) -> list[str]:
+def _words(found: Statement) -> str:
     """What a month was, in words."""
-    until = [] if found.records.is_over else [_until(found.records)]
     if found.lines.is_empty():
-        return [*until, "No card was active, nothing was ordered, and nothing happened to any card."]
+        return "No card was active, nothing was ordered, and nothing happened to any card."
     figures = statement.totals(found.lines).row(0, named=True)
     orders, cards = count(figures["orders_placed"], "order"), count(figures["cards_placed"], "card")
     placed = f"{orders} for {cards} {'was' if figures['orders_placed'] == 1 else 'were'} placed."
     opening = f"{count(figures['opening'], 'card was', 'cards were')} active when the month began"
-    moved = f"{figures['released']:,} became ready, {figures['disconnected']:,} were disconnected"
-    closing = f"{figures['closing']:,} {'were active when it ended' if found.records.is_over else 'are active now'}"
-    return [*until, f"{placed} {opening}, {moved}, and {closing}."]
+    moved = f"{figures['released']:,} became ready, {figures['disconnected']:,} {_were(figures['disconnected'])} disconnected"
+    if found.records.is_over:
+        return f"{placed} {opening}, {moved}, and {figures['closing']:,} {_were(figures['closing'])} active when it ended."
+    return f"{placed} {opening}, {moved}, and {figures['closing']:,} {'is' if figures['closing'] == 1 else 'are'} active now."
+
+
+def _were(number: int) -> str:
+    return "was" if number == 1 else "were"
 
 
 def _until(records: MonthRecords) -> str:
@@ -137,7 +150,9 @@ def _facts(found: Statement) -> list[tuple[str, Any]]:
     records = found.records
     days = f"{_day(records.first)} to {_day(records.last)}: {count(records.nights, 'night')}" if records.nights else "none"
     figures = statement.totals(found.lines).row(0, named=True)
-    return [("Nights of this month", days), *((HEADERS[name], figures[name]) for name in statement.FIGURES)]
+    until = [] if records.is_over else [("So far", _until(records))]
+    totals = ((HEADERS[name], figures[name]) for name in statement.FIGURES)
+    return [*until, ("In short", _words(found)), ("Nights of this month", days), *totals]
 
 
 def _how() -> list[tuple[str, Any]]:
