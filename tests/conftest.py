@@ -99,7 +99,7 @@ def _workbooks_keep_the_rules(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if folder is not None:
         findings = broken_rules(folder)
-        assert findings == [], f"{len(findings)} findings"
+        assert not findings, "\n".join(findings[:20])
 
 
 @pytest.fixture(autouse=True)

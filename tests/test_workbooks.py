@@ -50,7 +50,7 @@ def own(*orders: tuple[str, str]) -> bytes:
     for number, (ref, code) in enumerate(orders):
         page.append([f"note {number}", "10023456", "7001", "800-860-4444", ref, code, datetime(2026, 10, 5), f"=1+{number}"])
     for cell in page[3]:
-        cell.font, cell.fill = Font(bold=True, color="FF0000"), PatternFill("solid", start_color="CCFFCC")
+        cell.font, cell.fill = Font(bold=True, color="C00000"), PatternFill("solid", start_color="CCFFCC")
     page["F4"].number_format = "@"
     page["A4"].hyperlink = "http://example.com/"
     page["B4"].comment = Comment("their note", "them")
@@ -84,7 +84,7 @@ def test_an_xlsx_comes_back_in_the_senders_own_layout(rejected: Path) -> None:
     assert [(line[0].value, line[4].value, line[8].value) for line in lines] == [
         ("note 1", "BAD", 5), ("note 2", "BAD", 6), ("note 3", "no ID!", 7),
     ]  # fmt: skip
-    assert (header[0].font.color.rgb, header[0].fill.start_color.rgb) == ("00FF0000", "00CCFFCC")
+    assert (header[0].font.color.rgb, header[0].fill.start_color.rgb) == ("00C00000", "00CCFFCC")
     assert lines[0][6].value == datetime(2026, 10, 5)
     assert page.column_dimensions["F"].width == 31
     assert page.freeze_panes == "A2"
@@ -262,7 +262,8 @@ def solid(color: Any) -> PatternFill:
         ("00FFFF00", solid("FF000000"), True),
         (Color(theme=0), PatternFill(), False),
         (Color(theme=1, tint=0.95), PatternFill(), False),
-        (Color(theme=4), PatternFill(), True),
+        (Color(theme=4), PatternFill(), False),
+        (Color(theme=4, tint=-0.5), PatternFill(), True),
         (Color(indexed=9), PatternFill(), False),
         (Color(indexed=64), PatternFill(), True),
         (Color(indexed=65), PatternFill(), False),
@@ -483,6 +484,10 @@ def test_text_is_never_a_formula_whoever_writes_it(small: int, chart: bool, tmp_
     assert (made["Texts"].freeze_panes, made["Texts"].tables["Texts"].ref) == ("A2", "A1:C10")
 
 
+def _border(side: Any) -> tuple[str, str]:
+    return (side.style, side.color.rgb[2:]) if side and side.style else ("", "")
+
+
 def _looks(page: Any) -> dict[str, Any]:
     """All that is seen of a summary, but its chart."""
     cells = {
@@ -490,7 +495,7 @@ def _looks(page: Any) -> dict[str, Any]:
             cell.value, cell.number_format, cell.font.name, cell.font.b, cell.font.sz,
             cell.font.color and cell.font.color.rgb[2:],
             cell.fill.fgColor.rgb[2:] if cell.fill.fill_type else "", cell.alignment.horizontal, cell.alignment.vertical,
-            cell.alignment.wrap_text, cell.border.left.style, cell.border.left.color and cell.border.left.color.rgb[2:],
+            cell.alignment.wrap_text, _border(cell.border.left), _border(cell.border.bottom),
         )
         for line in page.iter_rows() for cell in line if cell.value is not None
     }  # fmt: skip
@@ -545,6 +550,17 @@ def test_a_chart_has_its_colours_titled_axes_and_words_for_who_cant_see_it(tmp_p
     assert texts == [["Nights", "Night", "Codes"]] * 3
 
 
+def test_words_that_have_no_room_beside_their_label_are_wrapped_below_its_width(tmp_path: Path) -> None:
+    words = "Refused, Replaced, Ready late, Surplus, Changes"
+    book = _with_charts(CHART)._replace(facts=[("Nothing for", words), ("Nothing for", "Refused")])
+    writers.write(tmp_path / "made.xlsx", book)
+    page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]
+    assert [[cell.value for cell in line[:2]] for line in page.iter_rows(min_row=4, max_row=5)] == [
+        [f"Nothing for: {words}", None], ["Nothing for", "Refused"],
+    ]  # fmt: skip
+    assert page["A4"].alignment.wrap_text
+
+
 def test_charts_stand_two_across_and_overlap_nothing(tmp_path: Path) -> None:
     writers.write(tmp_path / "made.xlsx", _with_charts(*[CHART] * 3))
     page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]
@@ -597,7 +613,10 @@ def test_long_text_is_wrapped_in_a_row_that_is_high_enough(tmp_path: Path) -> No
     writers.write(tmp_path / "made.xlsx", Book("Rejected", "Fix it.", [], [Sheet("Orders", rows)]))
     page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Orders"]
     assert (page["B2"].alignment.wrap_text, round(page.column_dimensions["B"].width)) == (True, 61)
-    assert [page.row_dimensions[line].height for line in (2, 3)] == [look.text_height("x" * 200, 60), look.ROW_HEIGHT]
+    assert [page.row_dimensions[line].height for line in (2, 3)] == [
+        look.text_height("Choose another code. " * 10, 60),
+        look.ROW_HEIGHT,
+    ]
 
 
 def test_a_csv_that_opens_as_formulas_nowhere(shop: Shop) -> None:

@@ -7,6 +7,7 @@ import polars as pl
 from pipelines.delivery.night_figures import hours_awaited
 from pipelines.excel import look
 from pipelines.excel.book import Chart, Sheet
+from pipelines.excel.presentation import telephone
 from pipelines.insight import kpis
 from pipelines.registry import movements
 from pipelines.registry.records import NightRecords
@@ -91,14 +92,15 @@ def _capacity(registry: Registry, night: NightRecords) -> Sheet:
     used = movements.used_pins(registry, night.btns["btn"], *kpis.use_days(date))
     rows = kpis.running_out(night.btns, used, date)
     columns = {"free": "Free PINs", "used": f"Used in {kpis.USE_DAYS} days", "runs_out": "Runs out"}
-    return Sheet("Capacity", rows.select(pl.col("btn").cast(pl.String).alias("BTN"), *columns).rename(columns))
+    return Sheet("Capacity", rows.select(telephone(pl.col("btn").cast(pl.String)).alias("BTN"), *columns).rename(columns))
 
 
 def _groups(moved: pl.DataFrame, active: pl.DataFrame, date: int) -> list[Sheet]:
-    return [
-        Sheet(title, kpis.by(list(keys), moved, active, date).rename({**keys, **_TONIGHT_AND_BEFORE}), formats=_SHARES)
-        for title, keys in _GROUPS.items()
-    ]
+    sheets = []
+    for title, keys in _GROUPS.items():
+        rows = kpis.by(list(keys), moved, active, date).with_columns(telephone(pl.col("^access_number$")))
+        sheets.append(Sheet(title, rows.rename({**keys, **_TONIGHT_AND_BEFORE}), formats=_SHARES))
+    return sheets
 
 
 def _months(measures: pl.DataFrame, moved: pl.DataFrame) -> Sheet:

@@ -5,7 +5,9 @@ import polars as pl
 from pipelines.delivery.night_figures import BECAME_READY_FROM, hours_awaited
 from pipelines.delivery.outcome_files import with_advice
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column
+from pipelines.excel import look
 from pipelines.excel.book import Sheet
+from pipelines.excel.presentation import local_time, offset_of
 from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
@@ -15,9 +17,11 @@ from schemas.actions import ApprovalDecision, issuing
 def sheets(night: NightRecords, registry: Registry, overdue_hours: float) -> list[Sheet]:
     """A sheet for each kind of thing that happened, those without rows included."""
     refused = with_advice(night.refused, registry)
+    offset = offset_of(night.event["at"])
+    zoned = look.zoned(offset)
     code = code_column("code", "Authorization Code")
     return [
-        Sheet("Orders", _orders(night)),
+        Sheet("Orders", _orders(night, offset), formats={"Placed": zoned}),
         Sheet(
             "Refused",
             refused.select(
@@ -43,12 +47,12 @@ def sheets(night: NightRecords, registry: Registry, overdue_hours: float) -> lis
                 pl.col("file_name").alias("Report"),
             ),
         ),
-        Sheet("Awaited", _awaited(night, overdue_hours)),
-        Sheet("Reports", _reports(night)),
+        Sheet("Awaited", _awaited(night, overdue_hours, offset), formats={"Awaited since": zoned}),
+        Sheet("Reports", _reports(night, offset), formats={"Written": zoned}),
     ]
 
 
-def _reports(night: NightRecords) -> pl.DataFrame:
+def _reports(night: NightRecords, offset: str) -> pl.DataFrame:
     """A row a report of the network: what became of it, and why."""
     about, decision = pl.col("about"), pl.col("decision")
     became = (
@@ -61,7 +65,7 @@ def _reports(night: NightRecords) -> pl.DataFrame:
     )  # fmt: skip
     return night.reports.select(
         pl.col("file_name").alias("Report"),
-        _time("file_at").alias("Written"),
+        local_time("file_at", offset).alias("Written"),
         pl.col("rows").alias("Rows"),
         became.alias("What became of it"),
         pl.concat_str("reasons", about, _decided()).alias("Why"),
@@ -83,7 +87,7 @@ def _done() -> pl.Expr:
     return pl.when(pl.col("outcome") == 1).then(pl.lit("done")).otherwise(pl.lit("not done"))
 
 
-def _orders(night: NightRecords) -> pl.DataFrame:
+def _orders(night: NightRecords, offset: str) -> pl.DataFrame:
     """A row an order that something happened to: how many of its cards were confirmed, refused and so on."""
     moved = night.counts.with_columns(
         kind=pl.when(_became_ready()).then(pl.lit("Ready"))
@@ -101,8 +105,8 @@ def _orders(night: NightRecords) -> pl.DataFrame:
     total = pl.when(pl.col("action").is_in(issuing())).then(pl.col("confirmed"))
     state = pl.when(pl.col("awaiting") > 0).then(pl.lit("awaited")).otherwise(pl.lit("closed"))
     return rows.select(
-        *_whose(), pl.col("action").alias("Action"), _time("placed").alias("Placed"), pl.col("cards").alias("Cards"),
-        pl.col(kinds).fill_null(0), total.alias("Ready in total"), state.alias("State"),
+        *_whose(), pl.col("action").alias("Action"), local_time("placed", offset).alias("Placed"),
+        pl.col("cards").alias("Cards"), pl.col(kinds).fill_null(0), total.alias("Ready in total"), state.alias("State"),
     )  # fmt: skip
 
 
@@ -111,16 +115,12 @@ def _became_ready() -> pl.Expr:
     return (pl.col("to_state") == STATE["ready"]) & pl.col("from_state").is_in([STATE[name] for name in BECAME_READY_FROM])
 
 
-def _time(name: str) -> pl.Expr:
-    """Local time of ISO text."""
-    return pl.col(name).str.head(19).str.to_datetime("%Y-%m-%dT%H:%M:%S")
-
-
-def _awaited(night: NightRecords, overdue_hours: float) -> pl.DataFrame:
+def _awaited(night: NightRecords, overdue_hours: float, offset: str) -> pl.DataFrame:
     """Orders that no report has named, with their age when the night ran."""
     rows = night.awaited.with_columns(hours_awaited(night).alias("age"))
     overdue = pl.when(pl.col("age") > overdue_hours).then(pl.lit("yes")).otherwise(pl.lit(""))
     return rows.select(
-        *_whose(), pl.col("action").alias("Action"), pl.col("cards").alias("Cards"), _time("since").alias("Awaited since"),
+        *_whose(), pl.col("action").alias("Action"), pl.col("cards").alias("Cards"),
+        local_time("since", offset).alias("Awaited since"),
         pl.col("age").round(1).alias("Hours"), overdue.alias("Overdue"),
     )  # fmt: skip

@@ -126,7 +126,11 @@ def _table_style(value: Any, number: str | None) -> Style:
 
 
 def _fact(row: int, label: str, value: Any, widths: list[int]) -> list[Cell]:
-    """A label and what stands beside it. A figure ends near its label; long words flow into the empty cells to the right."""
+    """A label and what stands beside it. A figure ends near its label; words flow into the empty cells to the right, and
+    those for which these have no room stand below the label's own width.
+    """
+    if isinstance(value, str) and widths[1] != _WORDS and len(value) > sum(widths[1:]) - 2:
+        return [Cell(row, 0, f"{label}: {value}", look.WRAPPED._replace(border="below"))]
     style = look.value_style(value)._replace(border="below")
     if style.align == "right":
         style = style._replace(indent=1 + max(0, widths[1] - _BESIDE) * 7 // _INDENT_PIXELS)
