@@ -74,7 +74,7 @@ ROW_PADDING: Final = ROW_HEIGHT - LINE_HEIGHT
 MAX_HEIGHT: Final = 409.0
 MAX_WIDTH: Final = 60
 """The widest column that adapts to its cells; longer text is wrapped."""
-WRAPPING: Final = {"Reason": 28, "What to fix": MAX_WIDTH}
+WRAPPING: Final = {"Reason": 28, "What to fix": MAX_WIDTH, "Why": MAX_WIDTH}
 """Columns of sentences, whose text is always wrapped, and their widths."""
 CODE_HEADERS: Final = frozenset(("Authorization Code", "Code", "Refused code", "New code", "Replaced by"))
 """Columns of codes, which stand in a fixed-width face so that digits are easy to compare."""

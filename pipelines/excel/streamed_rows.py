@@ -5,9 +5,9 @@ Polars makes their XML column by column, in a twentieth of the time that XlsxWri
 """
 
 import re
+from collections.abc import Iterable, Iterator
 from datetime import date
-from typing import BinaryIO, Final, NamedTuple
-from zipfile import ZIP_DEFLATED, ZipFile
+from typing import Final, NamedTuple
 
 import polars as pl
 
@@ -34,37 +34,30 @@ class Streamed(NamedTuple):
     looks: list[tuple[int, look.Style]]
 
 
-def complete(shell: BinaryIO, made: BinaryIO, sheets: list[Streamed]) -> None:
-    """Write a workbook like `shell` in which these sheets have all their rows."""
-    bodies = {f"xl/worksheets/sheet{one.sheet}.xml": one for one in sheets}
-    tables = {f"xl/tables/table{one.table}.xml": one for one in sheets}
-    with ZipFile(shell) as parts, ZipFile(made, "w", ZIP_DEFLATED, compresslevel=1) as out:
-        for name in parts.namelist():
-            part = parts.read(name)
-            if name in bodies:
-                _write_rows(out, name, part, bodies[name])
-            elif name in tables:
-                out.writestr(name, _enlarged(part, tables[name].rows))
-            else:
-                out.writestr(name, part)
+def completed(name: str, content: bytes, sheets: list[Streamed]) -> Iterable[bytes]:
+    """A part of the workbook, in pieces, in which these sheets have all their rows."""
+    for one in sheets:
+        if name == f"xl/worksheets/sheet{one.sheet}.xml":
+            return _sheet(content, one)
+        if name == f"xl/tables/table{one.table}.xml":
+            return [_enlarged(content, one.rows)]
+    return [content]
 
 
-def _enlarged(part: bytes, rows: pl.DataFrame) -> bytes:
+def _enlarged(content: bytes, rows: pl.DataFrame) -> bytes:
     """A part in which the range of the table ends with its last row."""
     last = look.column_letters(rows.width - 1)
-    return part.replace(f'ref="A1:{last}2"'.encode(), f'ref="A1:{last}{rows.height + 1}"'.encode())
+    return content.replace(f'ref="A1:{last}2"'.encode(), f'ref="A1:{last}{rows.height + 1}"'.encode())
 
 
-def _write_rows(out: ZipFile, name: str, shell: bytes, sheet: Streamed) -> None:
+def _sheet(shell: bytes, sheet: Streamed) -> Iterator[bytes]:
     first = _FIRST.search(shell)
     assert first
     styles = [int(style) for style in _STYLE.findall(first[1])]
-    with out.open(name, "w") as part:
-        part.write(_enlarged(shell[: first.end()], sheet.rows))
-        for start in range(1, sheet.rows.height, _PORTION):
-            portion = sheet.rows.slice(start, _PORTION)
-            part.write(row_xml(portion, start + 2, styles, sheet.looks).encode())
-        part.write(shell[first.end() :])
+    yield _enlarged(shell[: first.end()], sheet.rows)
+    for start in range(1, sheet.rows.height, _PORTION):
+        yield row_xml(sheet.rows.slice(start, _PORTION), start + 2, styles, sheet.looks).encode()
+    yield shell[first.end() :]
 
 
 def row_xml(rows: pl.DataFrame, first: int, styles: list[int], looks: list[tuple[int, look.Style]]) -> str:

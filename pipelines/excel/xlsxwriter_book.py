@@ -8,12 +8,12 @@ from typing import Any, BinaryIO, Final
 
 import polars as pl
 import xlsxwriter
-from xlsxwriter.core import Core
 from xlsxwriter.packager import Packager
 
 from pipelines.excel import charts, look
 from pipelines.excel.book import NO_ROWS, NOTED, SMALL, Book, Sheet, column_looks, table_name
-from pipelines.excel.streamed_rows import Streamed, complete
+from pipelines.excel.packing import pack
+from pipelines.excel.streamed_rows import Streamed, completed
 
 _RULE: Final = f"#{look.RULE_GREY}"
 _BORDERS: Final[dict[str, dict[str, Any]]] = {
@@ -26,31 +26,27 @@ _ABOVE: Final = 8
 _OPTIONS: Final = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
 
 
-class _Core(Core):  # type: ignore[misc]
-    """The properties of a document, with its language, which XlsxWriter has no option for."""
-
-    def _write_cp_content_status(self) -> None:
-        self._xml_data_element("dc:language", look.LANGUAGE)
-
-
 class _Packager(Packager):  # type: ignore[misc]
-    def _write_core_file(self) -> None:
-        core = _Core()
-        core._set_properties(self.workbook.doc_properties)  # noqa: SLF001 - as XlsxWriter does it
-        core._set_xml_writer(self._filename("docProps/core.xml"))  # noqa: SLF001
-        core._assemble_xml_file()  # noqa: SLF001
+    """Gives the parts of the package to the workbook: XlsxWriter would pack them with more effort than they are worth."""
+
+    def _create_package(self) -> list[Any]:
+        self.workbook.parts = [(name, file.getvalue()) for file, name, _ in super()._create_package()]
+        return []
 
 
 class _Workbook(xlsxwriter.Workbook):  # type: ignore[misc]
+    """A workbook whose `parts` are texts when it is closed."""
+
+    parts: list[tuple[str, str]]
+
     def _get_packager(self) -> Packager:
         return _Packager()
 
 
 def write_book(out: BinaryIO, book: Book, small: int) -> None:
     """Write a workbook. Of sheets of more than `small` cells XlsxWriter writes the first row alone."""
-    shell = io.BytesIO()
     streamed: list[Streamed] = []
-    with _Workbook(shell, _OPTIONS) as made:
+    with _Workbook(io.BytesIO(), _OPTIONS) as made:
         made.set_properties({"title": book.title, "author": look.AUTHOR})
 
         @cache
@@ -65,10 +61,14 @@ def write_book(out: BinaryIO, book: Book, small: int) -> None:
                 streamed.append(Streamed(number + 1, number, sheet.rows, looks))
             if sheet.title == book.opens_on:
                 made.worksheets()[-1].activate()
-    if streamed:
-        complete(shell, out, streamed)
-    else:
-        out.write(shell.getbuffer())
+    pack(out, ((name, completed(name, _with_language(name, text).encode(), streamed)) for name, text in made.parts))
+
+
+def _with_language(name: str, text: str) -> str:
+    """The properties of a document with its language, which XlsxWriter has no option for; another part as it is."""
+    if name != "docProps/core.xml":
+        return text
+    return text.replace("</cp:coreProperties>", f"<dc:language>{look.LANGUAGE}</dc:language></cp:coreProperties>")
 
 
 def _is_streamed(sheet: Sheet, small: int) -> bool:
