@@ -12,7 +12,8 @@ from openpyxl import load_workbook
 from pipelines.admin import audit, repair, statements, surplus
 from pipelines.admin.recover import recover
 from pipelines.admin.reports import write_again
-from pipelines.common.errors import CardsError, UsageError
+from pipelines.cli_helpers import exit_on
+from pipelines.common.errors import CardsError, ContradictionError, UsageError
 from pipelines.delivery import statements as files
 from pipelines.delivery.statement_book import HEADERS
 from pipelines.insight import statement
@@ -517,6 +518,8 @@ def test_figures_that_do_not_agree_are_told_the_operator_and_no_reseller(shop: S
     assert "The figures do not agree: in 1 line of acme Opening + Added − Gone is not Closing." in text
     assert shop.registry.undelivered() == []
     assert "active cards of the last month differ from what came and went" in str(problems(shop))
+    with pytest.raises(ContradictionError):
+        exit_on(shop.failures)
     done = statements.state(shop.as_run, "2026-10", "acme")
     assert (len(done.failures), done.statements[0].adds_up, done.statements[0].workbook) == (1, False, "")
     assert statements.state(shop.as_run, "2026-10", "globex").failures == []

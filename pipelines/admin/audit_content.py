@@ -69,9 +69,6 @@ def check_content(check: Check, events: pl.DataFrame, kept: pl.DataFrame, answer
     contradicted: set[int] = set()
     by_event = {event["event"]: event for event in events.iter_rows(named=True)}
     unknown = {key for key in digests if re.search(_MACHINE, key[1])}
-    for name in {name for _, name in digests if statements.month_of_file(name) and name.endswith(".csv")}:
-        reseller, _, path = name.partition("/")
-        answers.count(reseller, [path] if reseller != RECONCILIATION else [])
     for one in _made(check, events.filter(delivered=1), answers, set(kept["event"])):
         unknown.discard((one.event, one.name))
         if digests.get((one.event, one.name)) == hashlib.sha256(csv_bytes(one.rows)).hexdigest():
@@ -86,6 +83,9 @@ def check_content(check: Check, events: pl.DataFrame, kept: pl.DataFrame, answer
         contradicted.add(one.event)
         found.append(_contradiction(check, by_event[one.event], one.name, "contradicts"))
     found += [_contradiction(check, by_event[event], name, "no longer knows") for event, name in sorted(unknown)]
+    for name in {name for _, name in digests if statements.month_of_file(name) and name.endswith(".csv")}:
+        reseller, _, path = name.partition("/")
+        answers.count(reseller, [path] if reseller != RECONCILIATION else [])
     return found, contradicted | {event for event, _ in unknown}
 
 

@@ -34,7 +34,7 @@ def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> Nigh
     with registry.transaction():
         note_files(registry, written_files.as_frame(written_files.in_outbox(event["event"], settings.outbox, paths)))
     order_files.write_night_files(run, event["event"], again=again)
-    statements.write_due(run, event["event"])
+    statements.write_of_night(run, event["event"])
     return night
 
 

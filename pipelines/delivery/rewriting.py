@@ -74,7 +74,7 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
             files = written_files.in_outbox(event["event"], run.settings.outbox, paths)
             note_files(run.registry, written_files.as_frame(files))
         paths += order_files.rewrite_night_files(run, event["event"])
-        paths += statements.write_again(run, event["event"])
+        paths += statements.write_of_night(run, event["event"])
         run.registry.mark_delivered([event["event"]], written_files.NONE)
         written += paths
     return [path for path in written if path.is_file()]

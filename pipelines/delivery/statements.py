@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from pipelines.common.durable_files import ensure_dir, remove_stale_staging, write_atomically
-from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.errors import CardsError, ContradictionError, to_cards_error
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
 from pipelines.delivery import csv_files, index, written_files
@@ -52,24 +52,18 @@ def error_of(found: Statement) -> list[CardsError]:
         f"The statement of {month_text(found.month)} does not add up (see {where}), and got not to {', '.join(wrong)}: "
         "run cards verify, and restore the registry from a backup if it finds a problem."
     )
-    return [CardsError(words)]
+    return [ContradictionError(words)]
 
 
 # -- at night ----------------------------------------------------------------------------------------------------------
 
 
-def write_due(run: Run, event: int) -> list[Path]:
-    """Write the statements of the months that a night (`event`) states, and note them; their paths.
+def write_of_night(run: Run, event: int) -> list[Path]:
+    """Write the statements of a night (`event`), also again: those of the months that it states, and those that it was asked
+    for; none that a later night states by now. Their paths, which are noted.
 
     Raises CardsError, after all others are written, when one can't be. One that does not add up is written for the operator
     alone, and is no error here: see `contradictions`.
-    """
-    return _write_all(run, event, {month: [] for month in due(run.registry, event)})
-
-
-def write_again(run: Run, event: int) -> list[Path]:
-    """Write the statements of a night again: those that it states, and those that it was asked for. None that a later night
-    states by now.
     """
     wanted: dict[int, list[str]] = {month: [] for month in due(run.registry, event)}
     for name in files_of(run.registry, pl.Series([event]))["name"]:
@@ -113,14 +107,9 @@ def _write_all(run: Run, event: int, months: dict[int, list[str]]) -> list[Path]
         done, errors = write_month(run, found, event, [*found.lines["reseller"], *named, RECONCILIATION])
         paths, failed = paths + done, failed + errors
         run.runtime.checkpoint("statements written")
-    raise_unwritten(failed)
-    return paths
-
-
-def raise_unwritten(failed: list[CardsError]) -> None:
-    """Raise CardsError when statements could not be written."""
     if failed:
         raise CardsError(f"{count(len(failed), 'statement')} could not be written. {failed[0]}")
+    return paths
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
