@@ -40,9 +40,12 @@ def with_headers(frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
 
 def confirmation_orders(records: SubmissionRecords) -> pl.DataFrame:
     """The sheet Orders of the confirmation: what was placed, and what was placed before."""
-    when = local_time("at", offset_of(records.events["at"].item()))
-    placed = records.orders.with_columns(state=pl.lit("placed"), placed_at=when)
-    again = records.duplicate_orders.with_columns(state=pl.lit("already placed"), placed_at=when)
+    offsets = records.events.select("event", offset=pl.col("at").str.tail(6))  # a workbook has one zone, that of its event
+    when = local_time("at", pl.col("offset"))
+    placed, again = (
+        frame.join(offsets, on="event", maintain_order="left").with_columns(state=pl.lit(state), placed_at=when)
+        for frame, state in ((records.orders, "placed"), (records.duplicate_orders, "already placed"))
+    )
     wanted = {
         "Order ID": "order_id", "Customer Account Number": "account", "Customer Order ID": "customer_order_id",
         "Action": "action", "State": "state", "Placed": "placed_at", "Cards": "cards", "Rows": "rows", "Code Type": "code_type",

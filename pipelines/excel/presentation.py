@@ -1,6 +1,6 @@
 """How columns and values of workbooks are shown to people. Files for machines keep them as they are."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -28,13 +28,20 @@ def offset_of(at: str) -> str:
     return datetime.fromisoformat(at).isoformat()[-6:]
 
 
-def local_time(column: str | pl.Expr, offset: str) -> pl.Expr:
-    """Times of the registry, whatever their own offset, as the clock showed them at an offset; see `look.zoned`."""
+def local_time(column: str | pl.Expr, offset: str | pl.Expr) -> pl.Expr:
+    """Times of the registry, whatever their own offset, as the clock showed them at an offset (-06:00, the same for all rows or
+    one a row); see `look.zoned`.
+    """
     text = pl.col(column) if isinstance(column, str) else column
-    instant = (text.str.head(19) + text.str.tail(6)).str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_zone="UTC")
-    return instant.dt.replace_time_zone(None) + _duration(offset)
+    shown = pl.lit(offset) if isinstance(offset, str) else offset
+    return _naive(text) + (_minutes(shown) - _minutes(text.str.tail(6))) * pl.duration(minutes=1)
 
 
-def _duration(offset: str) -> timedelta:
-    size = timedelta(hours=int(offset[1:3]), minutes=int(offset[4:6]))
-    return -size if offset.startswith("-") else size
+def _naive(text: pl.Expr) -> pl.Expr:
+    return text.str.head(19).str.to_datetime("%Y-%m-%dT%H:%M:%S")
+
+
+def _minutes(offset: pl.Expr) -> pl.Expr:
+    """An offset (-06:00) in minutes."""
+    size = offset.str.slice(1, 2).cast(pl.Int64) * 60 + offset.str.slice(4, 2).cast(pl.Int64)
+    return pl.when(offset.str.starts_with("-")).then(-size).otherwise(size)
