@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_export, cli_lists, cli_recover, completion
+from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_export, cli_lists, cli_recover, cli_statement, completion
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -168,8 +168,13 @@ def template(
 
 
 for example, command in {
-    **cli_lists.COMMANDS, **cli_export.COMMANDS, **cli_decisions.COMMANDS, **cli_checks.COMMANDS, **cli_recover.COMMANDS
-}.items():  # fmt: skip
+    **cli_lists.COMMANDS,
+    **cli_statement.COMMANDS,
+    **cli_export.COMMANDS,
+    **cli_decisions.COMMANDS,
+    **cli_checks.COMMANDS,
+    **cli_recover.COMMANDS,
+}.items():
     app.command(epilog=f"Example: {example}")(command)
 
 

@@ -77,12 +77,15 @@ def failure_lines(failures: Sequence[Exception]) -> list[str]:
 
 
 def exit_on(failures: Sequence[Exception]) -> None:
-    """End with exit code 1 when something could not be written; everything else has been done by then."""
-    if failures:
+    """End with exit code 1 when something could not be written, or does not add up; everything else has been done by then."""
+    unwritten = [failure for failure in failures if not isinstance(failure, errors.ContradictionError)]
+    if failures and not unwritten:
+        raise failures[0]
+    if unwritten:
         from pipelines.common.words import count
 
-        unwritten = count(len(failures), "answer")
-        raise errors.CardsError(f"{unwritten} could not be written; the next run writes what is missing. {failures[0]}")
+        answers = count(len(unwritten), "answer")
+        raise errors.CardsError(f"{answers} could not be written; the next run writes what is missing. {unwritten[0]}")
 
 
 def print_version(value: bool) -> None:

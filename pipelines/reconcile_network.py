@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import polars as pl
 
 from pipelines.common.errors import CardsError
-from pipelines.delivery import archive, reconciliation_workbook, recovery, written_files
+from pipelines.delivery import archive, reconciliation_workbook, recovery, statements, written_files
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.night_figures import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
@@ -60,8 +60,10 @@ def reconcile(run: Run) -> NightResult:
         if not locked:
             return NightResult(night, [], None, [], already_running=True)
         reports = merge([_left_reports(run), *ingest_reports(run)])
-        figures = _close(run, int(night.replace("-", "")), clock.timestamp)
-        return NightResult(night, reports.results, figures, [*reports.failures, *archive.archive_due(run)])
+        date = int(night.replace("-", ""))
+        figures = _close(run, date, clock.timestamp)
+        failures = [*reports.failures, *statements.contradictions(run, date), *archive.archive_due(run)]
+        return NightResult(night, reports.results, figures, failures)
 
 
 def _left_reports(run: Run) -> Delivery[ReportResult]:

@@ -193,6 +193,10 @@ MEANINGS: dict[str, str] = {
     "FROM unexpected_codes",
     "btns": "SELECT btn || account || ' ' || valid || ' ' || used AS line FROM btns",
     "night_figures": "SELECT reconciliation_date || ' ' || from_state || to_state || ' ' || cards AS line FROM night_figures",
+    "movements": "SELECT reconciliation_date || ' ' || reseller || account || ' ' || product || ' ' || access_number || ' ' || "
+    "movement || ' ' || cards AS line FROM movements",
+    "balances": "SELECT month || ' ' || reseller || account || ' ' || product || ' ' || access_number || ' ' || active AS line "
+    "FROM balances WHERE active <> 0",
     "usage": "SELECT reseller || day || ' ' || codes || ' ' || files || ' ' || bytes AS line FROM usage",
     "external_figures": "SELECT sum(codes) || ' ' || sum(checksum) AS line FROM external_figures",
     "archived": "SELECT source || folder || archived AS line FROM events WHERE kind IN ('orders', 'report')",

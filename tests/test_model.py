@@ -20,6 +20,8 @@ from pipelines.admin import surplus
 from pipelines.admin.audit import verify
 from pipelines.admin.replay import replay
 from pipelines.common.errors import UsageError
+from pipelines.delivery import statements
+from pipelines.insight import statement
 from pipelines.registry.columns import columns_of
 from schemas.orders import BTN4, RANDOM, SPECIFIED
 from tests.conftest import (
@@ -38,12 +40,15 @@ from tests.conftest import (
     shared_parser,
     some_codes,
 )
+from tests.recount import assert_figures_agree
 
 SCARCE, PLENTY, FREE = "3035550555", "3035550142", 6
 """A BTN of which just some PINs are free, and one that has many."""
 CHOSEN = some_codes(6, seed=11)
 STRANGE = some_codes(4, seed=12)
 MINE = {"acme": ("10023456", "7001"), "globex": ("20098765", "8001")}
+ACCESS = ("8008604444", "8008663691")
+"""What cards have at first, and what changes give them, one or the other."""
 BECOMES = {"Change": "", "Disconnect": "disconnected", "Block": "blocked", "Unblock": "ready"}
 ALLOWED = {"Change": {"ready"}, "Disconnect": {"ready", "blocked", "surplus"}, "Block": {"ready"}, "Unblock": {"blocked"}}
 
@@ -59,6 +64,7 @@ class Order:
     folder: Path
     since: datetime
     awaiting: int = 1
+    access: str = ""
     card_actions: dict[str, int] = field(default_factory=dict)
     settled: dict[str, str] = field(default_factory=dict)
     cards: list[str] = field(default_factory=list)
@@ -113,6 +119,8 @@ class Life(RuleBasedStateMachine):
         self.owner: dict[str, str] = {}
         self.btns: dict[str, str] = {}
         self.orders: dict[str, Order] = {}
+        self.access: dict[str, str] = {}
+        self.ordered: Counter[int] = Counter()
         self.numbers: Counter[str] = Counter()
         self.placed: Counter[str] = Counter()
         self.sent: list[list[tuple[str, str]]] = []
@@ -135,10 +143,11 @@ class Life(RuleBasedStateMachine):
         self.night(24)
 
     def teardown(self) -> None:
-        """Whatever happened, `cards verify` has nothing to say of it."""
+        """Whatever happened, `cards verify` has nothing to say of it, and nights have counted it."""
         if hasattr(self, "stack"):
             with self.stack:
                 assert verify(self.shop.settings, self.shop.registry).findings == []
+                assert_figures_agree(self.shop.registry)
 
     # -- people --------------------------------------------------------------------------------------------------------
 
@@ -148,7 +157,7 @@ class Life(RuleBasedStateMachine):
         self.files += 1
         usual = {"account": account, "action": action}
         if action == "Add":
-            usual |= {"product": product, "access_number": "8008604444"}
+            usual |= {"product": product, "access_number": ACCESS[0]}
         else:
             usual |= {"product": "", "access_number": ""}
         rows = row(f"O{self.files}", **{**usual, **cells})
@@ -194,12 +203,13 @@ class Life(RuleBasedStateMachine):
         self.numbers[MINE[order.sender][0]] += 1
         self.orders[order.name] = order
         order.asked = len(codes)
+        self.ordered[int(f"{self.shop.now:%Y%m}")] += len(codes)
         self._issue(order.name, codes)
 
     def _issue(self, name: str, codes: list[str]) -> None:
         """Codes that get the next serials of an order."""
         for code in sorted(codes):
-            self.state[code], self.owner[code] = "placed", name
+            self.state[code], self.owner[code], self.access[code] = "placed", name, ACCESS[0]
             self.placed_by[code] = (self.closings if self.orders[name].cards else 0, self.shop.now)
             self.placed[code] += 1
         self.orders[name].cards += sorted(codes)
@@ -294,8 +304,9 @@ class Life(RuleBasedStateMachine):
         account = MINE[sender][0]
         reasons = {self._reason(action, code, account) for code in codes} - {""} if codes else {"CARD_UNKNOWN"}
         if action == "Change":
-            cells["access_number"] = "8008663691"
+            cells["access_number"] = ACCESS[self.files % 2]
         answer, order = self._send(sender, action, "", **cells)
+        order.access = cells.get("access_number", "")
         assert answer.told["reasons"] == dict.fromkeys(reasons, 1)
         if not reasons:
             assert set(answer.codes) == set(codes)
@@ -359,7 +370,7 @@ class Life(RuleBasedStateMachine):
 
     # -- the night -----------------------------------------------------------------------------------------------------
 
-    @rule(hours=st.sampled_from([0, 3, 24, 24, 50]))
+    @rule(hours=st.sampled_from([0, 3, 24, 24, 50, 600]))
     def night(self, hours: int) -> None:
         self.shop.later(hours=hours)
         date = f"{self.shop.now:%Y-%m-%d}"
@@ -376,6 +387,7 @@ class Life(RuleBasedStateMachine):
         if fresh:
             self._replaced(lost, night)
             self._settle(night)
+            self._look_at_statement()
         assert {name: told[name] for name in night.figures} == night.figures
         self._look_at_workbook(told)
         if fresh:
@@ -406,7 +418,7 @@ class Life(RuleBasedStateMachine):
         for name in {name for name, code in shown} - set(self.orders):
             if not any(code for other, code in shown if other == name):
                 told.add((name, "", "nowhere"))
-        arrived = []
+        arrived, changes = [], []
         for name, code in shown:
             order = self.orders.get(name)
             done = order.card_actions.get(code, -1) if order else -1
@@ -421,11 +433,15 @@ class Life(RuleBasedStateMachine):
                 if done != 1:
                     self._answer(order, code, 1, night)
                     self._carry_out(code, order.action, before, night)
+                    first = next(number for number, report in enumerate(used) if (name, code) in report.rows)
+                    changes.append((first, list(self.orders).index(name), code))
             elif code not in before and code not in self.outside:
                 self.state[code] = "external"
                 told.add((name, code, "strange"))
             elif code in self.owner:
                 told.add((name, code, "strange"))
+        for _, number, code in sorted(changes):
+            self.access[code] = list(self.orders.values())[number].access or self.access[code]
         night.counts["unexpected"] += len(told)
         for report in used:
             for name in report.names & set(self.orders):
@@ -575,6 +591,25 @@ class Life(RuleBasedStateMachine):
         }
 
     # -- looks ---------------------------------------------------------------------------------------------------------
+
+    def _look_at_statement(self) -> None:
+        """The statement of this month, so far: the model's active cards by what they have now, and what its nights did."""
+        month = int(f"{self.shop.now:%Y%m}")
+        found = statements.load(self.shop.registry, month)
+        assert found.contradictory == []
+        active = Counter(
+            (self.orders[self.owner[code]].sender, *MINE[self.orders[self.owner[code]].sender], self.access[code])
+            for code, state in self.state.items() if state in ("ready", "blocked")
+        )  # fmt: skip
+        closing = {line[:-1]: line[-1] for line in found.lines.select(*statement.KEY, "closing").iter_rows() if line[-1]}
+        assert closing == active
+        figures = statement.totals(found.lines).row(0, named=True)
+        nights = [night for date, night in self.nights.items() if date.startswith(f"{self.shop.now:%Y-%m}")]
+        counted = {"released": "codes_ready", "refused": "codes_refused", "replaced": "codes_replaced",
+                   "surplus": "codes_surplus"}  # fmt: skip
+        expected = {name: sum(night.counts[count] for night in nights) for name, count in counted.items()}
+        assert {name: figures[name] for name in counted} == expected
+        assert figures["cards_placed"] == self.ordered[month]
 
     def _look_at_workbook(self, told: dict[str, Any]) -> None:
         book = load_workbook(self.shop.settings.home / told["workbook"], read_only=True)

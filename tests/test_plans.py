@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.admin import export, lists, queries, retention
+from pipelines.admin import export, lists, queries, reports, retention, statements
 from pipelines.admin.recover import recover
 from pipelines.admin.replay import replay
 from pipelines.delivery.rewriting import rewrite_submission
@@ -176,6 +176,7 @@ def live(shop: Shop) -> None:
     look_at_lists(shop)
     write_files(shop)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
+    state_a_month(shop)
     keep_for_a_while(shop)
 
 
@@ -189,6 +190,15 @@ def write_files(shop: Shop) -> None:
     further.touch()
     assert export.export_datasets(shop.as_run, "2026-10-05") == 2
     assert not further.exists()
+
+
+def state_a_month(shop: Shop) -> None:
+    """A month goes on, and is over; a night that stated it writes its statements again."""
+    statements.state(shop.as_run, "2026-10")
+    shop.later(days=27)
+    shop.night()
+    assert statements.state(shop.as_run, "2026-10").is_over
+    reports.write_again(shop.as_run, [f"{shop.now:%Y-%m-%d}"])
 
 
 def keep_for_a_while(shop: Shop) -> None:

@@ -14,12 +14,12 @@ import polars as pl
 
 from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.errors import CardsError
-from pipelines.delivery import index, order_files, submission
+from pipelines.delivery import index, order_files, statements, submission
 from pipelines.delivery.csv_files import csv_bytes
 from pipelines.delivery.deliver import submission_folder
 from pipelines.delivery.reconciliation_workbook import night_placement
 from pipelines.delivery.rejections import rejection_rows
-from schemas.sources import NETWORK
+from schemas.sources import NETWORK, RECONCILIATION
 
 _WORDING: Final = ("What to fix", "Likely cause", "What to do", "What it means", "Replaced by")
 """Columns that may say something else when they are made later."""
@@ -83,6 +83,9 @@ def check_content(check: Check, events: pl.DataFrame, kept: pl.DataFrame, answer
         contradicted.add(one.event)
         found.append(_contradiction(check, by_event[one.event], one.name, "contradicts"))
     found += [_contradiction(check, by_event[event], name, "no longer knows") for event, name in sorted(unknown)]
+    for name in {name for _, name in digests if statements.month_of_file(name) and name.endswith(".csv")}:
+        reseller, _, path = name.partition("/")
+        answers.count(reseller, [path] if reseller != RECONCILIATION else [])
     return found, contradicted | {event for event, _ in unknown}
 
 

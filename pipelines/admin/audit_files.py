@@ -11,7 +11,7 @@ from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import thread_pool
 from pipelines.common.errors import CardsError
 from pipelines.common.words import count
-from pipelines.delivery import archive_files
+from pipelines.delivery import archive_files, statements
 from pipelines.delivery.archive_files import file_digest, text_name
 from pipelines.delivery.deliver import REPORT_PREFIXES, find_original
 from pipelines.delivery.reconciliation_workbook import night_name
@@ -224,6 +224,9 @@ def _other_files(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contrad
     latest = audit.nights(check.registry)["event"] if len(kept) else kept["event"]
     of_nights = pl.col("name").str.starts_with(f"{RECONCILIATION}/")
     wanted = kept.join(events, on="event", how="semi").filter(~of_nights | pl.col("event").is_in(latest.implode()))
+    is_statement = pl.col("name").str.contains(statements.FILE)
+    stated = _still_current(check, kept.join(events, on="event", how="semi").filter(is_statement))
+    wanted = pl.concat([wanted.filter(~is_statement), stated])
     kinds = dict(events.select("event", pl.struct("kind", "source", "folder", "reconciliation_date")).iter_rows())
     for file in wanted.iter_rows(named=True):
         path = check.settings.outbox / file["name"]
@@ -233,8 +236,17 @@ def _other_files(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contrad
         event = kinds[file["event"]] | {"event": file["event"]}
         again = _report(event) if event["kind"] == "orders" else f"cards report {night_name(event['reconciliation_date'])}"
         fix = _CONTRADICTED if file["event"] in contradicted else f"Write it again: {again}"
-        what = f"a {'placement file' if file['name'].startswith(NETWORK) else 'file of a night'} {problem}"
+        what = f"a {'placement file' if file['name'].startswith(f'{NETWORK}/') else 'file of a night'} {problem}"
         yield Finding(what, str(path), fix, _rewrite(event, contradicted))
+
+
+def _still_current(check: Check, files: pl.DataFrame) -> pl.DataFrame:
+    """Those of the statements that no later night stated again."""
+    owners = statements.owners(check.registry) if len(files) else {}
+    current = [
+        owners.get(statements.month_of_file(name), event) == event for event, name in files.select("event", "name").iter_rows()
+    ]
+    return files.filter(pl.Series(current, dtype=pl.Boolean))
 
 
 def _problem_of(check: Check, path: Path, file: dict[str, Any]) -> str:

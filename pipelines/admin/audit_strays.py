@@ -14,6 +14,7 @@ from pipelines.common.durable_files import has_default_acl, is_left_by_the_dead,
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
 from pipelines.delivery import archive_files, dataset_files, index
+from pipelines.delivery.statements import STATEMENT, is_so_far, month_of_file
 from pipelines.intake.private_copy import SPOOL
 from pipelines.registry import audit
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
@@ -40,17 +41,18 @@ _MAY_PASS: Final = 0o066
 def check_strays(check: Check) -> Iterator[Finding]:
     """Folders and files of the outbox that the registry does not know, and what killed runs left."""
     outbox = check.settings.outbox
+    dates = set(audit.nights(check.registry)["reconciliation_date"])
     for path in _entries(outbox):
         if not path.is_dir():
             yield _stray(check, path)
         elif path.name == RECONCILIATION:
-            yield from _nights(check, path)
+            yield from _nights(check, path, dates)
         elif not path.name.startswith("."):
-            yield from _of_source(check, path)
+            yield from _of_source(check, path, max(dates, default=0))
     yield from _left(check.settings)
 
 
-def _of_source(check: Check, source: Path) -> Iterator[Finding]:
+def _of_source(check: Check, source: Path, last_night: int) -> Iterator[Finding]:
     """What lies in the folder of a reseller, or of the network; a million folders are looked up a portion at a time."""
     folders: list[str] = []
     for entry in _scan(source):
@@ -59,6 +61,8 @@ def _of_source(check: Check, source: Path) -> Iterator[Finding]:
                 yield from _placements(check, Path(entry.path))
             elif entry.name not in (archive_files.FOLDER, CHECK) and not is_staging(entry.name):
                 folders.append(entry.name)
+        elif source.name != NETWORK and entry.name.startswith(f"{STATEMENT}-"):
+            yield from _statement(check, Path(entry.path), last_night)
         elif entry.name != index.NAME and not (source.name == NETWORK and re.match(_PLACEMENT, entry.name)):
             yield _stray(check, Path(entry.path))
         if len(folders) == _FOLDERS:
@@ -92,14 +96,15 @@ def _placements(check: Check, folder: Path) -> Iterator[Finding]:
         yield Finding("the registry does not know a placement file", str(path), f"{_codes_in(check, path)}{_RESTORED}")
 
 
-def _nights(check: Check, folder: Path) -> Iterator[Finding]:
-    """What lies beside the workbooks of nights."""
-    dates = set(audit.nights(check.registry)["reconciliation_date"])
+def _nights(check: Check, folder: Path, dates: set[int]) -> Iterator[Finding]:
+    """What lies beside the workbooks of nights (`dates`)."""
     for path in _entries(folder):
         found = _OF_NIGHT.fullmatch(path.name)
         if path.is_dir() and (path.name == archive_files.FOLDER or is_staging(path.name)):
             continue
-        if path.is_dir() and path.name == dataset_files.FOLDER:
+        if path.name.startswith(f"{STATEMENT}s-"):
+            yield from _statement(check, path, max(dates, default=0))
+        elif path.is_dir() and path.name == dataset_files.FOLDER:
             yield from _datasets(check, path, dates)
         elif not found:
             yield _stray(check, path)
@@ -118,6 +123,15 @@ def _datasets(check: Check, folder: Path, dates: set[int]) -> Iterator[Finding]:
             yield _stray(check, path)
         elif int("".join(found.groups())) not in dates:
             yield Finding("the registry does not know a night", str(path), _RESTORED)
+
+
+def _statement(check: Check, path: Path, last_night: int) -> Iterator[Finding]:
+    """A file that is named as a statement; there is none of a month that no night has followed."""
+    month = month_of_file(path.name)
+    if not month and not is_so_far(path.name):
+        yield _stray(check, path)
+    elif month >= last_night // 100:
+        yield Finding("the registry does not know a statement", str(path), _RESTORED)
 
 
 def _stray(check: Check, path: Path) -> Finding:

@@ -17,6 +17,7 @@ from pipelines.common.errors import CardsError
 from pipelines.common.settings import Settings
 from pipelines.delivery import archive_files, dataset_files, index
 from pipelines.delivery.deliver import REPORT_PREFIXES
+from pipelines.delivery.statements import STATEMENT, month_of_file
 from pipelines.delivery.written_files import WrittenFile
 from schemas.sources import CHECK, NETWORK, RECONCILIATION
 
@@ -63,7 +64,7 @@ class Outbox(NamedTuple):
     """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
     workbooks by date and name, their data for analysts by date (`datasets`), the times at which the indexes say that files
     were written, by their path, and times of the past in their order, which tell its local time (`clock`). Archives that are
-    `damaged` are left out.
+    `damaged` are left out. `statements`: by the month that they state, and by their path.
     """
 
     folders: dict[tuple[str, str], Folder]
@@ -74,17 +75,19 @@ class Outbox(NamedTuple):
     times: dict[str, str]
     clock: list[datetime]
     damaged: list[Path]
+    statements: dict[int, dict[str, Found]]
 
 
 def read_outbox(settings: Settings) -> Outbox:
     """Look through the outbox. Files are named here and read when they are asked for."""
-    found = Outbox({}, {}, [], {}, {}, {}, [], [])
+    found = Outbox({}, {}, [], {}, {}, {}, [], [], {})
     for above in _subfolders(settings.outbox):
         if above.name == RECONCILIATION:
             _add_workbooks(found, [(path.name, _plain(path)) for path in sorted(above.iterdir()) if _is_plain(path)])
             _add_datasets(found, settings)
         else:
             _add_folders(found, above)
+        _add_statements(found, above)
         for path in archive_files.archives_of(above):
             try:
                 _add_archive(found, above.name, path)
@@ -173,6 +176,13 @@ def _add_datasets(found: Outbox, settings: Settings) -> None:
         if match := dataset_files.NAME.fullmatch(path.relative_to(folder).as_posix()):
             file = Found(path.read_bytes, path.stat().st_mtime_ns, path.relative_to(settings.outbox).as_posix())
             found.datasets.setdefault(int("".join(match.groups())), []).append(file)
+
+
+def _add_statements(found: Outbox, above: Path) -> None:
+    for path in sorted(above.glob(f"{STATEMENT}*")):
+        if _is_plain(path) and (month := month_of_file(path.name)):
+            file = Found(path.read_bytes, path.stat().st_mtime_ns, f"{above.name}/{path.name}")
+            found.statements.setdefault(month, {})[file.path] = file
 
 
 def _order_files(folder: Folder) -> Iterator[OrderFile]:

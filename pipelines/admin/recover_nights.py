@@ -9,7 +9,7 @@ import polars as pl
 from pipelines.admin.outbox_reading import OrderFile, Outbox, csv_rows, digests, joined, local_time
 from pipelines.admin.recovery_state import Recovery, entering
 from pipelines.common.words import count
-from pipelines.delivery import archive_files, order_files
+from pipelines.delivery import archive_files, order_files, statements
 from pipelines.delivery.csv_files import csv_bytes
 from pipelines.delivery.status import NAME as STATUS
 from pipelines.delivery.submission import PLACEMENT
@@ -180,8 +180,9 @@ def _note_files(recovery_: Recovery, night: Night, event: int) -> None:
     folders of these.
     """
     outbox, registry = recovery_.outbox, recovery_.run.registry
-    of_date = [*outbox.workbooks.get(night.date, {}).values(), *outbox.datasets.get(night.date, [])]
-    own = [*of_date, outbox.placements.get((NETWORK, night.folder))]
+    own = [*outbox.workbooks.get(night.date, {}).values(), *outbox.datasets.get(night.date, [])]
+    own += [found for month in statements.due(registry, event) for found in outbox.statements.get(month, {}).values()]
+    own += [placement] if (placement := outbox.placements.get((NETWORK, night.folder))) else []
     noted = digests(event, [(found.path, found) for found in own if found])
     keys = {tuple(file.path.split("/")[:2]) for file in night_files(outbox, night)}
     events = recovery.events_of_folders(registry, pl.DataFrame(sorted(keys), ["source", "folder"], orient="row"))
@@ -282,7 +283,9 @@ def _is_complete(recovery_: Recovery, night: Night, event: int) -> bool:
     registry, outbox = recovery_.run.registry, recovery_.outbox
     expected = {f"{path}.csv" for path in order_files.paths(night_records.files_of_night(registry, event))}
     placed = bool(night.folder) or night_records.placements(registry, event).is_empty()
-    return placed and night.date in outbox.workbooks and expected <= {file.path for file in night_files(outbox, night)}
+    stated = all(month in outbox.statements for month in statements.due(registry, event))
+    is_there = expected <= {file.path for file in night_files(outbox, night)}
+    return placed and stated and night.date in outbox.workbooks and is_there
 
 
 def _compare(recovery_: Recovery, night: Night, event: int) -> None:

@@ -18,7 +18,7 @@ from pipelines.admin.audit_strays import restrict
 from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import lock_stale_dir, remove_locked_dir
 from pipelines.common.errors import CardsError, to_cards_error
-from pipelines.delivery import index, order_files, recovery, rewriting
+from pipelines.delivery import index, order_files, recovery, rewriting, statements
 from pipelines.delivery.results import submission_result
 from pipelines.registry import audit, structure
 from pipelines.registry.outbox_files import files_of
@@ -101,6 +101,7 @@ def _complete_index(run: Run, source: str) -> None:
         for records in by_event(run.registry.submission_records(mine)) if mine else ():
             index.append(run.settings, source, index.answers_of(records, submission_result(records, "")), once=True)
             order_files.list_again(run, records.orders["order_pk"])
+    statements.list_again(run, source)
 
 
 def _remove(_: Run, target: str) -> None:

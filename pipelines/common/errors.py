@@ -25,6 +25,10 @@ class TransientError(CardsError):
     """The registry is unreachable or busy for now; the same work may succeed in a moment."""
 
 
+class ContradictionError(CardsError):
+    """Figures that the registry keeps do not agree. Everything else was done, and writing again does not help."""
+
+
 class ConflictError(Exception):
     """Another worker issued a code, used an order ID or answered a file first: decide these files (numbers) again."""
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
-from pipelines.delivery import csv_files, dataset_files, night_sheets, order_files, submission, written_files
+from pipelines.delivery import csv_files, dataset_files, night_sheets, order_files, statements, submission, written_files
 from pipelines.delivery.night_analysis import analyse
 from pipelines.delivery.night_figures import NightFigures, attention, night_figures
 from pipelines.excel import writers
@@ -35,6 +35,7 @@ def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> Nigh
     with registry.transaction():
         note_files(registry, written_files.as_frame(written_files.in_outbox(event["event"], settings.outbox, paths)))
     order_files.write_night_files(run, event["event"], again=again)
+    statements.write_of_night(run, event["event"])
     return night
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.errors import CardsError
-from pipelines.delivery import archive, dataset_files, order_files, reconciliation_workbook, submission, written_files
+from pipelines.delivery import (
+    archive,
+    dataset_files,
+    order_files,
+    reconciliation_workbook,
+    statements,
+    submission,
+    written_files,
+)
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import (
     files_of_submission,
@@ -58,8 +66,9 @@ def _write_folder(run: Run, reports: submission.SubmissionReports, folder: Path)
 
 
 def rewrite_night(run: Run, date: int) -> list[Path]:
-    """Write the workbook of a night again, the placement files of its replacements, and the files that it wrote for orders;
-    what it wrote. The caller holds the lock on reconciling. Raises CardsError when there was no night of that date (20261124).
+    """Write the workbook of a night again, the placement files of its replacements, the files that it wrote for orders, and the
+    statements that it made; what it wrote. The caller holds the lock on reconciling. Raises CardsError when there was no night
+    of that date (20261124).
     """
     latest = require_night(run, date)
     written: list[Path] = []
@@ -74,6 +83,7 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
             files = written_files.in_outbox(event["event"], run.settings.outbox, paths)
             note_files(run.registry, written_files.as_frame(files))
         paths += order_files.rewrite_night_files(run, event["event"])
+        paths += statements.write_of_night(run, event["event"])
         run.registry.mark_delivered([event["event"]], written_files.NONE)
         written += paths
     return [path for path in written if path.is_file()]

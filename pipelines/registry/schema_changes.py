@@ -629,13 +629,14 @@ def _changed_cards(before: str, movement: str) -> str:
 
 
 def _enter_balances(database: Database, key: str) -> None:
+    """What is 0 at the end of a month in which it changed is kept: without a row, the month before would count."""
     months = database.select({"month": integer("DISTINCT reconciliation_date / 100")}, "FROM movements ORDER BY 1")["month"]
     for month in months:
         database.execute(
             f"""
             INSERT INTO balances
             SELECT {month}, {key}, {_EFFECT} FROM movements WHERE reconciliation_date / 100 <= {month}
-            GROUP BY {key} HAVING {_EFFECT} <> 0
+            GROUP BY {key} HAVING {_EFFECT} <> 0 OR max(reconciliation_date) / 100 = {month}
             """
         )
 

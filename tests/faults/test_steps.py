@@ -56,6 +56,7 @@ def _report(shop: Shop) -> tuple[str, ...]:
 JOBS = {
     "run": Job(fill, lambda _: ("run", "--json")),
     "night": Job(fill_night, lambda _: ("reconcile", "--json")),
+    "month": Job(_lay_answered, lambda _: ("reconcile", "--json")),  # the first night after October
     "report": Job(_lay_answered, _report),
     "import": Job(_lay_import, lambda shop: ("registry", "import", str(shop.settings.home / "codes.csv"))),
     "archive": Job(_lay_settled, lambda _: ("archive", "--before", "2026-10-31", "--json")),
