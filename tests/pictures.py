@@ -1,6 +1,7 @@
 """Draws the pictures of workbooks in docs: `python -m tests.pictures`. Needs LibreOffice and poppler's tools.
 
-Each is a workbook of the demo, played by a clock and a source of random numbers that are always the same.
+Each is a workbook of the demo or of some weeks of orders, played by a clock and a source of random numbers that are always the
+same.
 """
 
 import random
@@ -12,27 +13,29 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
-from pipelines.admin import demo
+from pipelines.admin import demo, statements
 from pipelines.admin.catalogue import load_catalogue
 from pipelines.common.settings import load_settings
 from pipelines.excel.order_template import write_template
 from pipelines.process_orders import process_inbox
 from pipelines.reconcile_network import reconcile
 from pipelines.run import open_run
-from tests.conftest import NOW, csv_of
+from tests.conftest import NOW, Shop, csv_of
+from tests.lives import Life
 from tests.workbooks.rendering import MISSING, draw, printed_pages, to_pdf
 
 DOCS: Final = Path(__file__).parents[1] / "docs"
 
 
 class Picture(NamedTuple):
-    """A picture: the workbook, by a pattern below the home of the demo, and the sheet of which it shows the first page,
-    in so many dots an inch.
+    """A picture: the workbook, by a pattern below the home (of those that it fits the last), and the sheet of which it shows
+    the first page, in so many dots an inch. `weeks`: after some weeks of orders and nights instead of the demo.
     """
 
     workbook: str
     sheet: str
     dots: int = 100
+    weeks: bool = False
 
 
 PICTURES: Final = {
@@ -41,7 +44,8 @@ PICTURES: Final = {
     "release": Picture("outbox/acme/*october/release-*-2-*.xlsx", "Summary"),
     "outcome": Picture("outbox/acme/*block/outcome-*.xlsx", "Cards"),
     "template": Picture("template.xlsx", "Instructions", 72),
-    "reconciliation": Picture("outbox/reconciliation/*.xlsx", "Summary"),
+    "reconciliation": Picture("outbox/reconciliation/20*.xlsx", "Summary", 80, weeks=True),
+    "statement": Picture("outbox/acme/statement-2026-10.xlsx", "Summary", weeks=True),
 }
 """The pictures by their names: docs/<name>.png."""
 
@@ -56,7 +60,7 @@ class _Clock:
 
 
 def play(home: Path) -> None:
-    """Play the demo, block some cards a day later, and write a template."""
+    """Play the demo, block some cards a day later, and write a statement and a template."""
     clock = _Clock()
     demo.lay_out(home)
     with open_run(load_settings(_env_file=None, home=home, registry="", settle_seconds=0), create=True) as opened:
@@ -72,7 +76,18 @@ def play(home: Path) -> None:
         _report_blocked(home)
         clock.now += timedelta(hours=16)
         reconcile(run)
+        statements.state(run, f"{clock.now:%Y-%m}")
         write_template(home / "template.xlsx", *run.registry.catalogue(), "acme")
+
+
+def play_weeks(home: Path) -> None:
+    """Play six weeks of resellers that order every day, and of a network that refuses some of it."""
+    life = Life(Shop(home, f"sqlite:///{home}/registry.db"), seed=7)
+    for _ in range(_DAYS):
+        life.day()
+
+
+_DAYS: Final = 45
 
 
 def _order_block(home: Path) -> None:
@@ -94,10 +109,13 @@ def main() -> None:
     if MISSING:
         sys.exit(f"These programs are not installed: {', '.join(MISSING)}.")
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder, "home")
-        play(home)
         wanted = {name: PICTURES[name] for name in sys.argv[1:] or PICTURES}
-        pdfs = to_pdf({name: next(home.glob(picture.workbook)) for name, picture in wanted.items()}, Path(folder))
+        homes = {weeks: Path(folder, "weeks" if weeks else "demo") for weeks in {one.weeks for one in wanted.values()}}
+        for weeks, home in homes.items():
+            home.mkdir()
+            (play_weeks if weeks else play)(home)
+        books = {name: max(homes[picture.weeks].glob(picture.workbook)) for name, picture in wanted.items()}
+        pdfs = to_pdf(books, Path(folder))
         for name, picture in wanted.items():
             page = next(page for page in printed_pages(pdfs[name]) if page.sheet == picture.sheet)
             draw(pdfs[name], page, DOCS / f"{name}.png", picture.dots)

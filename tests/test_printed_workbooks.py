@@ -14,6 +14,8 @@ from tests.workbooks.rendering import MISSING, PrintedPage, Word, printed_pages,
 pytestmark = [pytest.mark.one_database, pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")]
 
 KINDS = {name: picture.workbook for name, picture in pictures.PICTURES.items()} | {
+    "statement": "outbox/acme/statement-*.xlsx",
+    "statements": "outbox/reconciliation/statements-*.xlsx",
     "refused": "outbox/acme/*october/refused-*-2-*.xlsx",
     "rejections in our layout": "outbox/globex/*/rejections.xlsx",
     "catalogue": "catalogue.xlsx",

@@ -425,6 +425,7 @@ def two_months(shop: Shop) -> None:
     shop.report((pairs(mine)[0][0], pairs(mine)[0][1]), name="november.csv")
 
 
+HOUSE = "reconciliation/statements-2026-10.xlsx"
 NOVEMBER = [f"{where}.{kind}" for where in ("acme/statement-2026-10", "globex/statement-2026-10",
             "reconciliation/statements-2026-10") for kind in ("csv", "xlsx")]  # fmt: skip
 
@@ -462,7 +463,7 @@ def test_a_statement_says_what_it_should(shop: Shop) -> None:
     assert "1 order for 3 cards was placed. 0 cards were active when the month began, 2 became ready" in text
     assert "2026-10-05 to 2026-10-05: 1 night" in text
     assert [line[-1] for line in book["Lines"].values] == ["Closing", 2]
-    every = load_workbook(shop.settings.outbox / "reconciliation/statements-2026-10.xlsx")
+    every = load_workbook(shop.settings.outbox / HOUSE)
     assert [(line[0], line[-1]) for line in every["Resellers"].values][1:] == [("acme", 2), ("globex", 2), ("house", 1)]
 
 
@@ -510,10 +511,10 @@ def test_figures_that_do_not_agree_are_told_the_operator_and_no_reseller(shop: S
     told = shop.night()
     assert told["codes_ready"] == 0
     assert [str(failure).partition(":")[0] for failure in shop.failures] == [
-        "The statement of 2026-10 does not add up (see outbox/reconciliation/statements-2026-10.xlsx), and got not to acme"
+        f"The statement of 2026-10 does not add up (see outbox/{HOUSE}), and was not written for acme"
     ]
     assert outbox(shop) == [name for name in NOVEMBER if not name.startswith("acme")]
-    book = load_workbook(shop.settings.outbox / "reconciliation/statements-2026-10.xlsx")
+    book = load_workbook(shop.settings.outbox / HOUSE)
     text = " ".join(str(cell) for line in book["Summary"].values for cell in line if cell is not None)
     assert "The figures do not agree: in 1 line of acme Opening + Added − Gone is not Closing." in text
     assert shop.registry.undelivered() == []

@@ -49,8 +49,8 @@ def error_of(found: Statement) -> list[CardsError]:
         return []
     where = f"outbox/{RECONCILIATION}/{_name(found, house=True)}.xlsx"
     words = (
-        f"The statement of {month_text(found.month)} does not add up (see {where}), and got not to {', '.join(wrong)}: "
-        "run cards verify, and restore the registry from a backup if it finds a problem."
+        f"The statement of {month_text(found.month)} does not add up (see {where}), and was not written for "
+        f"{', '.join(wrong)}: run cards verify, and restore the registry from a backup if it finds a problem."
     )
     return [ContradictionError(words)]
 
