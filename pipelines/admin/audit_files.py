@@ -10,11 +10,11 @@ import polars as pl
 from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import thread_pool
 from pipelines.common.errors import CardsError
+from pipelines.common.times import night_name
 from pipelines.common.words import count
 from pipelines.delivery import archive_files, statements
 from pipelines.delivery.archive_files import file_digest, text_name
 from pipelines.delivery.deliver import REPORT_PREFIXES, find_original
-from pipelines.delivery.reconciliation_workbook import night_name
 from pipelines.registry import audit
 from schemas.sources import NETWORK, RECONCILIATION
 

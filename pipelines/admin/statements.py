@@ -7,8 +7,8 @@ import polars as pl
 
 from pipelines.admin.lists import known_reseller
 from pipelines.common.errors import CardsError, UsageError
+from pipelines.common.times import night_name
 from pipelines.delivery import statements, written_files
-from pipelines.delivery.reconciliation_workbook import night_name
 from pipelines.delivery.statement_book import Statement
 from pipelines.insight import statement
 from pipelines.run import Run

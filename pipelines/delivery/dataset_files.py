@@ -8,7 +8,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from datetime import date, datetime
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ import polars as pl
 
 from pipelines.common.durable_files import fsync, thread_pool, write_atomically
 from pipelines.common.settings import Settings
+from pipelines.common.times import night_date
 from pipelines.delivery import csv_files
 from pipelines.insight import datasets
 from pipelines.insight.datasets import DATASETS
@@ -44,7 +45,7 @@ def data_folder(settings: Settings) -> Path:
 
 def month_folders(settings: Settings, reconciliation_date: int) -> list[Path]:
     """The folders into which a night (20261124) writes."""
-    return list(data_folder(settings).glob(f"*/*/{_month(_date(reconciliation_date))}/"))
+    return list(data_folder(settings).glob(f"*/*/{_month(night_date(reconciliation_date))}/"))
 
 
 def write_datasets(run: Run, reconciliation_date: int) -> list[Path]:
@@ -54,7 +55,7 @@ def write_datasets(run: Run, reconciliation_date: int) -> list[Path]:
 
 def write_data(run: Run, reconciliation_date: int) -> list[Path]:
     """Write what is new of a night (20261124); the paths of the files."""
-    night, paths, writing = _date(reconciliation_date), list[Path](), deque[Future[None]]()
+    night, paths, writing = night_date(reconciliation_date), list[Path](), deque[Future[None]]()
     with thread_pool() as pool:  # while one file is written the next one is made
         for name, number, rows in _parts(run.registry, reconciliation_date, night):
             for kind, write in _WRITERS.items():
@@ -115,7 +116,7 @@ def _write(path: Path, write: Callable[[Path], None]) -> None:
 
 def _remove_others(run: Run, reconciliation_date: int, written: list[Path]) -> None:
     """Remove files of a night beyond those that were written, as after a registry was restored, and what is kept of them."""
-    night = _date(reconciliation_date)
+    night = night_date(reconciliation_date)
     there = set(data_folder(run.settings).glob(f"*/*/{_month(night)}/{night:%Y-%m-%d}*"))
     others = sorted(there - set(written))
     if not others:
@@ -143,7 +144,3 @@ _WRITERS: Final[dict[str, Callable[[pl.DataFrame, str, Path], None]]] = {"parque
 
 def _month(night: date) -> str:
     return f"month={night:%Y-%m}"
-
-
-def _date(reconciliation_date: int) -> date:
-    return datetime.strptime(str(reconciliation_date), "%Y%m%d").date()

@@ -1,8 +1,8 @@
 """How the files are called that nights write for an order."""
 
-from datetime import datetime
 from typing import Final
 
+from pipelines.common.times import night_name
 from pipelines.registry.reconciliation import OUTCOME
 
 MOST_OUTCOMES: Final = 100
@@ -23,4 +23,4 @@ def order_file_name(kind: str, order_id: str, date: int, part: int, *, combined:
     name = kind if combined else f"{kind}-{order_id}"
     if not part:
         return name
-    return f"{name}-{datetime.strptime(str(date), '%Y%m%d'):%Y-%m-%d}" + (f"~{part}" if part > 1 else "")
+    return f"{name}-{night_name(date)}" + (f"~{part}" if part > 1 else "")

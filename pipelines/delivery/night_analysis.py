@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.times import night_date
 from pipelines.delivery.night_figures import hours_awaited
 from pipelines.excel import look
 from pipelines.excel.book import Chart, Sheet
@@ -88,7 +89,7 @@ def _ages(night: NightRecords) -> Sheet:
 
 def _capacity(registry: Registry, night: NightRecords) -> Sheet:
     """What is left of the BTNs that changed or are nearly full, and when they run out."""
-    date = kpis.as_date(int(night.event["reconciliation_date"]))
+    date = night_date(int(night.event["reconciliation_date"]))
     used = movements.used_pins(registry, night.btns["btn"], *kpis.use_days(date))
     rows = kpis.running_out(night.btns, used, date)
     columns = {"free": "Free PINs", "used": f"Used in {kpis.USE_DAYS} days", "runs_out": "Runs out"}

@@ -5,6 +5,7 @@ from typing import Final
 
 import polars as pl
 
+from pipelines.common.times import instant
 from pipelines.common.words import count
 from pipelines.excel.book import Attention
 from pipelines.registry.reconciliation import STATE
@@ -71,14 +72,9 @@ def _moved(counts: pl.DataFrame, before: tuple[str, ...], after: str) -> int:
     return int(chosen["cards"].sum())
 
 
-def instant(text: pl.Expr) -> pl.Expr:
-    """The time of ISO text."""
-    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_zone="UTC")
-
-
 def hours_awaited(night: NightRecords) -> pl.Series:
     """How old each awaited order was when the night ran, in hours."""
-    age = (instant(pl.lit(night.event["at"])) - instant(pl.col("since"))).dt.total_seconds() / 3600
+    age = (instant(pl.lit(night.event["at"])) - instant("since")).dt.total_seconds() / 3600
     return night.awaited.select(hours=age)["hours"]
 
 

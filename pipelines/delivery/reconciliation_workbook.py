@@ -7,6 +7,7 @@ import polars as pl
 
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.settings import Settings
+from pipelines.common.times import night_name
 from pipelines.delivery import csv_files, dataset_files, night_sheets, order_files, statements, submission, written_files
 from pipelines.delivery.night_analysis import analyse
 from pipelines.delivery.night_figures import NightFigures, attention, night_figures
@@ -57,12 +58,6 @@ def night_placement(registry: Registry, event: int) -> pl.DataFrame:
 def write_night_workbook(run: Run, event: dict[str, Any]) -> list[Path]:
     """Write the workbook of a night, as of its latest event, and what lies beside it; their paths."""
     return write_workbook(run.settings, run.registry, night_records.load_reconciliation(run.registry, event))
-
-
-def night_name(reconciliation_date: int) -> str:
-    """The date of a night as people write it: 2026-11-24."""
-    text = str(reconciliation_date)
-    return f"{text[:4]}-{text[4:6]}-{text[6:]}"
 
 
 def _path(settings: Settings, night: NightRecords) -> Path:

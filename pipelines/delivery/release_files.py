@@ -1,10 +1,10 @@
 """Release files: the cards of an order that became safe to print in one night. Each card stands in exactly one."""
 
-from datetime import datetime
 from typing import Any, Final
 
 import polars as pl
 
+from pipelines.common.times import night_name
 from pipelines.excel.presentation import telephone_text, time_value
 from schemas.codes import code_text
 
@@ -56,7 +56,7 @@ def summary(file: dict[str, Any], digest: str) -> tuple[str, str, list[tuple[str
 def released_by(file: dict[str, Any]) -> list[tuple[str, Any]]:
     """By which night, and when."""
     return [
-        ("Written by", f"the reconciliation of {datetime.strptime(str(file['date']), '%Y%m%d'):%Y-%m-%d}"),
+        ("Written by", f"the reconciliation of {night_name(file['date'])}"),
         ("Written at", time_value(file["at"])),
     ]
 

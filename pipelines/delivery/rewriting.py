@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.common.durable_files import ensure_dir, fsync, remove_stale_staging, staging_dir
 from pipelines.common.errors import CardsError
+from pipelines.common.times import night_name
 from pipelines.delivery import (
     archive,
     dataset_files,
@@ -107,7 +108,7 @@ def require_night(run: Run, date: int) -> dict[str, Any]:
     """The latest event of a night. Raises CardsError when there was none on that date."""
     latest = reconciliation.latest_night(run.registry, date)
     if latest is None:
-        raise CardsError(f"There was no reconciliation on {reconciliation_workbook.night_name(date)}.")
+        raise CardsError(f"There was no reconciliation on {night_name(date)}.")
     return latest
 
 

@@ -1,10 +1,10 @@
 """What a monthly statement says: its lines for programs, and its workbook, for a reseller or for the operator."""
 
-from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.times import night_name
 from pipelines.common.words import count
 from pipelines.excel.book import Book, Sheet
 from pipelines.excel.presentation import telephone
@@ -143,12 +143,16 @@ def _until(records: MonthRecords) -> str:
     """How far a month that goes on is stated."""
     if not records.nights:
         return "No night of this month has run yet."
-    return f"This month is stated until the night of {_day(records.last)}: no night of a later month has run yet."
+    return f"This month is stated until the night of {night_name(records.last)}: no night of a later month has run yet."
 
 
 def _facts(found: Statement) -> list[tuple[str, Any]]:
     records = found.records
-    days = f"{_day(records.first)} to {_day(records.last)}: {count(records.nights, 'night')}" if records.nights else "none"
+    days = (
+        f"{night_name(records.first)} to {night_name(records.last)}: {count(records.nights, 'night')}"
+        if records.nights
+        else "none"
+    )
     figures = statement.totals(found.lines).row(0, named=True)
     until = [] if records.is_over else [("So far", _until(records))]
     totals = ((HEADERS[name], figures[name]) for name in statement.FIGURES)
@@ -157,7 +161,3 @@ def _facts(found: Statement) -> list[tuple[str, Any]]:
 
 def _how() -> list[tuple[str, Any]]:
     return [(label, " ".join(text.split())) for label, text in _HOW.items()]
-
-
-def _day(date: int) -> str:
-    return f"{datetime.strptime(str(date), '%Y%m%d'):%Y-%m-%d}"

@@ -87,13 +87,14 @@ MAX_TEXT: Final = 32_767
 
 
 class Page(NamedTuple):
-    """How a sheet is printed, one page wide. `paper` is Excel's number of a size; 0 is what the reader's printer has.
-    `tall`: the pages that it takes; 0 for as many as it needs.
+    """How a sheet is printed. `paper` is Excel's number of a size; 0 is what the reader's printer has. `tall` and `wide`: the
+    pages that it takes; 0 for as many as it needs.
     """
 
     landscape: bool
     paper: int
     tall: int = 0
+    wide: int = 1
 
 
 MARGINS: Final = {"left": 0.4, "right": 0.4, "top": 0.5, "bottom": 0.7}
@@ -104,11 +105,17 @@ _LEAST_SCALE: Final = 0.66
 _PAGES: Final = ((112, Page(landscape=False, paper=0)), (205, Page(landscape=True, paper=0)),
                  (265, Page(landscape=True, paper=_LEGAL)))  # fmt: skip
 """Pages by the widest sheet that can be read on them, in characters: 11 points must not shrink below 7.5."""
+_WIDEST: Final = 350
+"""The widest sheet that can be read when it is printed one page wide at all: a sender may have 256 columns of its own."""
 
 
 def page_of(width: float) -> Page:
     """The page for a sheet whose columns are so wide in all."""
-    return next((found for widest, found in _PAGES if width <= widest), Page(landscape=True, paper=_TABLOID))
+    return next((found for widest, found in _PAGES if width <= widest), _widest_page(width))
+
+
+def _widest_page(width: float) -> Page:
+    return Page(landscape=True, paper=_TABLOID, wide=1 if width <= _WIDEST else 0)
 
 
 def single_page(width: float, height: float) -> Page:

@@ -111,12 +111,12 @@ def set_width(page: Worksheet, place: int, width: float) -> None:
 
 
 def set_up_page(page: Worksheet, printed: look.Page, *, repeated: bool = True) -> None:
-    """One page wide, its header on every page, and pages numbered."""
+    """Its header on every page, and pages numbered."""
     page.page_setup.orientation = "landscape" if printed.landscape else "portrait"
     page.page_setup.paperSize = printed.paper or None
     page.page_margins = PageMargins(**look.MARGINS)
     page.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
-    page.page_setup.fitToHeight = printed.tall
+    page.page_setup.fitToHeight, page.page_setup.fitToWidth = printed.tall, printed.wide
     if repeated:
         page.print_title_rows = "1:1"
     footer: Any = page.oddFooter

@@ -188,9 +188,9 @@ def _select_first(page: Any, rows: pl.DataFrame, marks: pl.DataFrame) -> None:
 
 
 def _set_up_page(page: Any, printed: look.Page) -> None:
-    """One page wide, and pages numbered."""
+    """The paper, its margins, and pages numbered."""
     (page.set_landscape if printed.landscape else page.set_portrait)()
     page.set_paper(printed.paper)
     page.set_margins(**look.MARGINS)
-    page.fit_to_pages(1, printed.tall)
+    page.fit_to_pages(printed.wide, printed.tall)
     page.set_footer(f"&C{look.FOOTER}")

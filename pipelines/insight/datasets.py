@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.times import instant
 from schemas.codes import DIGITS, STATES, CardState, code_text
 from schemas.movements import Movement
 
@@ -164,14 +165,14 @@ def order_rows(orders: pl.DataFrame, night: date) -> pl.DataFrame:
         "order_id", "reseller", pl.col("account").alias("customer_account"), _own_id(),
         "action", _text("code_type"), _text("product").alias("product_account"), _text("access_number"),
         _flag("origin").alias("international_origin"), _flag("termination").alias("international_termination"),
-        "cards", pl.col("rows").alias("file_rows"), _instant("placed").alias("placed_at"),
+        "cards", pl.col("rows").alias("file_rows"), instant("placed").alias("placed_at"),
         pl.col("placed").str.head(10).str.to_date("%Y-%m-%d").alias("placed_on"), pl.lit(night).alias("night"),
     ))  # fmt: skip
 
 
 def card_rows(cards: pl.DataFrame, night: date) -> pl.DataFrame:
     """The rows of `cards`, from cards that lie side by side (see `registry.dataset_records.cards`)."""
-    return _as(DATASETS["cards"], _each(cards, placed_at=_instant("placed")).select(
+    return _as(DATASETS["cards"], _each(cards, placed_at=instant("placed")).select(
         _serial("serial").alias("serial"), "order_id",
         _replaces(),
         "placed_at", pl.lit(night).alias("night"),
@@ -181,7 +182,7 @@ def card_rows(cards: pl.DataFrame, night: date) -> pl.DataFrame:
 def transition_rows(transitions: pl.DataFrame, night: date) -> pl.DataFrame:
     """The rows of `transitions`, from cards that changed alike (see `registry.dataset_records.transitions`)."""
     words = {name: _state(name) for name in ("from_state", "to_state")}
-    return _as(DATASETS["transitions"], _each(transitions, changed_at=_instant("at"), **words).select(
+    return _as(DATASETS["transitions"], _each(transitions, changed_at=instant("at"), **words).select(
         _serial("serial").alias("serial"), "order_id", "from_state", "to_state", "changed_at", "event",
         pl.lit(night).alias("night"),
     ))  # fmt: skip
@@ -207,7 +208,7 @@ def night_row(figures: dict[str, Any], night: date) -> pl.DataFrame:
         "reports_rejected": figures["rejected"],
         **_measures(figures["measures"]),
     }
-    return _as(DATASETS["nights"], pl.DataFrame([row]).with_columns(_instant(pl.lit(figures["at"])).alias("ran_at")))
+    return _as(DATASETS["nights"], pl.DataFrame([row]).with_columns(instant(pl.lit(figures["at"])).alias("ran_at")))
 
 
 def _measures(measures: pl.DataFrame) -> dict[str, Any]:
@@ -234,7 +235,7 @@ def exported_rows(cards: pl.DataFrame, *, codes: bool) -> pl.DataFrame:
         *code, _serial("serial").alias("serial"), _state("state"), "order_id", "reseller",
         pl.col("account").alias("customer_account"), _own_id(), "code_type", pl.col("product").alias("product_account"),
         "access_number", _flag("origin").alias("international_origin"),
-        _flag("termination").alias("international_termination"), _instant("placed").alias("placed_at"), _replaces(),
+        _flag("termination").alias("international_termination"), instant("placed").alias("placed_at"), _replaces(),
     ))  # fmt: skip
 
 
@@ -292,12 +293,6 @@ def _text(name: str) -> pl.Expr:
 
 def _flag(name: str) -> pl.Expr:
     return pl.when(pl.col(name) != "").then(pl.col(name) == "Yes")
-
-
-def _instant(time: str | pl.Expr) -> pl.Expr:
-    """A time as the registry keeps it."""
-    text = pl.col(time) if isinstance(time, str) else time
-    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_unit="us", time_zone="UTC")
 
 
 def _moved(moved: dict[tuple[int, int], int], before: list[CardState], after: CardState) -> int:

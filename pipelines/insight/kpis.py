@@ -5,11 +5,12 @@ network answered for the first time, the share that it refused.
 """
 
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import polars as pl
 
+from pipelines.insight.statement import shift
 from schemas.movements import BECAME_READY, Movement
 
 NIGHTS: Final = 30
@@ -23,11 +24,6 @@ _AGES: Final = (("under 24 hours", 24.0), ("24 to 48 hours", 48.0), ("2 to 3 day
 MEASURED: Final = ("ready", "refused", "refused_share", "median_hours", "p95_hours", "awaited", "overdue", "surplus", "active")
 """The key figures of a night."""
 _WHOLE: Final = ("ready", "refused", "awaited", "overdue", "surplus", "active")
-
-
-def as_date(reconciliation_date: int) -> date:
-    """The date of a night, as the registry has it (20261124)."""
-    return datetime.strptime(str(reconciliation_date), "%Y%m%d").date()
 
 
 def nights(measures: pl.DataFrame, movements: pl.DataFrame) -> pl.DataFrame:
@@ -124,8 +120,7 @@ def use_days(night: date) -> tuple[str, str]:
 
 def first_month(night: int) -> int:
     """The first day (20251101) of the months that are compared with that of a night (20261124)."""
-    months_before = night // 10000 * 12 + night // 100 % 100 - MONTHS
-    return (months_before // 12 * 100 + months_before % 12 + 1) * 100 + 1
+    return shift(night // 100, 1 - MONTHS) * 100 + 1
 
 
 def _counts(suffix: str) -> list[pl.Expr]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.times import instant
 from pipelines.intake.reader import Table, missing_columns
 from pipelines.reconciliation import holds
 from pipelines.registry import reconciliation
@@ -116,15 +117,11 @@ def _judged_event(names: pl.DataFrame, shown: pl.DataFrame, replacements: pl.Dat
     time its file has, those that it shows.
     """
     known = names.select("report", "order_pk", "file_at").join(replacements, on="order_pk")
-    before = known.filter(_instant("at") < _instant("file_at")).select("report", "order_pk", "event")
+    before = known.filter(instant("at") < instant("file_at")).select("report", "order_pk", "event")
     evident = shown.filter(_is_own()).join(replacements, on=_CARD).select("report", "order_pk", "event")
     latest = pl.concat([before, evident]).group_by("report", "order_pk").agg(latest=pl.col("event").max())
     joined = names.join(latest, on=["report", "order_pk"], how="left", maintain_order="left")
     return joined.select(pl.max_horizontal("event", "latest"))["event"]
-
-
-def _instant(column: str) -> pl.Expr:
-    return pl.col(column).str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_zone="UTC")
 
 
 def _is_own() -> pl.Expr:
@@ -241,11 +238,9 @@ def _lacking(matched: Matched, registry: Registry) -> pl.DataFrame:
     lacking = matched.ready.join(matched.shown.filter(_is_own()), on=_CARD, how="anti", maintain_order="left")
     since = reconciliation.ready_since(registry, lacking)
     latest = (
-        matched.names.sort(_instant("file_at"), "report")
-        .unique("order_pk", keep="last")
-        .select("order_pk", "report", "file_at")
+        matched.names.sort(instant("file_at"), "report").unique("order_pk", keep="last").select("order_pk", "report", "file_at")
     )
-    gone = lacking.join(since, on=_CARD).join(latest, on="order_pk").filter(_instant("at") < _instant("file_at"))
+    gone = lacking.join(since, on=_CARD).join(latest, on="order_pk").filter(instant("at") < instant("file_at"))
     words = pl.lit("this card is ready, and the network's report of its order no longer shows it")
     return gone.select("order_id", "code", explanation=words, event="report")
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.common.frames import weighted_quantile
+from pipelines.common.times import instant
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.queries import changing
 from pipelines.registry.schema import INT, KEYS
@@ -229,7 +230,7 @@ def enter_measures(registry: Registry, event: dict[str, Any], overdue_hours: flo
     date, at = int(event["reconciliation_date"]), datetime.fromisoformat(event["at"])
     since = registry.select(columns_of("orders", "since"), "FROM orders WHERE orders.awaiting > 0")["since"]
     waited = _seconds_until(at, since)
-    days = _days_to_ready(registry, date, at)
+    taken = _time_to_ready(registry, date, at)
     row = {
         "reconciliation_date": date,
         "awaited": len(since),
@@ -238,8 +239,8 @@ def enter_measures(registry: Registry, event: dict[str, Any], overdue_hours: flo
         "surplus": int(
             registry.select({"n": integer("count(*)")}, f"FROM cards WHERE cards.state = {CardState.SURPLUS}").item()
         ),
-        "median_seconds": weighted_quantile(days, 0.5, default=UNKNOWN),
-        "p95_seconds": weighted_quantile(days, 0.95, default=UNKNOWN),
+        "median_seconds": weighted_quantile(taken, 0.5, default=UNKNOWN),
+        "p95_seconds": weighted_quantile(taken, 0.95, default=UNKNOWN),
     }
     registry.execute(f"DELETE FROM night_measures WHERE reconciliation_date = {date}")
     registry.append("night_measures", pl.DataFrame([row]))
@@ -247,11 +248,10 @@ def enter_measures(registry: Registry, event: dict[str, Any], overdue_hours: flo
 
 def _seconds_until(at: datetime, since: pl.Series) -> pl.Series:
     """Whole seconds from each ISO time until `at`."""
-    instants = since.str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_zone="UTC")
-    return (pl.select(pl.lit(at).dt.convert_time_zone("UTC")).to_series() - instants).dt.total_seconds()
+    return since.to_frame("since").select((instant(pl.lit(at.isoformat())) - instant("since")).dt.total_seconds()).to_series()
 
 
-def _days_to_ready(registry: Registry, date: int, at: datetime) -> pl.DataFrame:
+def _time_to_ready(registry: Registry, date: int, at: datetime) -> pl.DataFrame:
     """How long the cards took that became ready in the nights of a date, from the placing of their order to the night:
     `value` (seconds), `weight` (cards).
     """

@@ -186,17 +186,24 @@ def headers_stay_in_sight(package: Package) -> Iterator[Found]:
 
 @rule
 def sheets_are_one_page_wide_and_readable(package: Package) -> Iterator[Found]:
-    """Printed one page wide, with numbered pages, and no font shrinks below what can be read."""
+    """Printed one page wide, unless that can't be read on any paper, with numbered pages, and no font shrinks below what can
+    be read.
+    """
     for page in _visible(package):
         fit = page.find("sheetPr/pageSetUpPr")
         setup: Any = (page.find("pageSetup") or [None])[0]
-        if not fit or fit[0].get("fitToPage") not in ("1", "true") or setup is None or setup.get("fitToWidth", "1") != "1":
+        if not fit or fit[0].get("fitToPage") not in ("1", "true") or setup is None:
             yield page.title, "", "not one page wide"
+            continue
+        sizes = [cell.look.size for cell in page.cells]
+        printed = min(sizes, default=11.0) * min(1.0, _room(setup) / _width(page))
+        if setup.get("fitToWidth", "1") != "1":
+            if printed >= _EASILY_READ:  # as wide as that only a sender's own columns are
+                yield page.title, "", "not one page wide"
             continue
         if not any("&P" in str(foot.text) for foot in page.find("headerFooter/oddFooter")):
             yield page.title, "", "pages without numbers"
-        sizes = [cell.look.size for cell in page.cells]
-        if sizes and min(sizes) * min(1.0, _room(setup) / _width(page)) < _LEAST_PRINTED:
+        if printed < _LEAST_PRINTED:
             yield page.title, "", f"shrinks to {_room(setup) / _width(page):.0%}"
 
 
