@@ -45,6 +45,7 @@ def findings(path: Path) -> list[Finding]:
 _SENDERS: Final = "Rejected orders"
 _OURS: Final = ("Row", "Reason", "What to fix")
 _HIDDEN: Final = "Lists"
+_EASILY_READ: Final = 7.5
 _LEAST_CONTRAST, _LEAST_SIZE, _LEAST_PRINTED = 4.5, 9, 6.5
 _PAPERS: Final = {0: (8.5, 11.0), 1: (8.5, 11.0), 3: (11.0, 17.0), 5: (8.5, 14.0)}
 _TEXTS: Final = re.compile(r"Code$|code$|Number$|^BTN$|Order ID$|^Serial$|^Replaced by$")
