@@ -8,6 +8,9 @@ from typing import Final
 
 from schemas.codes import CardState
 
+GROUP: Final = ["reseller", "account", "product", "access_number"]
+"""What figures of cards are kept by."""
+
 
 class Movement(StrEnum):
     """What happened to cards. Each has the word under which the registry and the files for analysts keep it."""

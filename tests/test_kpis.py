@@ -14,7 +14,7 @@ from openpyxl import load_workbook
 from pipelines.common.frames import weighted_quantile
 from pipelines.insight import kpis
 from pipelines.registry import movements
-from schemas.movements import ADDED, BY_TRANSITION, GONE
+from schemas.movements import ADDED, BY_TRANSITION, GONE, GROUP
 from tests.conftest import Shop, row, sampled
 from tests.lives import Life
 from tests.test_reconcile import shown
@@ -154,7 +154,7 @@ def _look_at_balances(shop: Shop) -> None:
     moved = movements.movements_between(shop.registry, 0, 99999999)
     active = movements.active_cards(shop.registry, 999912)
     effect = pl.when(pl.col("movement").is_in(ADDED)).then("cards").when(pl.col("movement").is_in(GONE)).then(-pl.col("cards"))
-    sums = moved.group_by(movements.GROUP).agg(effect.sum().alias("active")).filter(pl.col("active") != 0)
+    sums = moved.group_by(GROUP).agg(effect.sum().alias("active")).filter(pl.col("active") != 0)
     assert sorted(sums.select(active.columns).rows()) == sorted(active.rows())
     assert active["active"].sum() == sum(state in ("1", "3") for (state,) in rows(shop, "cards", "state"))
 

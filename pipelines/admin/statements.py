@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.admin.lists import known_reseller
+from pipelines.common import times
 from pipelines.common.errors import CardsError, UsageError
-from pipelines.common.times import night_name
 from pipelines.delivery import statements, written_files
 from pipelines.delivery.statement_book import Statement
 from pipelines.insight import statement
@@ -79,11 +79,11 @@ def _result(run: Run, found: Statement, paths: list[Path], failures: list[CardsE
     workbooks = {path.parent.name: str(path.relative_to(run.settings.home)) for path in paths if path.suffix == ".xlsx"}
     records = found.records
     return StatementResult(
-        month=statement.month_text(found.month),
+        month=times.month_text(found.month),
         is_over=records.is_over,
         nights=records.nights,
-        first_night=night_name(records.first) if records.nights else "",
-        last_night=night_name(records.last) if records.nights else "",
+        first_night=times.night_name(records.first) if records.nights else "",
+        last_night=times.night_name(records.last) if records.nights else "",
         workbook=workbooks.get(RECONCILIATION, ""),
         statements=_figures(found.of(reseller) if reseller else found, workbooks, reseller),
         failures=failures,

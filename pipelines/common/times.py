@@ -1,5 +1,5 @@
-"""Dates and times as the registry keeps them: times as local ISO 8601 text with their offset, the date of a night as a number
-(20261124).
+"""Dates and times as the registry keeps them: times as local ISO 8601 text with their offset, the date of a night and a
+month as numbers (20261124, 202611).
 """
 
 from datetime import date, datetime
@@ -21,3 +21,14 @@ def night_date(reconciliation_date: int) -> date:
 def night_name(reconciliation_date: int) -> str:
     """The date of a night as people write it: 2026-11-24."""
     return night_date(reconciliation_date).isoformat()
+
+
+def shift(month: int, months: int) -> int:
+    """The month so many months later, or earlier."""
+    count = month // 100 * 12 + month % 100 - 1 + months
+    return count // 12 * 100 + count % 12 + 1
+
+
+def month_text(month: int) -> str:
+    """A month as people write it: 2026-10."""
+    return f"{month // 100:04}-{month % 100:02}"

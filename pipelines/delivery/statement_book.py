@@ -4,12 +4,12 @@ from typing import Any, Final, NamedTuple
 
 import polars as pl
 
-from pipelines.common.times import night_name
+from pipelines.common.times import month_text, night_name
 from pipelines.common.words import count
 from pipelines.excel.book import Book, Sheet
 from pipelines.excel.presentation import telephone
 from pipelines.insight import statement
-from pipelines.insight.statement import month_name, month_text
+from pipelines.insight.statement import month_name
 from pipelines.registry.statement_records import MonthRecords
 
 HEADERS: Final = {

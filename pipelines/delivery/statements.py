@@ -14,6 +14,7 @@ import polars as pl
 from pipelines.common.durable_files import ensure_dir, remove_stale_staging, write_atomically
 from pipelines.common.errors import CardsError, ContradictionError, to_cards_error
 from pipelines.common.settings import Settings
+from pipelines.common.times import month_text
 from pipelines.common.words import count
 from pipelines.delivery import csv_files, index, written_files
 from pipelines.delivery.access import access_for
@@ -22,7 +23,7 @@ from pipelines.delivery.statement_book import Statement, book, house_book, house
 from pipelines.excel import writers
 from pipelines.excel.book import Book
 from pipelines.insight import statement
-from pipelines.insight.statement import month_text, shift, stated_by
+from pipelines.insight.statement import stated_by
 from pipelines.registry import reconciliation, statement_records
 from pipelines.registry.outbox_files import files_of, note_files
 from pipelines.registry.store import Registry
@@ -39,7 +40,7 @@ _SUFFIXES: Final = (".csv", ".xlsx")
 
 def load(registry: Registry, month: int) -> Statement:
     """The statement of a month, as the registry has it now."""
-    records = statement_records.load_month(registry, month, shift(month, -1), shift(month, 1))
+    records = statement_records.load_month(registry, month)
     return Statement(month, records, statement.lines(records.opening, records.closing, records.moved, records.placed))
 
 

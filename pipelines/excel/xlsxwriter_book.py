@@ -72,8 +72,8 @@ def _with_language(name: str, text: str) -> str:
 
 
 def _is_streamed(sheet: Sheet, small: int) -> bool:
-    cells = sheet.rows.height * sheet.rows.width
-    return cells > max(small, SMALL if sheet.marks is not None else small, 0)
+    """Whether Polars makes the rows of a sheet; marked cells are coloured one by one as long as they are not too many."""
+    return sheet.rows.height * sheet.rows.width > max(small, SMALL if sheet.marks is not None else 0)
 
 
 def _properties(style: look.Style) -> dict[str, Any]:

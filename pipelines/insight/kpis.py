@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.insight.statement import shift
+from pipelines.common.times import shift
 from schemas.movements import BECAME_READY, Movement
 
 NIGHTS: Final = 30

@@ -10,10 +10,9 @@ from typing import Final
 import polars as pl
 
 from pipelines.common.errors import UsageError
-from schemas.movements import ADDED, BECAME_READY, GONE, Movement
+from pipelines.common.times import shift
+from schemas.movements import ADDED, BECAME_READY, GONE, GROUP, Movement
 
-KEY: Final = ["reseller", "account", "product", "access_number"]
-"""What a line of a statement is about."""
 COUNTED: Final = {
     "refused": (Movement.REFUSED,),
     "replaced": (Movement.REPLACED,),
@@ -35,22 +34,22 @@ MOST_MONTHS: Final = 12
 
 
 def lines(opening: pl.DataFrame, closing: pl.DataFrame, moved: pl.DataFrame, placed: pl.DataFrame) -> pl.DataFrame:
-    """A line for whatever had cards or orders in a month: KEY and FIGURES, in the order of KEY.
+    """A line for whatever had cards or orders in a month: GROUP and FIGURES, in the order of GROUP.
 
-    Each frame has KEY: `opening` and `closing` how many cards were `active` before the month and at its end, `moved` what
+    Each frame has GROUP: `opening` and `closing` how many cards were `active` before the month and at its end, `moved` what
     happened in its nights (`movement`, `cards`), `placed` what was ordered (`orders`, `cards`).
     """
     counted = [
         pl.col("cards").filter(pl.col("movement").is_in(movements)).sum().alias(name) for name, movements in COUNTED.items()
     ]
     parts = [
-        placed.select(*KEY, orders_placed="orders", cards_placed="cards"),
-        moved.group_by(KEY).agg(counted),
-        opening.select(*KEY, opening="active"),
-        closing.select(*KEY, closing="active"),
+        placed.select(*GROUP, orders_placed="orders", cards_placed="cards"),
+        moved.group_by(GROUP).agg(counted),
+        opening.select(*GROUP, opening="active"),
+        closing.select(*GROUP, closing="active"),
     ]
-    figures = pl.concat(parts, how="diagonal").group_by(KEY).agg(pl.col(FIGURES).sum())
-    return figures.filter(pl.any_horizontal(pl.col(FIGURES) != 0)).sort(KEY).select(*KEY, *FIGURES)
+    figures = pl.concat(parts, how="diagonal").group_by(GROUP).agg(pl.col(FIGURES).sum())
+    return figures.filter(pl.any_horizontal(pl.col(FIGURES) != 0)).sort(GROUP).select(*GROUP, *FIGURES)
 
 
 def totals(lines: pl.DataFrame, *by: str) -> pl.DataFrame:
@@ -83,17 +82,6 @@ def parse_month(text: str, today: date) -> int:
 def month_of(day: date) -> int:
     """The month of a day: 202610."""
     return day.year * 100 + day.month
-
-
-def shift(month: int, months: int) -> int:
-    """The month so many months later, or earlier."""
-    count = month // 100 * 12 + month % 100 - 1 + months
-    return count // 12 * 100 + count % 12 + 1
-
-
-def month_text(month: int) -> str:
-    """A month as people write it: 2026-10."""
-    return f"{month // 100:04}-{month % 100:02}"
 
 
 def month_name(month: int) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 
 from pipelines.registry import movements
 from pipelines.registry.columns import columns_of, integer, text
-from pipelines.registry.reconciliation import nights_of, serial_ranges
+from pipelines.registry.reconciliation import nights_of, of_night, serial_ranges
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome, issuing
 
@@ -158,18 +158,13 @@ def night(registry: Registry, date: int) -> dict[str, Any]:
         "unexpected": _count(registry, date, "unexpected_codes ON unexpected_codes.event = events.event"),
         "used": registry.select(
             {"reports": integer("count(*)")},
-            f"FROM events WHERE {_of(date)} AND events.readable = 1 AND events.original_event = events.event",
+            f"FROM events WHERE {of_night(date)} AND events.readable = 1 AND events.original_event = events.event",
         ).item(),
         "rejected": _count(registry, date, "findings ON findings.event = events.event", "DISTINCT events.event"),
     }
 
 
-def _of(date: int) -> str:
-    """The events of a night: itself and the reports that it acted on."""
-    return f"events.reconciliation_date > 0 AND events.reconciliation_date = {date}"
-
-
 def _count(registry: Registry, date: int, joined: str, what: str = "*") -> int:
     """How many rows of another table the events of a night have."""
-    rest = f"FROM events JOIN {joined} WHERE {_of(date)}"
+    rest = f"FROM events JOIN {joined} WHERE {of_night(date)}"
     return int(registry.select({"number": integer(f"count({what})")}, rest).item())

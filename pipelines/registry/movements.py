@@ -17,10 +17,8 @@ from pipelines.registry.schema import INT, KEYS
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome
 from schemas.codes import CardState
-from schemas.movements import ACTIVE, ADDED, BY_TRANSITION, GONE, Movement
+from schemas.movements import ACTIVE, ADDED, BY_TRANSITION, GONE, GROUP, Movement
 
-GROUP: Final = ["reseller", "account", "product", "access_number"]
-"""What figures are kept by."""
 _SETTABLE: Final = ["product", "access_number"]
 _SUBMISSION: Final = "JOIN events AS submission ON submission.event = orders.event"
 _ORDER: Final = {"reseller": text("submission.source"), **columns_of("orders", "account", "product", "access_number")}

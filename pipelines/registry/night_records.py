@@ -6,7 +6,7 @@ import polars as pl
 
 from pipelines.registry.columns import Columns, columns_of, integer, text
 from pipelines.registry.queries import CHANGED, changing
-from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE
+from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE, of_night
 from pipelines.registry.records import FileCards, NightRecords
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome
@@ -73,11 +73,6 @@ def load_reconciliation(registry: Registry, event: dict[str, Any]) -> NightRecor
     )
 
 
-def _of(date: int) -> str:
-    """The events of a night: itself and the reports that it acted on."""
-    return f"events.reconciliation_date > 0 AND events.reconciliation_date = {date}"
-
-
 def _orders(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
     return registry.select_with(
         order_pks.unique().to_frame("order_pk"),
@@ -93,7 +88,7 @@ def _transition_counts(registry: Registry, date: int) -> pl.DataFrame:
         {**columns, "cards": integer("CAST(sum(order_transitions.cards) AS BIGINT)")},
         f"""
         FROM events JOIN order_transitions ON order_transitions.event = events.event
-        WHERE {_of(date)}
+        WHERE {of_night(date)}
         GROUP BY order_transitions.order_pk, order_transitions.from_state, order_transitions.to_state
         """,
     )
@@ -107,7 +102,7 @@ def _action_outcomes(registry: Registry, date: int) -> pl.DataFrame:
         FROM events
         JOIN card_actions ON card_actions.settled_event = events.event AND card_actions.settled_event > 0
         JOIN orders ON orders.order_pk = card_actions.order_pk {_SUBMISSION} {_CARD_OF_ACTION}
-        WHERE {_of(date)}
+        WHERE {of_night(date)}
         ORDER BY orders.order_pk, cards.order_pk, cards.serial
         """,
     )
@@ -125,7 +120,7 @@ def _of_transitions(registry: Registry, columns: Columns, date: int, which: str,
             AND state_transitions.from_state = order_transitions.from_state
             AND state_transitions.to_state = order_transitions.to_state
         {_CARD_OF_TRANSITION} {joins}
-        WHERE {_of(date)} AND {which}
+        WHERE {of_night(date)} AND {which}
         ORDER BY cards.order_pk, cards.serial
         """,
     )
@@ -152,7 +147,7 @@ def _reports(registry: Registry, date: int) -> pl.DataFrame:
     `reasons` for which it was not used, why it is or was on hold, and what was decided (`about`, `decision`, `decided_by`,
     `why`).
     """
-    of_night = f"WHERE {_of(date)} AND events.kind = 'report'"
+    reported = f"WHERE {of_night(date)} AND events.kind = 'report'"
     reports = registry.select(
         {
             **columns_of("events", "event", "file_name", "folder", "rows", "file_at", "readable"),
@@ -166,12 +161,12 @@ def _reports(registry: Registry, date: int) -> pl.DataFrame:
         FROM events
         LEFT JOIN approvals ON approvals.event = events.original_event
         LEFT JOIN approvals AS approved ON approved.used_event > 0 AND approved.used_event = events.event
-        {of_night} ORDER BY events.event
+        {reported} ORDER BY events.event
         """,
     )
     reasons = registry.select(
         {**columns_of("events", "event"), "reason": text("findings.reason")},
-        f"FROM events JOIN findings ON findings.event = events.event {of_night} GROUP BY events.event, findings.reason",
+        f"FROM events JOIN findings ON findings.event = events.event {reported} GROUP BY events.event, findings.reason",
     )
     joined = reasons.sort("event", "reason").group_by("event").agg(reasons=pl.col("reason").str.join("; "))
     return reports.join(joined, on="event", how="left", maintain_order="left").with_columns(pl.col("reasons").fill_null(""))
@@ -187,7 +182,7 @@ def _replaced(registry: Registry, date: int) -> pl.DataFrame:
         JOIN cards AS refused
             ON refused.order_pk = replacements.order_pk AND refused.serial = replacements.replaced_serial
         JOIN orders ON orders.order_pk = cards.order_pk {_SUBMISSION}
-        WHERE {_of(date)}
+        WHERE {of_night(date)}
         ORDER BY cards.order_pk, cards.serial
         """,
     )
@@ -198,7 +193,7 @@ def _unexpected(registry: Registry, date: int) -> pl.DataFrame:
         {**columns_of("unexpected_codes", "order_id", "code", "explanation"), **columns_of("events", "file_name")},
         f"""
         FROM events JOIN unexpected_codes ON unexpected_codes.event = events.event
-        WHERE {_of(date)}
+        WHERE {of_night(date)}
         ORDER BY events.event, unexpected_codes.order_id, unexpected_codes.code
         """,
     )
@@ -210,7 +205,7 @@ def _btns(registry: Registry, date: int) -> pl.DataFrame:
         {"btn": integer("night_btns.btn"), "free": integer("min(night_btns.free)")},
         f"""
         FROM events JOIN night_btns ON night_btns.event = events.event
-        WHERE {_of(date)}
+        WHERE {of_night(date)}
         GROUP BY night_btns.btn ORDER BY night_btns.btn
         """,
     )

@@ -544,6 +544,11 @@ def note_written(registry: Registry, event: int, at: str) -> None:
         registry.execute(f"UPDATE events SET file_at = $1 WHERE event = {event}", at)
 
 
+def of_night(date: int) -> str:
+    """The events of a night: itself and the reports that it acted on."""
+    return f"events.reconciliation_date > 0 AND events.reconciliation_date = {date}"
+
+
 def latest_night(registry: Registry, date: int) -> dict[str, Any] | None:
     """The latest event of a night; None when it has none."""
     return next(iter(nights_of(registry, date)[-1:]), None)

@@ -4,10 +4,12 @@ from typing import Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.times import month_text, shift
 from pipelines.registry.columns import Columns, columns_of, integer, text
-from pipelines.registry.movements import GROUP, active_cards
+from pipelines.registry.movements import active_cards
 from pipelines.registry.store import Registry
 from schemas.actions import issuing
+from schemas.movements import GROUP
 from schemas.sources import NETWORK
 
 _NIGHT: Final = "events.kind = 'night' AND events.reconciliation_date > 0"
@@ -32,8 +34,8 @@ class MonthRecords(NamedTuple):
     placed: pl.DataFrame
 
 
-def load_month(registry: Registry, month: int, before: int, after: int) -> MonthRecords:
-    """What is kept of a month (202610); `before` and `after`: the months around it."""
+def load_month(registry: Registry, month: int) -> MonthRecords:
+    """What is kept of a month (202610)."""
     nights = registry.select(
         {
             "nights": integer("count(DISTINCT events.reconciliation_date)"),
@@ -48,15 +50,11 @@ def load_month(registry: Registry, month: int, before: int, after: int) -> Month
     return MonthRecords(
         **nights.row(0, named=True),
         is_over=len(later) > 0,
-        opening=active_cards(registry, before),
+        opening=active_cards(registry, shift(month, -1)),
         closing=active_cards(registry, month),
         moved=_moved(registry, month),
-        placed=_placed(registry, f"{_text(month)}-01", f"{_text(after)}-01"),
+        placed=_placed(registry, f"{month_text(month)}-01", f"{month_text(shift(month, 1))}-01"),
     )
-
-
-def _text(month: int) -> str:
-    return f"{month // 100:04}-{month % 100:02}"
 
 
 def _moved(registry: Registry, month: int) -> pl.DataFrame:
