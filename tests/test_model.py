@@ -23,6 +23,7 @@ from pipelines.common.errors import UsageError
 from pipelines.delivery import statements
 from pipelines.insight import statement
 from pipelines.registry.columns import columns_of
+from schemas.movements import GROUP
 from schemas.orders import BTN4, RANDOM, SPECIFIED
 from tests.conftest import (
     ACCESS_NUMBERS,
@@ -601,7 +602,7 @@ class Life(RuleBasedStateMachine):
             (self.orders[self.owner[code]].sender, *MINE[self.orders[self.owner[code]].sender], self.access[code])
             for code, state in self.state.items() if state in ("ready", "blocked")
         )  # fmt: skip
-        closing = {line[:-1]: line[-1] for line in found.lines.select(*statement.KEY, "closing").iter_rows() if line[-1]}
+        closing = {line[:-1]: line[-1] for line in found.lines.select(*GROUP, "closing").iter_rows() if line[-1]}
         assert closing == active
         figures = statement.totals(found.lines).row(0, named=True)
         nights = [night for date, night in self.nights.items() if date.startswith(f"{self.shop.now:%Y-%m}")]

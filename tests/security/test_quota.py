@@ -113,14 +113,15 @@ def test_past_the_days_parse_seconds_files_wait(tmp_path: Path) -> None:
 
 def test_files_of_one_order_id_cost_little_more_than_others(shop_of: MakeShop) -> None:
     shop = shop_of()
-    seconds = {}
-    for kind in ("others", "same"):
-        for number in range(40):
-            reference = f"O{number}" if kind == "others" else "SAME"
-            shop.drop(f"{kind}{number}.csv", csv_of(row(reference, quantity="1", comments=f"number {number}")))
-        begin = time.monotonic()
-        assert len(shop.run()) == 40
-        seconds[kind] = time.monotonic() - begin
+    seconds: dict[str, float] = {}
+    for turn in range(2):  # the better of two, as the machine may stand still for a second
+        for kind in ("others", "same"):
+            for number in range(40):
+                reference = f"O{turn}-{number}" if kind == "others" else f"SAME{turn}"
+                shop.drop(f"{kind}{turn}-{number}.csv", csv_of(row(reference, quantity="1", comments=f"number {number}")))
+            begin = time.monotonic()
+            assert len(shop.run()) == 40
+            seconds[kind] = min(seconds.get(kind, float("inf")), time.monotonic() - begin)
     assert seconds["same"] - seconds["others"] < 40 * 0.04
 
 
