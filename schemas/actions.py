@@ -70,3 +70,7 @@ class ApprovalDecision(IntEnum):
     WAITING = 0
     APPROVED = 1
     REJECTED = 2
+    CANCELLED = 3
+    """By the reseller, before anything was placed."""
+    SUPERSEDED = 4
+    """The reseller has sent another order with the same ID."""

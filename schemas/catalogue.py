@@ -18,6 +18,13 @@ ACCOUNTS: Final = (
     Column("product", "Product Account Number", ("Product Account", "PAN"), "one product account a row"),
     Column("description", "Description", (), "free text"),
     Column("acceptance", "Acceptance", (), "`whole` (also when empty) or `partial`; the same for all of a reseller"),
+    Column("notify", "Notify", (), "where the reseller is notified: mail or Apprise addresses, parted by spaces"),
+    Column(
+        "approve_above",
+        "Approve Above",
+        (),
+        "codes that an order may ask for before it waits for approval; empty: as the setting says",
+    ),
 )
 ACCESS_NUMBERS: Final = (
     Column("access_number", "Access Number", (), "10 digits, the first and the fourth 2–9; any punctuation"),
@@ -50,6 +57,11 @@ ACCOUNTS_SCHEMA = pa.DataFrameSchema(
         ),
         "acceptance": pa.Column(
             pl.String, check(lambda acceptance: acceptance.is_in(ACCEPTANCES), "neither whole nor partial"), nullable=True
+        ),
+        "approve_above": pa.Column(
+            pl.String,
+            check(lambda codes: codes.str.contains(r"^[1-9][0-9]{0,8}$"), "not a whole number from 1"),
+            nullable=True,
         ),
     }
 )

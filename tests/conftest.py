@@ -43,7 +43,7 @@ ACCOUNTS = pl.DataFrame(
     ],
     ["reseller", "account", "product", "description", "acceptance"],
     orient="row",
-)
+).with_columns(notify=pl.lit(""), approve_above=pl.lit(0, pl.Int64))
 ACCESS_NUMBERS = pl.DataFrame(
     [
         ("8008604444", "", "for everyone"),

@@ -16,9 +16,10 @@ from pipelines.common.errors import UsageError
 from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, EXTERNAL, NewRegistry, Shop, row, some_codes
 
-ACCOUNT_HEADER = ["Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"]
+ACCOUNT_HEADER = ["Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance", "Notify",
+                  "Approve Above"]  # fmt: skip
 ACCESS_HEADER = ["Access Number", "Customer Account Number", "Description"]
-GOOD = ["acme", "10023456", "7001", "cards", "whole"]
+GOOD = ["acme", "10023456", "7001", "cards", "whole", "acme@example.com", "1,000"]
 EVERYONE = ["800-860-4444", None, "for everyone"]
 Write = Callable[..., Path]
 
@@ -82,8 +83,8 @@ def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -
     assert sizes(load_catalogue(path, registry))[:2] == (2, 2)
     accounts, access = registry.catalogue()
     assert accounts.rows() == [
-        ("acme", "10023456", "7001", "", "whole"),
-        ("globex", "00200300", "8001", "", "partial"),
+        ("acme", "10023456", "7001", "", "whole", "", 0),
+        ("globex", "00200300", "8001", "", "partial", "", 0),
     ]
     assert access.rows() == [("8008604444", "", ""), ("8008663691", "10023456", "their own")]
 
@@ -91,7 +92,7 @@ def test_a_catalogue_replaces_the_one_before(write: Write, registry: Registry) -
 def test_headers_have_other_names_and_columns_another_order(write: Write, registry: Registry) -> None:
     path = write([["7001", "acme", "10023456", "x"]], headers=(["PAN", "reseller", "can", "Colour"], ACCESS_HEADER))
     assert sizes(load_catalogue(path, registry))[:2] == (1, 1)
-    assert registry.catalogue()[0].rows() == [("acme", "10023456", "7001", "", "whole")]
+    assert registry.catalogue()[0].rows() == [("acme", "10023456", "7001", "", "whole", "", 0)]
 
 
 def test_empty_rows_and_the_same_row_twice_do_no_harm(write: Write, registry: Registry) -> None:
@@ -113,6 +114,8 @@ def test_empty_rows_and_the_same_row_twice_do_no_harm(write: Write, registry: Re
         (2, None, "product “”: empty"),
         (2, "70 01", "product “70 01”: not a number"),
         (4, "some", "acceptance “some”: neither whole nor partial"),
+        (6, "0", "approve above “0”: not a whole number from 1"),
+        (6, "many", "approve above “many”: not a whole number from 1"),
     ],
 )
 def test_a_wrong_account_is_reported_with_sheet_row_and_column(
@@ -301,11 +304,23 @@ def test_what_a_workbook_changes_is_told_row_by_row_and_loads_nothing(write: Wri
         )
     )
     told = [(one.sheet, one.change, one.row) for one in differences(new, registry)]
-    names = ("Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance")
+    names = (
+        "Reseller",
+        "Customer Account Number",
+        "Product Account Number",
+        "Description",
+        "Acceptance",
+        "Notify",
+        "Approve Above",
+    )
     assert told == [
-        ("Accounts", "removed", dict(zip(names, ("globex", "20098765", "8001", "", "whole"), strict=True))),
-        ("Accounts", "added", dict(zip(names, ("hooli", "30012345", "1", "", "whole"), strict=True))),
-        ("Accounts", "changed", dict(zip(names, ("acme", "10023456", "7001", "Old → New", "whole → partial"), strict=True))),
+        ("Accounts", "removed", dict(zip(names, ("globex", "20098765", "8001", "", "whole", "", ""), strict=True))),
+        ("Accounts", "added", dict(zip(names, ("hooli", "30012345", "1", "", "whole", "", ""), strict=True))),
+        (
+            "Accounts",
+            "changed",
+            dict(zip(names, ("acme", "10023456", "7001", "Old → New", "whole → partial", "", ""), strict=True)),
+        ),
         ("Access Numbers", "added", {"Access Number": "8884027755", "Customer Account Number": "", "Description": ""}),
     ]
     after = current_catalogue(registry).sheets()

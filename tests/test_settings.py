@@ -48,6 +48,10 @@ WRONG = [
     ("PARSER_MEMORY_MB", "99999999999", "less than or equal to"),
     ("PARSER_SECONDS", "0", "greater than 0"),
     ("PARSER_SECONDS", "inf", "finite"),
+    ("APPROVE_ABOVE", "-1", "greater than or equal to 0"),
+    ("METRICS", "9464", "takes a host and a port"),
+    ("METRICS_FILE", "cards.txt", "takes a file name that ends in .prom"),
+    ("LOG", "xml", "'text' or 'json'"),
     ("REGISTRY", "mysql://host/database", "takes sqlite:///path/to/file or postgresql://user@host/database"),
 ]
 
@@ -76,7 +80,16 @@ def test_a_wrong_setting_is_reported_by_its_name_and_what_it_takes(
 
 
 def test_every_setting_is_tried_with_a_wrong_value() -> None:
-    assert {name.lower() for name, _, _ in WRONG} == set(Settings.model_fields) - {"home"}  # any text is a path
+    tried = {name.lower() for name, _, _ in WRONG} | {"notify", "notify_mail"}
+    assert tried == set(Settings.model_fields) - {"home"}  # any text is a path
+
+
+@pytest.mark.parametrize("name", ["NOTIFY", "NOTIFY_MAIL"])
+def test_an_address_that_is_none_is_not_shown_as_it_may_hold_a_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CARDS_{name}", "json://host ops@example.com hunter2")
+    with pytest.raises(UsageError, match=rf"^CARDS_{name} can't be used: takes Apprise addresses .* 1 of these") as error:
+        load_settings()
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(

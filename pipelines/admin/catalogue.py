@@ -34,9 +34,10 @@ class Catalogue(NamedTuple):
 
     def sheets(self) -> dict[str, pl.DataFrame]:
         """The tables by the titles of their sheets, all of their columns text."""
+        accounts = self.accounts.with_columns(pl.col("approve_above").cast(pl.String).replace("0", ""))
         return {
             title: table.select([column.name for column in SHEETS[title]]).cast(pl.String)
-            for title, table in zip(SHEETS, self, strict=True)
+            for title, table in zip(SHEETS, self._replace(accounts=accounts), strict=True)
         }
 
 
@@ -72,7 +73,9 @@ def read_catalogue(path: Path) -> Catalogue:
     accounts = _sheet(path, "Accounts", catalogue.ACCOUNTS)
     access = _sheet(path, "Access Numbers", catalogue.ACCESS_NUMBERS)
     accounts = accounts.with_columns(
-        pl.col("reseller").str.to_lowercase(), pl.col("acceptance").str.to_lowercase().fill_null("whole")
+        pl.col("reseller").str.to_lowercase(),
+        pl.col("acceptance").str.to_lowercase().fill_null("whole"),
+        pl.col("approve_above").str.replace_all(",", ""),
     )
     access = access.with_columns(telephone.normalized(pl.col("access_number")))
     btns = _sheet(path, "Billing Numbers", catalogue.BILLING_NUMBERS, optional=True)
@@ -83,13 +86,18 @@ def read_catalogue(path: Path) -> Catalogue:
         *_wrong("Billing Numbers", schema_findings(btns, catalogue.BILLING_NUMBERS_SCHEMA)),
         *_contradictions("Accounts", accounts, "account", "reseller", "belongs to two resellers"),
         *_contradictions("Accounts", accounts, "reseller", "acceptance", "has two kinds of acceptance"),
+        *_contradictions("Accounts", accounts, "reseller", "notify", "is notified in two ways"),
+        *_contradictions("Accounts", accounts, "reseller", "approve_above", "has two limits of approval"),
         *_contradictions("Billing Numbers", btns, "btn", "account", "belongs to two accounts"),
     ]
     if wrong:
         raise UsageError(f"{path.name} was not loaded. " + "; ".join(wrong[:_LISTED]) + (" …" if len(wrong) > _LISTED else ""))
     filled = pl.col(pl.String).fill_null("")
     return Catalogue(
-        accounts.with_columns(filled).unique(["account", "product"], maintain_order=True).select(*ACCOUNT),
+        accounts.cast({"approve_above": pl.Int64})
+        .with_columns(filled, pl.col("approve_above").fill_null(0))
+        .unique(["account", "product"], maintain_order=True)
+        .select(*ACCOUNT),
         access.with_columns(filled).unique(["access_number", "account"], maintain_order=True).select(*ACCESS),
         btns.cast({"btn": pl.Int64}).select(*BILLING_NUMBER).unique(maintain_order=True),
     )

@@ -8,9 +8,9 @@ from pipelines.common.settings import Settings
 from schemas import catalogue
 
 _ACCOUNTS: Final = [
-    ("acme", "10023456", "7001", "Prepaid card, domestic", "whole"),
-    ("acme", "10023456", "7002", "Prepaid card, international", "whole"),
-    ("globex", "20098765", "8001", "Employee card", "partial"),
+    ("acme", "10023456", "7001", "Prepaid card, domestic", "whole", "", ""),
+    ("acme", "10023456", "7002", "Prepaid card, international", "whole", "", ""),
+    ("globex", "20098765", "8001", "Employee card", "partial", "", ""),
 ]
 _ACCESS_NUMBERS: Final = [
     ("800-860-4444", "", "for everyone"),

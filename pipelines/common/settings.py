@@ -21,6 +21,24 @@ def _registry_url(value: str) -> str:
     return value
 
 
+def _addresses(value: str) -> str:
+    if wrong := [one for one in value.split() if not re.match(r"[a-z][a-z0-9]*://|[^@\s/]+@[^@\s/]+$", one)]:
+        raise ValueError(f"takes Apprise addresses (slack://…, json://…) and mail addresses; {len(wrong)} of these are neither")
+    return value
+
+
+def _host_and_port(value: str) -> str:
+    if value and not re.fullmatch(r"(\S+|\[[0-9a-fA-F:]+\]):[0-9]{1,5}", value):
+        raise ValueError("takes a host and a port, such as 127.0.0.1:9464")
+    return value
+
+
+def _prom_file(value: str) -> str:
+    if value and not value.endswith(".prom"):
+        raise ValueError("takes a file name that ends in .prom, as node_exporter reads no others")
+    return value
+
+
 class Settings(BaseSettings):
     """Every setting, its default and its bounds; the tables of the documentation are made from the descriptions."""
 
@@ -56,6 +74,26 @@ class Settings(BaseSettings):
     )
     keep_days: int = Field(
         0, ge=0, le=36_500, description="days after which the night moves settled submissions into the archive; 0: never"
+    )
+    approve_above: int = Field(
+        0, ge=0, description="codes that an order may ask for before it waits for the operator's approval; 0: any number"
+    )
+    notify: Annotated[str, AfterValidator(_addresses)] = Field(
+        "",
+        description="where the operator is notified: Apprise addresses (`slack://…`, `json://…`) or mail addresses, parted by "
+        "spaces; empty: nowhere",
+    )
+    notify_mail: Annotated[str, AfterValidator(_addresses)] = Field(
+        "", description="the Apprise address of the mail server (`mailtos://user:password@host`) that mail addresses go through"
+    )
+    metrics: Annotated[str, AfterValidator(_host_and_port)] = Field(
+        "127.0.0.1:9464", description="host and port of metrics and health checks while `cards serve` runs; empty: none"
+    )
+    metrics_file: Annotated[str, AfterValidator(_prom_file)] = Field(
+        "", description="a file (`….prom`) that each run renews with metrics for the textfile collector of node_exporter"
+    )
+    log: Literal["text", "json"] = Field(
+        "text", description="how log lines are written: for a terminal, or one JSON object a line"
     )
     max_taken_code_attempts: int = Field(
         1000,
@@ -131,6 +169,8 @@ def _unknown_variables(**overrides: object) -> Iterator[str]:
 def _shown(error: Any) -> str:
     """A wrong value, unless it may be secret: an address may hold a password, in whichever setting it stands."""
     value = str(error["input"])
+    if error["loc"][0] in ("notify", "notify_mail"):
+        return ""  # addresses hold passwords and tokens
     if error["loc"][0] == "registry":
         return f"={mask_url(value)!r}"
     return f"={value!r}" if re.fullmatch(r"[\w .,+-]{0,40}", value) else ""

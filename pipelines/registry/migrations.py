@@ -17,6 +17,7 @@ from pipelines.registry.schema_changes import (
     add_claims,
     add_limits,
     add_lists,
+    add_oversight,
     cluster_cards_by_order,
     cluster_tables,
     keep_digests,
@@ -37,6 +38,7 @@ MIGRATIONS: Final[dict[str, Migration]] = {
     "2026-11-25 write releases once": write_releases_once,
     "2026-11-26 keep digests": keep_digests,
     "2026-11-26 keep figures of nights": keep_figures,
+    "2026-11-26 oversight": add_oversight,
 }
 """Each migration by its date and name, in the order in which they are applied; each raises the version by one, from 1."""
 VERSION: Final = 1 + len(MIGRATIONS)

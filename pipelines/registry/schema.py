@@ -73,9 +73,30 @@ No card is in two of them."""
 APPROVAL: Final = pl.Schema({"event": INT, "about": TEXT, "decision": INT, "decided_by": TEXT, "why": TEXT, "decided_at": TEXT,
                              "used_event": INT})  # fmt: skip
 """A report on hold: why, what was decided (see ApprovalDecision), by whom, why and when, and the event that acted on it."""
+ORDER_HOLD: Final = pl.Schema(
+    {"hold": INT, "event": INT, "account": TEXT, "customer_order_id": TEXT, "content": TEXT, "codes": INT, "at": TEXT,
+     "decision": INT, "decided_by": TEXT, "why": TEXT, "decided_at": TEXT, "order_pk": INT, "closed_event": INT}
+)  # fmt: skip
+"""An order that asks for so many codes that it waits for approval: the submission that last said so, how many, and since when;
+what was decided (see ApprovalDecision), by whom, why and when; the order that was placed by it (0: none), and the submission
+that placed it, cancelled it or came in its stead (0: none)."""
+AUDIT_ENTRY: Final = pl.Schema({"entry": INT, "at": TEXT, "who": TEXT, "action": TEXT, "subject": TEXT, "about": TEXT})
+"""What somebody did that is not an event: when, who, what, to what, and why or with which figures. Entries are never changed
+and never deleted."""
+NOTICE: Final = pl.Schema({"notice": INT, "kind": TEXT, "subject": TEXT, "recipient": TEXT, "at": TEXT, "words": TEXT})
+"""Something worth telling, once: what kind of thing it is, what it is about, whom it is for (a reseller; empty: the operator),
+and what to say."""
+NOTICE_DELIVERY: Final = pl.Schema({"notice": INT, "channel": TEXT, "sent_at": TEXT, "tries": INT, "leased_until": INT})
+"""A notice on its way to a channel (a digest of its address): when it was sent (empty: not yet), how often it was tried, and
+until when (seconds since 1970, by the database's clock) a worker has it in hand or it is not tried again."""
+WATERMARK: Final = pl.Schema({"name": TEXT, "event": INT})
+"""The last event that something has dealt with."""
 UNEXPECTED_CODE: Final = pl.Schema({"event": INT, "order_id": TEXT, "code": INT, "explanation": TEXT})
 """What a report shows and nobody placed. `code` 0: only an Order ID."""
-ACCOUNT: Final = pl.Schema(dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT))
+ACCOUNT: Final = pl.Schema({**dict.fromkeys(["reseller", "account", "product", "description", "acceptance", "notify"], TEXT),
+                            "approve_above": INT})  # fmt: skip
+"""A product account that a reseller may order on. `notify`: the reseller's channels, parted by spaces; `approve_above`: how
+many codes an order of the reseller may ask for without approval (0: what the setting says)."""
 ACCESS: Final = pl.Schema(dict.fromkeys(["access_number", "account", "description"], TEXT))
 BILLING_NUMBER: Final = pl.Schema({"btn": INT, "account": TEXT})
 """A BTN and the customer account that the catalogue gives it to."""
@@ -155,6 +176,11 @@ TABLES: Final = {
     "balances": BALANCE,
     "night_measures": NIGHT_MEASURE,
     "btn_days": BTN_DAY,
+    "order_holds": ORDER_HOLD,
+    "audit_entries": AUDIT_ENTRY,
+    "notices": NOTICE,
+    "notice_deliveries": NOTICE_DELIVERY,
+    "watermarks": WATERMARK,
 }
 KEYS: Final = {
     "events": "event",
@@ -183,6 +209,11 @@ KEYS: Final = {
     "balances": "month, reseller, account, product, access_number",
     "night_measures": "reconciliation_date",
     "btn_days": "btn, day",
+    "order_holds": "hold",
+    "audit_entries": "entry",
+    "notices": "notice",
+    "notice_deliveries": "notice, channel",
+    "watermarks": "name",
     "migrations": "name",
 }
 """The primary keys. Only `numbers`, `btns` and `btn_days` have one that new rows hit at random; all other tables grow
@@ -223,6 +254,14 @@ INDEXES: Final = [
     "CREATE INDEX duplicate_orders_event ON duplicate_orders (event)",
     "CREATE INDEX findings_event ON findings (event)",
     "CREATE INDEX btns_changed ON btns (changed_event)",
+    "CREATE INDEX order_holds_order_id ON order_holds (account, customer_order_id)",
+    "CREATE INDEX order_holds_open ON order_holds (hold) WHERE order_pk = 0 AND decision < 2",
+    "CREATE INDEX order_holds_event ON order_holds (event)",
+    "CREATE INDEX order_holds_order ON order_holds (order_pk) WHERE order_pk > 0",
+    "CREATE INDEX order_holds_closed ON order_holds (closed_event) WHERE closed_event > 0",
+    "CREATE INDEX audit_entries_at ON audit_entries (at)",
+    "CREATE UNIQUE INDEX notices_subject ON notices (kind, subject, recipient)",
+    "CREATE INDEX notice_deliveries_waiting ON notice_deliveries (channel, notice) WHERE sent_at = ''",
     f"CREATE INDEX btns_nearly_full ON btns ((valid - used), btn) WHERE valid - used < {NEARLY_FULL}",
 ]
 """SQLite uses a partial index only for a query that repeats its condition."""

@@ -326,13 +326,14 @@ def _add_columns(database: Database, table: str, columns: dict[str, Any], key: s
     SQLite keeps the default that it needs for a new column in the table's definition, so there the table is made again.
     """
     empty = {name: "''" if kind == TEXT else "0" for name, kind in more.items()}
+    by_key = f" ORDER BY {key}" if key else ""
     if database.is_sqlite:
         of_table = f"FROM sqlite_schema WHERE tbl_name = '{table}' AND sql LIKE 'CREATE%INDEX%'"
         indexes = database.select({"sql": text("sql")}, of_table)
         database.execute(f"CREATE TABLE copied AS SELECT * FROM {table}")
         database.execute(f"DROP TABLE {table}")
         database.create_table(table, columns | more, key)
-        database.execute(f"INSERT INTO {table} SELECT copied.*, {', '.join(empty.values())} FROM copied ORDER BY {key}")
+        database.execute(f"INSERT INTO {table} SELECT copied.*, {', '.join(empty.values())} FROM copied{by_key}")
         database.execute("DROP TABLE copied")
         for index in indexes["sql"]:
             database.execute(index)
@@ -701,3 +702,36 @@ def _enter_btn_days(database: Database) -> None:
             GROUP BY btns.btn, substr(events.at, 1, 10)
             """
         )
+
+
+# -- 2026-11-26: approvals, audit trail, notices ------------------------------------------------------------------------
+
+
+def add_oversight(database: Database) -> None:
+    """Orders that wait for approval, the audit trail, what is told to whom, and what the catalogue says about both."""
+    accounts = dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT)
+    _add_columns(database, "accounts", accounts, "", {"notify": TEXT, "approve_above": INT})
+    database.create_table(
+        "order_holds",
+        {"hold": INT, "event": INT, "account": TEXT, "customer_order_id": TEXT, "content": TEXT, "codes": INT, "at": TEXT,
+         "decision": INT, "decided_by": TEXT, "why": TEXT, "decided_at": TEXT, "order_pk": INT, "closed_event": INT},
+        "hold",
+    )  # fmt: skip
+    entry = {"entry": INT, "at": TEXT, "who": TEXT, "action": TEXT, "subject": TEXT, "about": TEXT}
+    database.create_table("audit_entries", entry, "entry")
+    notice = {"notice": INT, "kind": TEXT, "subject": TEXT, "recipient": TEXT, "at": TEXT, "words": TEXT}
+    database.create_table("notices", notice, "notice")
+    delivery = {"notice": INT, "channel": TEXT, "sent_at": TEXT, "tries": INT, "leased_until": INT}
+    database.create_table("notice_deliveries", delivery, "notice, channel")
+    database.create_table("watermarks", {"name": TEXT, "event": INT}, "name")
+    for definition in (
+        "INDEX order_holds_order_id ON order_holds (account, customer_order_id)",
+        "INDEX order_holds_open ON order_holds (hold) WHERE order_pk = 0 AND decision < 2",
+        "INDEX order_holds_event ON order_holds (event)",
+        "INDEX order_holds_order ON order_holds (order_pk) WHERE order_pk > 0",
+        "INDEX order_holds_closed ON order_holds (closed_event) WHERE closed_event > 0",
+        "INDEX audit_entries_at ON audit_entries (at)",
+        "UNIQUE INDEX notices_subject ON notices (kind, subject, recipient)",
+        "INDEX notice_deliveries_waiting ON notice_deliveries (channel, notice) WHERE sent_at = ''",
+    ):
+        database.execute(f"CREATE {definition}")

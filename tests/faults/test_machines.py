@@ -99,7 +99,7 @@ def shop(tmp_path: Path, databases: Databases) -> Iterator[Shop]:
     """A shop with a third reseller, for whom no deployment is made."""
     made = Shop(tmp_path / "shared", databases.registry)
     (made.settings.inbox / "initech").mkdir()
-    third = pl.DataFrame([("initech", "30012345", "9001", "", "whole")], ACCOUNTS.schema, orient="row")
+    third = pl.DataFrame([("initech", "30012345", "9001", "", "whole", "", 0)], ACCOUNTS.schema, orient="row")
     made.registry.load_catalogue(pl.concat([ACCOUNTS, third]), ACCESS_NUMBERS)
     yield made
     made.registry.close()

@@ -34,7 +34,7 @@ def catalogue_of(path: Path, billing: Sequence[tuple[str, str]] = ()) -> Path:
     book.remove(book.worksheets[0])
     sheets = {
         "Accounts": [("Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance"),
-                     *ACCOUNTS.iter_rows()],
+                     *(cells[:5] for cells in ACCOUNTS.iter_rows())],
         "Access Numbers": [("Access Number", "Customer Account Number", "Description"), *ACCESS_NUMBERS.iter_rows()],
         "Billing Numbers": [("BTN", "Customer Account Number"), *billing],
     }  # fmt: skip
