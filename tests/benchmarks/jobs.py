@@ -401,7 +401,8 @@ JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
     job.__name__: job
     for job in (sweep, shared_sweep, night, next_night, night_without_data, prefect, import_codes, floor_random, floor_csv,
                 floor_night, read_xlsx, write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops,
-                pandas_loops, fill, verify, verify_quickly, history.cards, history.files, history.outbox, history.migrate, history.year)
+                pandas_loops, fill, verify, verify_quickly, history.cards, history.files, history.outbox, history.migrate,
+                history.year)
 }  # fmt: skip
 
 
