@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_export, cli_lists, cli_recover, cli_statement, completion
+from pipelines import (
+    cli_audit,
+    cli_catalogue,
+    cli_checks,
+    cli_decisions,
+    cli_export,
+    cli_lists,
+    cli_recover,
+    cli_statement,
+    completion,
+)
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -173,6 +183,7 @@ for example, command in {
     **cli_export.COMMANDS,
     **cli_decisions.COMMANDS,
     **cli_checks.COMMANDS,
+    **cli_audit.COMMANDS,
     **cli_recover.COMMANDS,
 }.items():
     app.command(epilog=f"Example: {example}")(command)
@@ -263,7 +274,7 @@ def clear_hold(
     from pipelines import console
 
     with open_cli_run(changes=True) as opened:
-        lifted, struck = opened.registry.clear_hold(reseller, opened.runtime.timestamp())
+        lifted, struck = opened.registry.clear_hold(reseller, opened.runtime.timestamp(), opened.runtime.user())
     console.print_line(f"{reseller} can order chosen codes again." if lifted else f"{reseller} was not on hold.")
     if struck:
         console.print_line(f"{count(struck, 'file')} that runs died of can be dropped again.")
@@ -287,7 +298,7 @@ def import_codes(file: Annotated[Path, typer.Argument(help="A CSV or Parquet fil
 
     errors.require_file(file)
     with open_cli_run(quiet=False, create=True, changes=True) as opened:
-        done = imports.import_codes(file, opened.registry, lambda lines: opened.runtime.progress("codes", lines, lines))
+        done = imports.import_codes(file, opened.registry, opened.runtime)
     console.print_line(
         f"{count(done.lines, 'line')}: {count(done.new, 'code is', 'codes are')} new, {done.known:,} already known, "
         f"{count(done.invalid, 'line')} without 14 digits left out."

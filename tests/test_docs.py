@@ -226,6 +226,7 @@ DOCUMENTS = {
     "replay": "cards catalogue load catalogue.xlsx > load.log; cards replay --reason CODE_RUN --dry-run --json",
     "recover": "rm registry.db* outbox/acme/*-october/october.*; cards catalogue load catalogue.xlsx > load.log; "
     "cards recover --json",
+    "audit": "cards audit --json",
     "statement": "cards statement --month $(date +%Y-%m) --json",
     "archive": "cards archive --before 2099-01-01 --json",
     "verify": "rm outbox/acme/*-october/confirmation.csv; cards verify --json || true",

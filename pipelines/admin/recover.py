@@ -34,7 +34,7 @@ from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
 from pipelines.delivery.written_files import NONE
 from pipelines.intake.reader import Parser
-from pipelines.registry import archive, audit, recovery
+from pipelines.registry import archive, audit, audit_trail, recovery
 from pipelines.run import Run, require_current
 from schemas.sources import NETWORK
 
@@ -93,6 +93,8 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
     _note_archived(run, outbox)
     _sweep(recovery_, lost)
     _finish(run, result)
+    about = f"{count(len(steps), 'submission, report or night', 'submissions, reports and nights')} of the outbox"
+    audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "entered what a restored registry lacked", "", about))
     return result
 
 

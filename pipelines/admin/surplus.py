@@ -7,8 +7,9 @@ import polars as pl
 
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.errors import UsageError
+from pipelines.common.words import count
 from pipelines.delivery.csv_files import write_csv
-from pipelines.registry import decisions
+from pipelines.registry import audit_trail, decisions
 from pipelines.run import Run
 from schemas.orders import HEADERS
 from schemas.sources import NETWORK
@@ -76,4 +77,6 @@ def disconnect(run: Run, order_id: str = "") -> tuple[Path, int] | None:
     )
     path = run.settings.inbox / f"surplus-{now:%Y%m%d-%H%M}.csv"
     write_atomically(path, lambda staged: write_csv(rows, staged))
+    about = count(len(rows), "card")
+    audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "ordered a Disconnect of surplus cards", path.name, about))
     return path, len(rows)

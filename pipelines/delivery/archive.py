@@ -19,12 +19,14 @@ import polars as pl
 from pipelines.common.durable_files import fsync, remove_stale_staging, rename_away, staging_dir
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.settings import Settings
+from pipelines.common.words import count
 from pipelines.delivery import archive_files, index
 from pipelines.delivery.access import access_for
 from pipelines.delivery.archive_files import Entry
 from pipelines.delivery.index import Answer
 from pipelines.delivery.submission import MONTHS, placement_path
 from pipelines.registry import archive as registry_archive
+from pipelines.registry import audit_trail
 from pipelines.run import Run
 from schemas.sources import CHECK, NETWORK, RECONCILIATION, TRIAL
 
@@ -93,6 +95,9 @@ def archive_settled(run: Run, before: date, reseller: str = "", most: int | None
                 _remove_old_trials(folder / CHECK, before)
     if not reseller:
         _archive_files(run, before, most, result)
+    if archives := len(result.archives):
+        about = f"what was settled from before {result.before}, into {count(archives, 'archive')}"
+        audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "archived", reseller or "all sources", about))
     return result
 
 
