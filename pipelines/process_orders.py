@@ -17,6 +17,7 @@ from pipelines.common.errors import CardsError, ConflictError, UsageError, to_ca
 from pipelines.common.memory import give_back
 from pipelines.delivery import recovery, trials
 from pipelines.delivery.deliver import deliver
+from pipelines.delivery.log_lines import log_failures
 from pipelines.delivery.rejections import sorted_findings
 from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
@@ -72,6 +73,7 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
         if files := _ready_files(run, stable):
             deliveries += _answer_files(run, sources, files, parser)
     found = merge([*deliveries, Delivery([], failures)])
+    log_failures(run, found.failures)
     return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
 
 

@@ -1,4 +1,4 @@
-"""What a run takes from outside: random bytes, the clock, checkpoints and progress."""
+"""What a run takes from outside: random bytes, the clock, checkpoints, progress and log."""
 
 import os
 from collections.abc import Callable
@@ -9,23 +9,28 @@ RandomBytes = Callable[[int], bytes]
 """A source of random bytes, as `os.urandom` is: so many of them, uniform and not to be predicted."""
 
 
+Log = Callable[..., None]
+"""Takes what happened in words (see common.log_events) and its figures by name; `level` is info unless it is given."""
+
+
 def _now() -> datetime:
     return datetime.now().astimezone()
 
 
-def _ignore(*_: object) -> None:
+def _ignore(*_: object, **__: object) -> None:
     return None
 
 
 class Runtime(NamedTuple):
     """The source of random bytes, the clock (local time), what happens at each named step (tests kill there; some are
-    reached by several threads), and who hears of progress: the step, how much of it is done, and how much there is.
+    reached by several threads), who hears of progress (the step, how much of it is done, and how much there is), and the log.
     """
 
     random_bytes: RandomBytes = os.urandom
     now: Callable[[], datetime] = _now
     checkpoint: Callable[[str], None] = _ignore
     progress: Callable[[str, int, int], None] = _ignore
+    log: Log = _ignore
 
     def timestamp(self) -> str:
         """The local time as the registry keeps it: ISO 8601, to the second, with its offset."""

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ import polars as pl
 
 from pipelines.common.durable_files import fsync, remove_stale_staging, rename_away, staging_dir
 from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.log_events import ARCHIVE_WRITTEN
 from pipelines.common.settings import Settings
 from pipelines.delivery import archive_files, index
 from pipelines.delivery.access import access_for
@@ -93,6 +94,8 @@ def archive_settled(run: Run, before: date, reseller: str = "", most: int | None
                 _remove_old_trials(folder / CHECK, before)
     if not reseller:
         _archive_files(run, before, most, result)
+    for one in result.archives:
+        run.runtime.log(ARCHIVE_WRITTEN, **asdict(one))
     return result
 
 
