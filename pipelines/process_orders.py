@@ -18,6 +18,7 @@ from pipelines.common.memory import give_back
 from pipelines.delivery import recovery, trials
 from pipelines.delivery.deliver import deliver
 from pipelines.delivery.log_lines import log_failures
+from pipelines.delivery.receipts import Receipts
 from pipelines.delivery.rejections import sorted_findings
 from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
@@ -63,6 +64,7 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
     the outbox.
     """
     require_current(run)
+    receipts = Receipts(run.settings, sources)
     with Parser(run.settings) as parser:
         stable, failures = _stable_files(run, sources)
         if stable:
@@ -70,22 +72,25 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
         deliveries = [recovery.finish_undelivered(run, sources)]
         if deliveries[0].results or deliveries[0].failures:  # it took files away
             stable, failures = _stable_files(run, sources)
-        if files := _ready_files(run, stable):
-            deliveries += _answer_files(run, sources, files, parser)
+        if files := _ready_files(run, stable, receipts):
+            deliveries += _answer_files(run, sources, files, parser, receipts)
     found = merge([*deliveries, Delivery([], failures)])
     log_failures(run, found.failures)
     return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
 
 
-def _ready_files(run: Run, stable: list[InboxFile]) -> list[InboxFile]:
-    """Those of the complete files that are of known sources and within their budgets, in turns.
+def _ready_files(run: Run, stable: list[InboxFile], receipts: Receipts) -> list[InboxFile]:
+    """Those of the complete files that are of known sources and within their budgets, in turns; the known sources get their
+    receipts.
 
     Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
     """
     settings = run.settings
+    resellers = run.registry.catalogue()[0]["reseller"]
+    receipts.set_resellers(resellers)
+    receipts.renew(stable)
     if not stable:
         return []
-    resellers = run.registry.catalogue()[0]["reseller"]
     if resellers.is_empty():
         raise CardsError("The catalogue is empty, so no order can be placed. Load it first: cards catalogue load FILE. "
                          "The files stay in the inbox.")  # fmt: skip
@@ -107,11 +112,11 @@ def _stable_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxF
 
 
 def _answer_files(
-    run: Run, sources: Callable[[str], bool], files: list[InboxFile], parser: Parser
+    run: Run, sources: Callable[[str], bool], files: list[InboxFile], parser: Parser, receipts: Receipts
 ) -> Iterator[Delivery[Result]]:
     """Answer files portion by portion, each claimed before it is read; what comes meanwhile takes its turn too."""
     begun = time.monotonic()
-    looks = _Looks(run, sources, files)
+    looks = _Looks(run, sources, files, receipts)
     done: set[Path] = set()  # a file that takes the place of another waits for the next run
     idle = 0
     with Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
@@ -125,13 +130,14 @@ def _answer_files(
                 yield recovery.finish_undelivered(run, sources)  # then the files of the dead are free
             done |= yield from _answer_portion(run, claimed.files, parser, spool)
             files = looks.files_but(done, at_once=bool(idle))
+    looks.close()
 
 
 class _Looks:
     """The files that are ready, in turns, as they were when the inbox was last looked through: not for every portion."""
 
-    def __init__(self, run: Run, sources: Callable[[str], bool], files: list[InboxFile]) -> None:
-        self._run, self._sources, self._files = run, sources, files
+    def __init__(self, run: Run, sources: Callable[[str], bool], files: list[InboxFile], receipts: Receipts) -> None:
+        self._run, self._sources, self._files, self._receipts = run, sources, files, receipts
         self._next = time.monotonic() + _LOOK_SECONDS
 
     def files_but(self, done: set[Path], *, at_once: bool) -> list[InboxFile]:
@@ -140,10 +146,14 @@ class _Looks:
         if left and not at_once and time.monotonic() < self._next:
             return left
         begun = time.monotonic()
-        self._files = _ready_files(self._run, _stable_files(self._run, self._sources)[0])
+        self._files = _ready_files(self._run, _stable_files(self._run, self._sources)[0], self._receipts)
         ended = time.monotonic()
         self._next = ended + max(_LOOK_SECONDS, _LOOK_SHARE * (ended - begun))
         return [file for file in self._files if file.path not in done]
+
+    def close(self) -> None:
+        """Have the receipts say what is left."""
+        self._receipts.renew(_stable_files(self._run, self._sources)[0])
 
 
 def _answer_portion(

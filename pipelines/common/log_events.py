@@ -1,4 +1,4 @@
-"""What is logged: the words of each event, and what they mean. The reference's table is made from this, and metrics count by it."""
+"""What is logged: the words of each event, its level and its meaning. The table of the reference is made from this."""
 
 from typing import Final
 

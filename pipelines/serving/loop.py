@@ -34,7 +34,9 @@ from pipelines.common.durable_files import ensure_private_dir
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.printable import printable
 from pipelines.common.settings import Settings, load_settings
+from pipelines.delivery.receipts import Receipts
 from pipelines.flows import nightly_reconciliation, process_inbox
+from pipelines.intake.inbox import InboxFile
 from pipelines.run import open_run
 from pipelines.serving import watcher
 from pipelines.serving.prefect_server import Server, prefect_server
@@ -86,8 +88,9 @@ def serve(stop: Event) -> None:
     with _prefect(stop) as server, get_client(sync_client=True) as client:
         if stop.is_set():
             return
+        receipts = Receipts(settings)
         with (
-            contextlib.closing(FlowRunner(process_inbox, _Warner(settings))) as orders,
+            contextlib.closing(FlowRunner(process_inbox, _AfterRun(settings, receipts))) as orders,
             contextlib.closing(FlowRunner(nightly_reconciliation)) as night,
         ):
             runners = {_deploy(name): {"orders": orders, "night": night}[name] for name in FLOWS}
@@ -95,7 +98,7 @@ def serve(stop: Event) -> None:
                 print_event(f"Prefect's page asks for a password; it is in {server.password_file}")
             print_event(f"drop order files into {settings.inbox.absolute()}; Prefect's page is {_page()}; Ctrl-C stops")
             orders.start()
-            _loop(stop, settings, client, runners, orders, server)
+            _loop(stop, settings, client, runners, orders, server, receipts)
         for worker in (APILogWorker, EventsWorker):
             worker.drain_all(timeout=_DRAIN_SECONDS)  # while the server is up; left to the end they wait for it in vain
     print_event("stopped cleanly")
@@ -103,13 +106,19 @@ def serve(stop: Event) -> None:
 
 def _loop(
     stop: Event, settings: Settings, client: SyncPrefectClient, runners: Mapping[UUID, FlowRunner], orders: FlowRunner,
-    server: Server | None,
+    server: Server | None, receipts: Receipts,
 ) -> None:  # fmt: skip
-    """Start runs as files settle and as they are due. Of a deployment whose run is in hand none is claimed meanwhile."""
+    """Acknowledge files as they settle, and start runs for them and as they are due. Of a deployment whose run is in hand none
+    is claimed meanwhile.
+    """
     waiting = False
     poll_at = 0.0
-    for settled in watcher.settled(settings.inbox, settings.settle_seconds, stop):
-        waiting |= settled
+    ready: list[InboxFile] = []
+    for look in watcher.settled(settings.inbox, settings.settle_seconds, stop):
+        ready = look.ready if look else ready
+        if look or receipts.is_behind:
+            receipts.renew(ready)
+        waiting |= look is not None and look.is_new
         if waiting and not orders.busy:
             waiting = False
             orders.start()
@@ -123,17 +132,20 @@ def _loop(
         poll_at = time.monotonic() + (_POLL_SECONDS if due is not None else _AWAY_SECONDS)
 
 
-class _Warner:
-    """Prints warnings about files that no run answers, each once as long as it holds."""
+class _AfterRun:
+    """Learns which resellers there are, whose files get receipts, and prints warnings about files that no run answers, each
+    once as long as it holds.
+    """
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, receipts: Receipts) -> None:
+        self._settings, self._receipts = settings, receipts
         self._printed: set[str] = set()
 
     def __call__(self) -> None:
         try:
             with open_run(self._settings) as run:
                 warnings = setup.warnings(run)
+                self._receipts.set_resellers(run.registry.catalogue()[0]["reseller"])
         except CardsError:  # the run itself has reported this
             return
         for line in warnings:
