@@ -24,7 +24,7 @@ from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended, remove_dropped
+from pipelines.intake.private_copy import SPOOL, PrivateCopy, Spool, has_ended, remove_dropped
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
@@ -79,16 +79,29 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
     return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
 
 
+def has_work(run: Run, sources: Callable[[str], bool] = lambda _: True) -> bool:
+    """Whether a run would find something to do: files to answer, what an earlier run left, or an error to report."""
+    stable, failures = _stable_files(run, sources)
+    spool = run.settings.home / SPOOL
+    left = spool.is_dir() and any(spool.iterdir())
+    resellers = run.registry.catalogue()[0]["reseller"]
+    return bool(failures or left or run.registry.undelivered() or _in_turn(run, resellers, stable))
+
+
 def _ready_files(run: Run, stable: list[InboxFile], receipts: Receipts) -> list[InboxFile]:
     """Those of the complete files that are of known sources and within their budgets, in turns; the known sources get their
     receipts.
 
     Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
     """
-    settings = run.settings
     resellers = run.registry.catalogue()[0]["reseller"]
     receipts.set_resellers(resellers)
     receipts.renew(stable)
+    return _in_turn(run, resellers, stable)
+
+
+def _in_turn(run: Run, resellers: pl.Series, stable: list[InboxFile]) -> list[InboxFile]:
+    settings = run.settings
     if not stable:
         return []
     if resellers.is_empty():

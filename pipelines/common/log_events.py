@@ -19,11 +19,11 @@ ARCHIVE_WRITTEN: Final = "archive written"
 NOT_DONE: Final = "not done"
 RUN_FAILED: Final = "run failed"
 FILES_WAIT: Final = "files wait"
-STARTING: Final = "starting Prefect's server, which takes about 15 s"
-SERVING: Final = "drop order files into the inbox; Ctrl-C stops"
+STARTING: Final = "starting Prefect"
+SERVING: Final = "serving"
 METRICS_SERVED: Final = "metrics served"
 NO_METRICS: Final = "no metrics"
-PREFECT_AWAY: Final = "Prefect is unreachable; trying again in a minute"
+PREFECT_AWAY: Final = "Prefect unreachable"
 STOPPED: Final = "stopped cleanly"
 
 EVENTS: Final = {
@@ -44,11 +44,11 @@ EVENTS: Final = {
     NOT_DONE: ("error", "an answer could not be written, or figures do not agree; all else was done"),
     RUN_FAILED: ("error", "a run could not do its work, or not all of it"),
     FILES_WAIT: ("warning", "files in the inbox that no run answers, and why"),
-    STARTING: ("info", "`cards serve` starts"),
+    STARTING: ("info", "`cards serve` starts a Prefect server of its own"),
     SERVING: ("info", "`cards serve` is up: its `inbox`, and the address and password file of Prefect's `page`"),
     METRICS_SERVED: ("info", "where metrics and health checks are served"),
     NO_METRICS: ("warning", "metrics and health checks could not be served; all else goes on"),
-    PREFECT_AWAY: ("warning", "`cards serve` can't reach Prefect's server"),
+    PREFECT_AWAY: ("warning", "`cards serve` can't reach Prefect's server, and tries again in a minute"),
     STOPPED: ("info", "`cards serve` has finished its work"),
 }
 """Each event with its level and its meaning."""

@@ -18,6 +18,7 @@ from pipelines.common.context import Log
 from pipelines.common.log_events import EVENTS
 from pipelines.common.masking import mask_codes
 from pipelines.common.printable import printable, printable_json
+from pipelines.common.settings import Settings
 
 Form = Literal["text", "json", ""]
 """How lines are written; empty: not at all."""
@@ -32,6 +33,11 @@ _MOST_REASONS: Final = 3
 _PLAIN: Final = re.compile(r'[^\s"=]+')
 _COLOURS: Final = {"info": "32", "warning": "33", "error": "31"}
 _WRITING: Final = threading.Lock()
+
+
+def is_asked_for(settings: Settings) -> bool:
+    """Whether CARDS_LOG is set. Without it only `cards serve` logs; of a command its result says what it did."""
+    return "log" in settings.model_fields_set
 
 
 def open_log(form: Form, stream: Stream = "stderr", also: Also | None = None) -> Log:
