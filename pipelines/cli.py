@@ -25,6 +25,7 @@ from pipelines.cli_helpers import (
     exit_on,
     failure_lines,
     open_cli_run,
+    open_job_run,
     print_version,
     print_warnings,
     report_row,
@@ -83,7 +84,7 @@ def run(as_json: AsJson = False) -> None:
     from pipelines import console
     from pipelines.process_orders import process_inbox
 
-    with open_cli_run(quiet=as_json, changes=True) as opened:
+    with open_job_run("orders", quiet=as_json) as opened:
         done = process_inbox(opened)
         print_warnings(opened)
     if as_json:
@@ -99,7 +100,7 @@ def reconcile(as_json: AsJson = False) -> None:
     """Reconcile placed orders with the network's reports: release ready cards, replace refused ones, write the workbook."""
     from pipelines import console, reconcile_network
 
-    with open_cli_run(quiet=as_json, changes=True) as opened:
+    with open_job_run("night", quiet=as_json) as opened:
         night = reconcile_network.reconcile(opened)
     figures = asdict(night.figures) if night.figures else {"already_running": True}
     if as_json:

@@ -13,12 +13,32 @@ from typing import Annotated, Any, Final
 import typer
 
 from pipelines.common import errors
+from pipelines.common.context import Log, Runtime
 from pipelines.common.masking import mask_codes, mask_document
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 ShowCodes = Annotated[bool, typer.Option("--show-codes", help="Show codes in full instead of 303555••••••••.")]
 _OBJECTS: Final = 50_000
 """So many new objects are made before the garbage collector looks at them: importing libraries makes many, which all stay."""
+
+
+@contextmanager
+def open_job_run(job: str, *, quiet: bool) -> Iterator[Any]:
+    """A run of a job (`orders`, `night`) that is logged if CARDS_LOG is set, and whose metrics are kept in CARDS_METRICS_FILE
+    if that is set.
+    """
+    from pipelines.common.log_events import RUN_FAILED
+    from pipelines.common.settings import load_settings
+    from pipelines.observing.observer import observed, observer_of
+
+    settings = load_settings()
+    with observed(settings, job, Runtime(), observer_of(settings)) as runtime:
+        try:
+            with open_cli_run(quiet=quiet, changes=True) as run:
+                yield run._replace(runtime=run.runtime._replace(log=runtime.log))
+        except Exception as error:
+            runtime.log(RUN_FAILED, error=str(errors.to_cards_error(error)))
+            raise
 
 
 @contextmanager
@@ -35,7 +55,14 @@ def open_cli_run(*, quiet: bool = True, create: bool = False, changes: bool = Fa
     with open_run(load_settings(), create=create) as run, console.progress_runtime(quiet=quiet) as runtime:
         if changes:
             require_current(run)
-        yield run._replace(runtime=runtime)
+        yield run._replace(runtime=runtime._replace(log=_log_of(run.settings)) if changes else runtime)
+
+
+def _log_of(settings: Any) -> Log:
+    """The log on standard error, if CARDS_LOG is set."""
+    from pipelines.common.logs import is_asked_for, open_log
+
+    return open_log(settings.log) if is_asked_for(settings) else Runtime().log
 
 
 def document(value: Any, *, show_codes: bool = False) -> Any:

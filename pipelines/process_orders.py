@@ -17,13 +17,14 @@ from pipelines.common.errors import CardsError, ConflictError, UsageError, to_ca
 from pipelines.common.memory import give_back
 from pipelines.delivery import recovery, trials
 from pipelines.delivery.deliver import deliver
+from pipelines.delivery.log_lines import log_failures
 from pipelines.delivery.receipts import Receipts
 from pipelines.delivery.rejections import sorted_findings
 from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended, remove_dropped
+from pipelines.intake.private_copy import SPOOL, PrivateCopy, Spool, has_ended, remove_dropped
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
@@ -74,7 +75,17 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
         if files := _ready_files(run, stable, receipts):
             deliveries += _answer_files(run, sources, files, parser, receipts)
     found = merge([*deliveries, Delivery([], failures)])
+    log_failures(run, found.failures)
     return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
+
+
+def has_work(run: Run, sources: Callable[[str], bool] = lambda _: True) -> bool:
+    """Whether a run would find something to do: files to answer, what an earlier run left, or an error to report."""
+    stable, failures = _stable_files(run, sources)
+    spool = run.settings.home / SPOOL
+    left = spool.is_dir() and any(spool.iterdir())
+    resellers = run.registry.catalogue()[0]["reseller"]
+    return bool(failures or left or run.registry.undelivered() or _in_turn(run, resellers, stable))
 
 
 def _ready_files(run: Run, stable: list[InboxFile], receipts: Receipts) -> list[InboxFile]:
@@ -83,10 +94,14 @@ def _ready_files(run: Run, stable: list[InboxFile], receipts: Receipts) -> list[
 
     Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
     """
-    settings = run.settings
     resellers = run.registry.catalogue()[0]["reseller"]
     receipts.set_resellers(resellers)
     receipts.renew(stable)
+    return _in_turn(run, resellers, stable)
+
+
+def _in_turn(run: Run, resellers: pl.Series, stable: list[InboxFile]) -> list[InboxFile]:
+    settings = run.settings
     if not stable:
         return []
     if resellers.is_empty():

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ import polars as pl
 
 from pipelines.common.durable_files import fsync, remove_stale_staging, rename_away, staging_dir
 from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.log_events import ARCHIVE_WRITTEN
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
 from pipelines.delivery import archive_files, index
@@ -98,6 +99,8 @@ def archive_settled(run: Run, before: date, reseller: str = "", most: int | None
     if archives := len(result.archives):
         about = f"what was settled from before {result.before}, into {count(archives, 'archive')}"
         audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "archived", reseller or "all sources", about))
+    for one in result.archives:
+        run.runtime.log(ARCHIVE_WRITTEN, **asdict(one))
     return result
 
 
