@@ -339,6 +339,16 @@ def test_a_page_has_none_of_the_words_to_avoid(page: Path) -> None:
     assert [words for words in banned() if re.search(rf"\b{re.escape(words)}\b", text, re.IGNORECASE)] == []
 
 
+@pytest.mark.parametrize("folder", ["pipelines", "schemas"])
+def test_the_code_has_none_of_the_words_to_avoid(folder: str) -> None:
+    """Not even in names; what earlier versions called their tables stands in the migrations."""
+    words = re.compile("|".join(rf"(?<![a-z]){re.escape(one)}(?![a-z])" for one in banned()), re.IGNORECASE)
+    found = [f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+             for path in sorted((ROOT / folder).rglob("*.py")) if path.name != "schema_changes.py"
+             for number, line in enumerate(path.read_text("utf-8").splitlines(), 1) if words.search(line)]  # fmt: skip
+    assert found == []
+
+
 def test_the_words_to_avoid_are_found() -> None:
     assert len(banned()) > 20
     assert "mend" in banned()

@@ -99,7 +99,7 @@ def _placements(check: Check, folder: Path) -> Iterator[Finding]:
 
 
 def _nights(check: Check, folder: Path, dates: set[int]) -> Iterator[Finding]:
-    """What lies beside the workbooks of nights (`dates`)."""
+    """The files next to the workbooks of nights (`dates`)."""
     for path in _entries(folder):
         found = _OF_NIGHT.fullmatch(path.name)
         if path.is_dir() and (path.name == archive_files.FOLDER or is_staging(path.name)):

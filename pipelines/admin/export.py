@@ -57,7 +57,7 @@ def export_cards(run: Run, path: Path, wanted: CardFilter, *, codes: bool, force
         raise UsageError(f"{path}: no file can be written there.")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already. Replace it with --force.")
-    if codes:  # before one leaves the house
+    if codes:  # before one is written
         about = ", ".join(f"{name} {value}" for name, value in wanted._asdict().items() if value) or "all cards"
         audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "exported cards with their codes", path.name, about))
     written = 0

@@ -111,7 +111,7 @@ def _replay(run: Run, parser: Parser, spool: Spool, claims: Claims, one: dict[st
 
 
 def note_of(submission: str) -> str:
-    """The remark of an answer that a submission gets anew."""
+    """The remark of the new answer of a submission that had one."""
     return f"Answers {submission} again, because the rejection was not due to the file."
 
 

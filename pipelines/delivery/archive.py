@@ -206,7 +206,7 @@ def _entries(folder: Path) -> list[Entry]:
     remove_stale_staging(folder)
     paths = sorted(folder.iterdir())
     if other := next((path for path in paths if path.is_symlink() or not path.is_file()), None):
-        raise CardsError(f"{other} is no file, so its submission can't be archived. Move it away.")
+        raise CardsError(f"{other} is not a file, so its submission can't be archived. Move it away.")
     return [Entry(archive_files.member_name(folder.name, path.name), path) for path in paths]
 
 
@@ -229,7 +229,7 @@ def _remove_archived(run: Run, source: str) -> None:
 
 def _remove_folders(run: Run, submissions: pl.DataFrame) -> None:
     """Remove the folders of archived submissions. One that holds a file which its archive does not is not archived after all:
-    something was written there since, and it is archived anew.
+    something was written there since, and it is archived again.
     """
     alive: dict[int, int] = {}
     manifests: dict[Path, dict[str, str]] = {}
@@ -356,7 +356,7 @@ def _placements(run: Run, network: Path, before: date) -> Iterator[tuple[str, li
 
 
 def _workbooks(nights: Path, before: date) -> Iterator[tuple[str, list[Entry]]]:
-    """The workbooks of the nights of each month before a date, and what lies beside them."""
+    """The workbooks of the nights of each month before a date, and the files next to them."""
     paths = sorted(path for path in nights.glob("[!.]*") if _DAY.match(path.name) and path.name[:10] < f"{before:%Y-%m-%d}")
     for month in sorted({path.name[:7] for path in paths}):
         yield month, [Entry(path.name, path) for path in paths if path.name.startswith(month) and path.is_file()]

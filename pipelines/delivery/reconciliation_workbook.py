@@ -59,7 +59,7 @@ def night_placement(registry: Registry, event: int) -> pl.DataFrame:
 
 
 def write_night_workbook(run: Run, event: dict[str, Any]) -> list[Path]:
-    """Write the workbook of a night, as of its latest event, and what lies beside it; their paths."""
+    """Write the workbook of a night, as of its latest event, and the files next to it; their paths."""
     return write_workbook(run.settings, run.registry, night_records.load_reconciliation(run.registry, event))
 
 

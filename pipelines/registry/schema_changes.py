@@ -708,7 +708,7 @@ def _enter_btn_days(database: Database) -> None:
 
 
 def add_oversight(database: Database) -> None:
-    """Orders that wait for approval, the audit trail, what is told to whom, and what the catalogue says about both."""
+    """Orders that wait for approval, the audit trail, notifications, and what the catalogue says about both."""
     accounts = dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT)
     _add_columns(database, "accounts", accounts, "", {"notify": TEXT, "approve_above": INT})
     database.create_table(
