@@ -252,7 +252,7 @@ def decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Re
 
 
 def _still_wanted(run: Run, batch: Batch) -> Batch:
-    """The batch without what somebody else has answered anew meanwhile."""
+    """The batch without what somebody else has answered again meanwhile."""
     wanted = [file.replays for file in batch.files if file.replays]
     done = set(replayed(run.registry, pl.Series(wanted, dtype=pl.Int64))) if wanted else set()
     return batch.subset([file for file in batch.files if file.replays not in done]) if done else batch

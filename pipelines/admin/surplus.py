@@ -62,8 +62,8 @@ def grant(run: Run, order_id: str, by: str, why: str) -> int:
 
 
 def disconnect(run: Run, order_id: str = "") -> tuple[Path, int] | None:
-    """Drop an order file of the operator that disconnects the surplus cards for which that was not ordered yet; the file, and how
-    many cards. None when there is none.
+    """Drop an order file of the operator that disconnects the surplus cards for which that was not ordered yet; the file, and
+    how many cards. None when there is none.
     """
     cards = decisions.surplus_cards(run.registry, order_id).filter(pl.col("awaited") == 0)
     if cards.is_empty():

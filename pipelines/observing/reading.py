@@ -35,7 +35,7 @@ class Reading(Generic[T]):
         self._last: Read[T] = Read(None, "")
 
     def latest(self) -> Read[T]:
-        """The last value, read anew if it is old."""
+        """The last value, read again if it is old."""
         with self._lock:
             if self._done.is_set() and time.monotonic() >= self._due:
                 self._done = threading.Event()

@@ -170,7 +170,7 @@ def with_original_events(files: list[OrderFile], registry: Registry) -> list[Ord
     """The files with the event that answered the same bytes meanwhile: an earlier file's, or another worker's."""
     originals = original_events([_key(file.copy) for file in files], registry)
     events = [originals.get(_key(file.copy), {"original_event": 0})["original_event"] for file in files]
-    # what is to be answered anew does not get an answer again
+    # what is to be answered again does not get its old answer
     return [
         file if file.replays else file._replace(original_event=int(event)) for file, event in zip(files, events, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""Submissions that are answered again, with another answer: which they are, and that their bytes get the new answer from then on."""
+"""Submissions that get another answer: which they are, and that their bytes get the new one from then on."""
 
 from collections.abc import Iterator
 from typing import Final
