@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def renew(settings: Settings, tally: Tally, log: Log) -> None:
-    """Write the file anew after a run. What can't be written stops no work."""
+    """Write the file again after a run. What can't be written stops no work."""
     path = Path(settings.metrics_file)
     try:
         _write(path, _content(settings, tally, _kept(path)))
