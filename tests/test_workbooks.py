@@ -688,8 +688,8 @@ def test_each_thread_gets_its_own_workbook_from_the_second_writer(kills: bool, t
                 process.kill()
 
         list(pool.map(write, range(len(books))))
-    for number, book in enumerate(books):
-        writers.write(tmp_path / "here.xlsx", book)
+    for number, one in enumerate(books):
+        writers.write(tmp_path / "here.xlsx", one)
         assert _parts(tmp_path / f"{number}.xlsx") == _parts(tmp_path / "here.xlsx"), number
 
 
