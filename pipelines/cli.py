@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_catalogue, cli_checks, cli_decisions, cli_export, cli_lists, cli_recover, cli_statement, completion
+from pipelines import (
+    cli_catalogue,
+    cli_checks,
+    cli_decisions,
+    cli_export,
+    cli_lists,
+    cli_notify,
+    cli_recover,
+    cli_statement,
+    completion,
+)
 from pipelines.cli_helpers import (
     AsJson,
     ShowCodes,
@@ -15,6 +25,7 @@ from pipelines.cli_helpers import (
     exit_on,
     failure_lines,
     open_cli_run,
+    open_telling_run,
     print_version,
     print_warnings,
     report_row,
@@ -29,6 +40,7 @@ registry = typer.Typer(no_args_is_help=True, help="Manage the registry of codes.
 app.add_typer(cli_catalogue.app, name="catalogue")
 app.add_typer(cli_catalogue.app, name="catalog", hidden=True)
 app.add_typer(registry, name="registry")
+app.add_typer(cli_notify.app, name="notify")
 
 
 @app.callback()
@@ -73,7 +85,7 @@ def run(as_json: AsJson = False) -> None:
     from pipelines import console
     from pipelines.process_orders import process_inbox
 
-    with open_cli_run(quiet=as_json, changes=True) as opened:
+    with open_telling_run(quiet=as_json) as (opened, _):
         done = process_inbox(opened)
         print_warnings(opened)
     if as_json:
@@ -88,9 +100,11 @@ def run(as_json: AsJson = False) -> None:
 def reconcile(as_json: AsJson = False) -> None:
     """Reconcile placed orders with the network's reports: release ready cards, replace refused ones, write the workbook."""
     from pipelines import console, reconcile_network
+    from pipelines.notify.notifying import failed_nights_told
 
-    with open_cli_run(quiet=as_json, changes=True) as opened:
+    with open_telling_run(quiet=as_json) as (opened, notices), failed_nights_told(opened, notices) as failed:
         night = reconcile_network.reconcile(opened)
+        failed.extend(night.failures)
     figures = asdict(night.figures) if night.figures else {"already_running": True}
     if as_json:
         reports = [asdict(report) for report in night.reports]

@@ -38,6 +38,23 @@ def open_cli_run(*, quiet: bool = True, create: bool = False, changes: bool = Fa
         yield run._replace(runtime=runtime)
 
 
+@contextmanager
+def open_telling_run(*, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
+    """A run that changes something, and at whose end people are notified; what it knows and the registry does not is added to
+    the list of notices. A registry that is out of reach is told too.
+    """
+    from pipelines import console
+    from pipelines.common.settings import load_settings
+    from pipelines.notify import notifying, outage
+
+    with (
+        outage.watched(load_settings(), console.print_warning),
+        open_cli_run(quiet=quiet, changes=True) as run,
+        notifying.at_end(run, console.print_warning) as notices,
+    ):
+        yield run, notices
+
+
 def document(value: Any, *, show_codes: bool = False) -> Any:
     """A result as a JSON document, with codes masked unless they are to be shown."""
     return mask_document(asdict(value), shown=show_codes)

@@ -5,6 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,7 +37,7 @@ class WorkerProcess:
     there is removed by the next one.
     """
 
-    def __init__(self, module: str, limits: list[int], seconds: float, scratch: Path | None = None) -> None:
+    def __init__(self, module: str, limits: Sequence[int | str], seconds: float, scratch: Path | None = None) -> None:
         self._scratch = scratch
         self._tempdir: tuple[Path, int] | None = None
         self._command = [sys.executable, "-m", module]
