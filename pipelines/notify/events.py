@@ -174,32 +174,36 @@ def of_reports(reports: pl.DataFrame, waiting: pl.DataFrame) -> pl.DataFrame:
     ])  # fmt: skip
 
 
+_CARDS: Final = (
+    ("release", NoticeKind.RELEASE_READY, "card is safe to print", "cards are safe to print"),
+    ("outcome", NoticeKind.OUTCOME_READY, "card was dealt with", "cards were dealt with"),
+)
+"""The kinds of files that nights write for orders, and what they say of cards."""
+
+
 def of_order_files(files: pl.DataFrame) -> pl.DataFrame:
     """What nights wrote for orders (`event`, `kind`, `source`, `files`, `cards`, `order_id`, `folder` of the night): for each
     reseller, and all together for the operator.
     """
-    kinds = (
-        ("release", NoticeKind.RELEASE_READY, "are safe to print"),
-        ("outcome", NoticeKind.OUTCOME_READY, "were dealt with"),
-    )
     parts = [NONE]
-    for kind, told, what in kinds:
-        of_kind = files.filter(kind=kind)
-        first = (
-            pl.when(pl.col("files") == 1)
-            .then(pl.format(" ({})", "order_id"))
-            .otherwise(pl.format(" (the first: {})", "order_id"))
-        )
-        cards = pl.format("{}{}: {} {}", _counted("files", "order"), first, _counted("cards", "card"), pl.lit(what))
-        mine = pl.format("{}. outbox/{}/index.csv lists the {} files", cards, "source", pl.lit(kind))
-        every = of_kind.group_by("folder", maintain_order=True).agg(
+    for kind, told, *cards in _CARDS:
+        mine = files.filter(kind=kind)
+        every = mine.group_by("folder", maintain_order=True).agg(
             pl.col("files", "cards").sum(), pl.col("source").n_unique(), pl.col("order_id").first()
         )
+        orders = pl.format("{} ({}{})", _counted("files", "order"), _first("files"), "order_id")
+        words = pl.format("{}: {}. outbox/{}/index.csv lists the {} files", orders, _counted("cards", *cards), "source",
+                          pl.lit(kind))  # fmt: skip
+        of_all = pl.format("{} of {}: {}", orders, _counted("source", "reseller"), _counted("cards", *cards))
         parts += [
-            _told(every, told, "folder", OPERATOR, pl.format("{} of {}", cards, _counted("source", "reseller"))),
-            _told(of_kind.filter(pl.col("source") != HOUSE), told, "folder", "source", mine),
+            _told(every, told, "folder", OPERATOR, of_all),
+            _told(mine.filter(pl.col("source") != HOUSE), told, "folder", "source", words),
         ]
     return pl.concat(parts)
+
+
+def _first(number: str) -> pl.Expr:
+    return pl.when(pl.col(number) > 1).then(pl.lit("the first: ")).otherwise(pl.lit(""))
 
 
 def overdue(nights: pl.DataFrame) -> pl.DataFrame:

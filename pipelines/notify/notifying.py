@@ -37,7 +37,8 @@ def at_end(run: Run, warn: Callable[[str], None]) -> Iterator[list[Notice]]:
     _safely(warn, lambda: known.extend(begin(run)))
     try:
         yield also
-    except TransientError:  # then nothing can be asked or entered
+    except TransientError:  # then hardly anything can be asked or entered, and the job itself says so
+        _safely(lambda _: None, lambda: _notify(run, known, also, warn))
         raise
     except Exception:
         _safely(warn, lambda: _notify(run, known, also, warn))
