@@ -28,6 +28,8 @@ from pipelines.common.words import count
 from pipelines.console import format_reasons
 from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult
 from pipelines.intake import inbox
+from pipelines.notify import events, notifying, outage
+from pipelines.notify.events import Notice
 from pipelines.reconcile_network import NightResult
 from pipelines.run import Run, open_run
 from schemas.sources import NETWORK
@@ -49,7 +51,7 @@ def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
       retry_condition_fn=_transient)  # fmt: skip
 def process_files(resellers: list[str] | None) -> Delivery[SubmissionResult]:
     """Answer every ready order file of the resellers (of all when None)."""
-    with _run() as run:
+    with _run() as (run, _):
         return process_orders.process_inbox(run, _sources(resellers))
 
 
@@ -57,18 +59,37 @@ def process_files(resellers: list[str] | None) -> Delivery[SubmissionResult]:
       retry_delay_seconds=[1, 5, 20, 60], retry_condition_fn=_transient)  # fmt: skip
 def night() -> NightResult:
     """Reconcile what was placed with the reports at hand."""
-    with _run() as run:
-        return reconcile_network.reconcile(run)
+    with _run() as (run, notices):
+        done = reconcile_network.reconcile(run)
+        notices += [events.night_failed(run.runtime.now(), str(failure)) for failure in done.failures[:1]]
+        return done
 
 
 @contextlib.contextmanager
-def _run() -> Iterator[Run]:
-    """A run whose progress is an artifact, and whose errors hold no code."""
+def _run() -> Iterator[tuple[Run, list[Notice]]]:
+    """A run whose progress is an artifact, and whose errors hold no code; people are notified at its end, also of what is added
+    to the list.
+    """
     try:
-        with open_run(load_settings(), Runtime(progress=_progress_artifact())) as run:
-            yield run
+        settings, runtime = load_settings(), Runtime(progress=_progress_artifact())
+        with (
+            outage.watched(settings, _warn),
+            open_run(settings, runtime) as run,
+            notifying.at_end(run, _warn) as notices,
+        ):
+            yield run, notices
     except Exception as error:
         raise to_cards_error(error) from None
+
+
+def _warn(line: str) -> None:
+    get_run_logger().warning(mask_codes(line))
+
+
+def _tell_failed_night(error: CardsError) -> None:
+    """Tell that a night failed for good: no retry has helped."""
+    with contextlib.suppress(CardsError), _run() as (run, notices):
+        notices.append(events.night_failed(run.runtime.now(), str(error)))
 
 
 def _sources(resellers: list[str] | None) -> Callable[[str], bool]:
@@ -148,6 +169,7 @@ def nightly_reconciliation() -> State[str]:
     try:
         done = night()
     except CardsError as error:
+        _tell_failed_night(error)
         return Failed(message=mask_codes(str(error)), data=error)
     if done.figures is None:
         return Completed(message="Another reconciliation is already running; nothing to do.", data="")

@@ -2,10 +2,12 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -23,7 +25,8 @@ class Received(NamedTuple):
 class Webhook:
     """An HTTP server that takes messages, or answers with an error, or late; `messages` are those that it accepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *certificate: Path) -> None:
+        """`certificate`: files with its certificate and key; HTTP without TLS if there are none."""
         self.messages: list[Received] = []
         self.requests = 0
         self.status = 200
@@ -43,13 +46,17 @@ class Webhook:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            do_GET = do_POST
+            do_GET = do_POST  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
     def url(self, path: str = "") -> str:

@@ -1,19 +1,29 @@
 """Notices: each thing that is worth telling is told once, through real receivers, whatever fails or is killed meanwhile."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import fastexcel
 import polars as pl
 import pytest
 
+from pipelines.admin.samples import write_workbook
+from pipelines.common.errors import UsageError
 from pipelines.common.settings import load_settings
 from pipelines.notify import outage
+from pipelines.notify.channels import LOCAL, Channel, Outcome, Sender, mask_address, mask_addresses, to_url
 from pipelines.notify.notifying import notify
 from pipelines.registry import notices
+from pipelines.registry.columns import columns_of
+from schemas import catalogue
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, NOW, Shop, csv_of, row, sampled
 from tests.faults.killing import environment
 from tests.faults.worker import Worker
@@ -57,7 +67,9 @@ def test_a_file_with_rejections_is_told_to_the_operator_and_its_reseller_once(
     for _ in range(3):
         assert notify(told.as_run) == []
     (to_desk,), (to_acme,) = mail.messages, webhook.messages
-    words = f"orders.csv was answered: 1 order placed, 1 of 2 rows rejected (CODE_FORMAT 1). See outbox/acme/{answer.folder.name}"
+    words = (
+        f"orders.csv was answered: 1 order placed, 1 of 2 rows rejected (CODE_FORMAT 1). See outbox/acme/{answer.folder.name}"
+    )
     assert to_acme == Received("cards: file with rejections", f"- file with rejections: {words}", "/acme")
     assert to_desk.title == "cards: file with rejections"
     assert to_desk.body.strip() == f"- file with rejections: acme: {words}"
@@ -162,7 +174,9 @@ def test_reports_that_are_rejected_or_on_hold_are_told(tmp_path: Path, registry_
     shop.night()
     told_again(shop)
     assert kinds(mail.messages) == ["report on hold", "report rejected"]
-    assert line(mail.messages, "report rejected").startswith("network report bad.csv can't be used (COLUMN_MISSING 1). See outbox/")
+    assert line(mail.messages, "report rejected").startswith(
+        "network report bad.csv can't be used (COLUMN_MISSING 1). See outbox/"
+    )
     assert "strange.csv waits" in line(mail.messages, "report on hold")
     assert "cards approve 20261005-093000-strange" in line(mail.messages, "report on hold")
     shop.registry.close()
@@ -259,8 +273,8 @@ def test_a_btn_that_is_nearly_full_is_told_once(told: Shop, mail: MailServer, we
 def test_an_order_on_hold_is_told_with_how_to_approve_it(told: Shop, mail: MailServer, webhook: Webhook) -> None:
     told.send(row("A", quantity="2"), row("B", code="12"))
     event = told.registry.query("SELECT max(event) AS event FROM events", {"event": pl.Int64}).item()
-    hold = {"hold": 7, "event": event, "account": "10023456", "customer_order_id": "BIG", "content": "", "codes": 5000, "at": "",
-            "decision": 0, "decided_by": "", "why": "", "decided_at": "", "order_pk": 0, "closed_event": 0}  # fmt: skip
+    hold = {"hold": 7, "event": event, "account": "10023456", "customer_order_id": "BIG", "content": "", "codes": 5000,
+            "at": "", "decision": 0, "decided_by": "", "why": "", "decided_at": "", "order_pk": 0, "closed_event": 0}  # fmt: skip
     told.registry.append("order_holds", pl.DataFrame([hold]))
     told_again(told)
     words = line(mail.messages, "order on hold")
@@ -287,7 +301,9 @@ def test_an_answer_that_is_not_delivered_is_told_and_keeps_no_other_waiting(
     told.later(minutes=2)
     told_again(told)
     assert kinds(mail.messages) == ["answer not delivered", "file with rejections"]
-    assert line(mail.messages, "answer not delivered").startswith("the answer to stuck.csv of acme (committed at 2026-10-05T09:30")
+    assert line(mail.messages, "answer not delivered").startswith(
+        "the answer to stuck.csv of acme (committed at 2026-10-05T09:30"
+    )
     assert webhook.messages == [], "the reseller has no answer yet"
     blocked.unlink()
     told.run()
@@ -348,9 +364,7 @@ def test_a_night_that_fails_is_told(told: Shop, mail: MailServer, worker: Worker
     assert kinds(mail.messages).count("night failed") == 1
 
 
-def test_a_registry_that_is_out_of_reach_is_told_once_and_when_it_is_back(
-    told: Shop, mail: MailServer, worker: Worker
-) -> None:
+def test_a_registry_that_is_out_of_reach_is_told_once_and_when_it_is_back(told: Shop, mail: MailServer, worker: Worker) -> None:
     away = desk(told, CARDS_REGISTRY="postgresql://nobody:hush@127.0.0.1:1/cards")
     noted = told.settings.home / ".registry-outage"
     assert worker.run("run", environment=away).code == 1
@@ -388,7 +402,10 @@ def test_an_outage_is_told_to_each_channel_until_it_has_accepted(tmp_path: Path,
     webhook.status = 503
     for minutes in (9, 10):
         outage.note_reachable(settings, NOW + timedelta(minutes=minutes))
-    assert (kinds(mail.messages), kinds(webhook.messages)) == (["registry back", "registry out of reach"], ["registry out of reach"])
+    assert (kinds(mail.messages), kinds(webhook.messages)) == (
+        ["registry back", "registry out of reach"],
+        ["registry out of reach"],
+    )
     webhook.status = 200
     for minutes in (11, 12):
         outage.note_reachable(settings, NOW + timedelta(minutes=minutes))
@@ -487,14 +504,16 @@ def test_a_thousand_things_are_one_message(told: Shop, mail: MailServer, webhook
 
 
 def test_two_processes_at_once_send_once(told: Shop, webhook: Webhook, mail: MailServer, tmp_path: Path) -> None:
-    webhook.seconds = 0.5
-    told.send(row("A", code="12"))
+    webhook.seconds = 0.3
     with Worker(tmp_path / "one") as one, Worker(tmp_path / "two") as two:
-        for _ in range(3):
+        for number in range(4):
+            told.drop(f"{number}.csv", csv_of(row(f"A{number}", code="12")))
             for each in (one, two):
                 each.start("run", environment=desk(told))
             assert [each.end().code for each in (one, two)] == [0, 0]
-    assert len(webhook.messages) == len(mail.messages) == 1
+        assert one.run("run", environment=desk(told)).code == 0  # what one of them entered while the other was sending
+    for messages in (webhook.messages, mail.messages):
+        assert [sum(f"{number}.csv was answered" in one.body for one in messages) for number in range(4)] == [1] * 4
 
 
 def test_what_happened_before_there_was_a_channel_is_not_told(tmp_path: Path, registry_url: str, mail: MailServer) -> None:
@@ -542,11 +561,15 @@ def test_a_channel_that_is_configured_no_more_gets_nothing_after_a_week(told: Sh
 
 def test_a_failure_to_notify_fails_no_run(told: Shop, worker: Worker) -> None:
     told.drop("first.csv", csv_of(row("A", quantity="1")))
-    ended = worker.run("run", "--json", environment=desk(told, CARDS_NOTIFY="nonsense://x me@example.com", CARDS_NOTIFY_MAIL=""))
+    ended = worker.run(
+        "run", "--json", environment=desk(told, CARDS_NOTIFY="nonsense://x me@example.com", CARDS_NOTIFY_MAIL="")
+    )
     assert (ended.code, len(json.loads(ended.out)["submissions"])) == (0, 1)
     assert ended.err == ""
     told.drop("second.csv", csv_of(row("B", code="12")))
-    ended = worker.run("run", "--json", environment=desk(told, CARDS_NOTIFY="nonsense://x me@example.com", CARDS_NOTIFY_MAIL=""))
+    ended = worker.run(
+        "run", "--json", environment=desk(told, CARDS_NOTIFY="nonsense://x me@example.com", CARDS_NOTIFY_MAIL="")
+    )
     assert (ended.code, len(json.loads(ended.out)["submissions"])) == (0, 1)
     assert "nonsense://… (" in ended.err
     assert "Apprise does not know such an address" in ended.err
@@ -554,7 +577,7 @@ def test_a_failure_to_notify_fails_no_run(told: Shop, worker: Worker) -> None:
     assert "CARDS_NOTIFY_MAIL" in ended.err
 
 
-@pytest.mark.parametrize("first", sampled(range(8), 3, 6))
+@pytest.mark.parametrize("first", sampled(range(16), 5))
 def test_who_is_killed_tells_at_least_once_and_once_more_a_kill_at_most(
     first: int, told: Shop, webhook: Webhook, mail: MailServer, worker: Worker, tmp_path: Path
 ) -> None:
@@ -565,7 +588,7 @@ def test_who_is_killed_tells_at_least_once_and_once_more_a_kill_at_most(
     steps = int(counted.read_text())
     assert steps > 60
     repeated = 0
-    for number in range(first + 1, steps + 1, 8):
+    for number in range(first + 1, steps + 1, 16):
         told.drop(f"{number}.csv", csv_of(row(f"A{number}", code="12")))
         assert worker.run("run", environment=desk(told), before=number).code == -9
         told.registry.execute("UPDATE strikes SET times = 0")
@@ -577,3 +600,215 @@ def test_who_is_killed_tells_at_least_once_and_once_more_a_kill_at_most(
             repeated += heard - 1
         assert waits(told) == []
     print(f"repeated {repeated} times")
+
+
+# -- addresses are secret ------------------------------------------------------------------------------------------------
+
+SECRET = "hush4711"
+ADDRESSES = [
+    f"slack://{SECRET}/B1/C1/#cards", f"tgram://{SECRET}/1", f"json://user:{SECRET}@hooks.example.com:8443/{SECRET}?+X={SECRET}",
+    f"mailtos://desk:{SECRET}@example.com", f"https://hooks.slack.com/services/{SECRET}/B/C", f"{SECRET}@example.com",
+    f"xml://hooks.example.com?x={SECRET}", f"json://{SECRET}@", f"ntfy://{SECRET}", f"JSON://a/{SECRET}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_an_address_is_shown_without_what_is_secret(address: str) -> None:
+    channel = Channel("acme", address)
+    for shown in (mask_address(address), channel.shown, repr(channel), f"{channel}", mask_addresses(address)):
+        assert SECRET not in shown
+    assert channel.key == Channel("", address).key != Channel("", f"{address}x").key
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("json://user:pw@hooks.example.com:8443/x", "json://hooks.example.com/…"), ("slack://A/B/C", "slack://…"),
+        ("me@example.com", "mail to …@example.com"), ("https://outlook.office.com/webhook/x", "https://outlook.office.com/…"),
+    ],
+)  # fmt: skip
+def test_an_address_is_shown_with_what_tells_it_from_others(address: str, shown: str) -> None:
+    assert mask_address(address) == shown
+
+
+def test_the_catalogue_shows_no_address(told: Shop, worker: Worker, tmp_path: Path) -> None:
+    load(told, acme=f"json://user:{SECRET}@hooks.example.com/ {SECRET}@example.com")
+    path = tmp_path / "catalogue.xlsx"
+    said = [worker.run("catalogue", "show", "--write", str(path), environment=environment(told))]
+    said += [worker.run("catalogue", "show", "--json", environment=environment(told))]
+    assert fastexcel.read_excel(path).load_sheet("Accounts").to_polars()["Notify"][0].count(SECRET) == 2, "it is to be loaded"
+    load(told, acme=f"json://user:{SECRET}@hooks.example.com/x")
+    said += [worker.run("catalogue", "diff", str(path), *how, environment=environment(told)) for how in ([], ["--json"])]
+    path.unlink()
+    assert all("json://hooks.example.com/… (" in one.out for one in said)
+    assert all(one.code == 0 and SECRET not in one.out + one.err for one in said)
+    assert (
+        len(
+            {
+                re.sub(r".*\((\w{6})\).*", r"\1", part)
+                for part in json.loads(said[-1].out)["changes"][0]["row"]["Notify"].split("→")
+            }
+        )
+        == 2
+    )
+
+
+@pytest.mark.parametrize("notify", [f"{SECRET}", f"json://a b {SECRET} c@d"])
+def test_an_address_that_cant_be_one_is_refused_without_showing_it(
+    notify: str, told: Shop, worker: Worker, tmp_path: Path
+) -> None:
+    path = tmp_path / "catalogue.xlsx"
+    accounts = [("acme", "10023456", "7001", "", "whole", notify, ""), ("acme", "10023456", "7002", "", "whole", "x@y", "")]
+    headers = [column.header for column in catalogue.ACCOUNTS]
+    write_workbook(path, {"Accounts": [headers, *accounts], "Access Numbers": [["Access Number", "Customer Account Number"]]})
+    ended = worker.run("catalogue", "load", str(path), environment=environment(told))
+    path.unlink()
+    assert ended.code == 2
+    assert "not mail or Apprise addresses, parted by spaces" in ended.err
+    assert "is notified in two ways" in ended.err
+    assert SECRET not in ended.err
+
+
+def test_no_trace_of_an_address_is_left_anywhere(told: Shop, worker: Worker, webhook: Webhook) -> None:
+    """Neither in the registry nor in what is printed, whether a channel accepts or refuses."""
+    address = f"{webhook.url(SECRET)}?+X-Token={SECRET}"
+    environment = desk(
+        told, CARDS_NOTIFY=f"{address} slack://{SECRET}/x gotify://127.0.0.1:1/{SECRET} mailto://u:{SECRET}@127.0.0.1:1"
+    )
+    told.drop("first.csv", csv_of(row("A", code="12")))
+    said = [worker.run(*command, environment=environment) for command in (["run"], ["notify", "test"], ["notify", "list"])]
+    assert [one.code for one in said] == [0, 1, 0]
+    assert all(SECRET not in one.out + one.err for one in said)
+    assert said[0].err.count("did not accept 1 notice") == 3
+    for table in ("notices", "notice_deliveries", "watermarks"):
+        assert SECRET not in str(told.registry.select(columns_of(table), f"FROM {table}").rows())
+    assert len(webhook.messages) == 2, "what happened, and the test"
+
+
+def test_apprise_logs_no_address(tmp_path: Path) -> None:
+    """With every logger open, nothing comes out of the process that sends."""
+    settings = load_settings(_env_file=None, home=tmp_path)
+    with Sender(settings) as sender:
+        outcome = sender.send(Channel("", f"json://127.0.0.1:1/{SECRET}"), "title", "body")
+        assert sender._process is not None
+        assert {os.readlink(f"/proc/{sender._process.pid}/fd/{number}") for number in (0, 1, 2)} == {"/dev/null"}  # noqa: PTH115
+        assert SECRET not in Path(f"/proc/{sender._process.pid}/cmdline").read_text()
+        assert SECRET not in Path(f"/proc/{sender._process.pid}/environ").read_text()
+    assert outcome == Outcome(False, "it can't be reached, or refuses")
+
+
+@pytest.mark.parametrize("scheme", sorted(LOCAL))
+def test_services_that_work_on_this_machine_are_refused(scheme: str) -> None:
+    with pytest.raises(UsageError, match="works on this machine alone"):
+        to_url(f"{scheme}://x", "")
+
+
+def test_the_local_services_of_apprise_are_all_known() -> None:
+    """Those that import a library of the desktop, the system's log or a device, or run programs."""
+    code = (
+        "import apprise.plugins, json; from apprise.manager_plugins import NotificationManager as M; m = M()\n"
+        "print(json.dumps({one: m[one].__module__ for one in m.schemas()} | {'': apprise.plugins.__file__}))"
+    )
+    known = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    folder = Path(known.pop("")).parent
+    local = re.compile(r"^\s*(?:import|from) (?:dbus|gi|syslog|hid|subprocess|win32\w*|blink1)\b", re.MULTILINE)
+    suspects = {f"apprise.plugins.{path.stem}" for path in folder.glob("*.py") if local.search(path.read_text("utf-8"))}
+    assert len(suspects) >= 6
+    assert {scheme for scheme, module in known.items() if module in suspects} <= LOCAL
+    assert len(known) > 150
+
+
+def test_the_process_that_sends_reads_no_file_and_does_not_work_on_this_machine(tmp_path: Path, webhook: Webhook) -> None:
+    code = (
+        "import sys, json; from pipelines.notify.sender_worker import prepare; a = prepare(json.loads(sys.argv[1]))\n"
+        "print(a.Apprise.instantiate('syslog://'), a.AppriseAttachment(sys.argv[2]).attachments, bool(a.Apprise.instantiate('json://h')))"
+    )
+    file = tmp_path / "secret.txt"
+    file.write_text("secret")
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(sorted(LOCAL)), str(file)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["None", "[]", "True"]
+
+
+def test_certificates_are_always_verified() -> None:
+    for off in ("verify=no", "Verify=0", "a=1&verify=FALSE"):
+        with pytest.raises(UsageError, match="certificates are always verified"):
+            to_url(f"jsons://example.com/?{off}", "")
+        with pytest.raises(UsageError, match="certificates are always verified"):
+            to_url("me@example.com", f"mailtos://example.com?{off}")
+    assert to_url("jsons://example.com/?verify=yes", "") == "jsons://example.com/?verify=yes"
+
+
+def test_a_receiver_whose_certificate_is_not_known_gets_nothing(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    with Webhook(certificate, key) as server, Sender(load_settings(_env_file=None, home=tmp_path)) as sender:
+        assert not sender.send(Channel("", server.url().replace("json://127.0.0.1", "jsons://localhost")), "t", "b").accepted
+        assert server.requests == 0
+    with pytest.MonkeyPatch.context() as patch, Webhook(certificate, key) as server:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        with Sender(load_settings(_env_file=None, home=tmp_path)) as sender:
+            assert sender.send(Channel("", server.url().replace("json://127.0.0.1", "jsons://localhost")), "t", "b").accepted
+        assert server.requests == 1
+
+
+def test_a_mail_address_takes_a_mail_server() -> None:
+    with pytest.raises(UsageError, match="CARDS_NOTIFY_MAIL"):
+        to_url("me@example.com", "")
+    with pytest.raises(UsageError, match="mailtos://"):
+        to_url("me@example.com", "json://example.com")
+    assert to_url("me@example.com", "mailtos://u:p%40@example.com:465?from=c@example.com&to=old@example.com") == (
+        "mailtos://u:p%40@example.com:465?from=c%40example.com&to=me%40example.com"
+    )
+
+
+def test_words_hold_no_code_and_nothing_that_a_service_would_follow(told: Shop, webhook: Webhook, mail: MailServer) -> None:
+    told.drop("<!channel> @everyone [x](y) 30355501420007.csv", csv_of(row("A", code="12")))
+    told.drop("30355501420007 30355501420008.csv", csv_of(row("B", code="12")))
+    told.run()
+    assert notify(told.as_run) == []
+    for body in (webhook.messages[0].body, mail.messages[0].body):
+        assert "30355501420007" not in body
+        assert "303555••••••••" in body
+        assert not set("<>@[]`|*") & set(body)
+
+
+# -- the commands --------------------------------------------------------------------------------------------------------
+
+
+def test_each_channel_can_be_tested(told: Shop, worker: Worker, webhook: Webhook, mail: MailServer) -> None:
+    ended = worker.run("notify", "test", "--json", environment=desk(told))
+    assert (ended.code, ended.err) == (0, "")
+    (channel,) = json.loads(ended.out)["channels"]
+    assert re.fullmatch(r"mail to …@example\.com \(\w{6}\)", channel.pop("channel"))
+    assert channel == {"accepted": True, "why": ""}
+    assert only(mail.messages).body.strip() == "This is a test. Notices for the operator arrive here."
+    assert worker.run("notify", "test", "--reseller", "acme", environment=desk(told)).code == 0
+    assert only(webhook.messages).body == "This is a test. Notices for the reseller acme arrive here."
+    webhook.status = 401
+    ended = worker.run("notify", "test", "--reseller", "acme", environment=desk(told))
+    assert ended.code == 1
+    assert "it answered 401" in ended.out
+    ended = worker.run("notify", "test", "--reseller", "globex", environment=desk(told))
+    assert (ended.code, ended.err) == (
+        2,
+        "cards: globex has no channels: fill in the column Notify of its rows in the catalogue.\n",
+    )
+    ended = worker.run("notify", "test", environment=environment(told))
+    assert (ended.code, ended.err) == (2, "cards: There are no channels: set CARDS_NOTIFY.\n")
+
+
+def test_what_waits_is_listed(told: Shop, worker: Worker, webhook: Webhook) -> None:
+    assert worker.run("notify", "list", environment=desk(told)).out == "Nothing waits to be sent.\n"
+    webhook.status = 503
+    told.send(row("A", code="12"))
+    notify(told.as_run)
+    (waiting,) = json.loads(worker.run("notify", "list", "--json", environment=desk(told)).out)["waiting"]
+    assert re.fullmatch(r"json://127\.0\.0\.1/… \(\w{6}\)", waiting.pop("channel"))
+    assert 40 < waiting.pop("next_try_seconds") <= 60
+    assert waiting == {"for": "acme", "notices": 1, "oldest": "2026-10-05T09:30:00-06:00", "tries": 1}
+    load(told)
+    assert "not configured (" in worker.run("notify", "list", environment=desk(told)).out

@@ -126,9 +126,9 @@ def orders_on_hold(holds: pl.DataFrame) -> pl.DataFrame:
     subject = pl.format("{} {} {}", "account", "customer_order_id", "hold")
     words = pl.format("order {} of account {} asks for {}", "customer_order_id", "account", _counted("codes", "code"))
     waits = pl.lit(" and waits for the operator's approval")
-    how = pl.format(" and waits for approval. cards holds shows it, cards approve and cards reject decide (hold {})", "hold")
+    how = pl.lit(" and waits for approval. cards holds lists it, cards approve and cards reject decide")
     return pl.concat([
-        _told(holds, NoticeKind.ORDER_ON_HOLD, subject, OPERATOR, pl.format("{}: {}{}", "source", words, how)),
+        _told(holds, NoticeKind.ORDER_ON_HOLD, subject, OPERATOR, pl.concat_str("source", pl.lit(": "), words, how)),
         _told(holds.filter(pl.col("source") != HOUSE), NoticeKind.ORDER_ON_HOLD, subject, "source",
               pl.concat_str(words, waits)),
     ])  # fmt: skip
@@ -208,7 +208,7 @@ def _first(number: str) -> pl.Expr:
 
 def overdue(nights: pl.DataFrame) -> pl.DataFrame:
     """Nights that left orders overdue (`date` as people write it, `awaited`, `overdue`)."""
-    words = pl.format("{} overdue at the network, of {} that await it. cards list orders --overdue names them",
+    words = pl.format("{} overdue at the network, of {} that await it. cards orders --overdue lists them",
                       _counted("overdue", "order is", "orders are"), "awaited")  # fmt: skip
     return _told(nights.filter(pl.col("overdue") > 0), NoticeKind.ORDERS_OVERDUE, "date", OPERATOR, words)
 

@@ -18,14 +18,13 @@ _READ_SECONDS: Final = 20
 def prepare(local: list[str]) -> Any:
     """Apprise, without the services that work on this machine, and without attachments, by which it would read files."""
     import apprise
-    from apprise.manager_attachment import AttachmentManager
     from apprise.manager_plugins import NotificationManager
 
-    services, attachments = NotificationManager(), AttachmentManager()
+    services = NotificationManager()
     for schema in local:
         services[schema].enabled = False
-    for schema in list(attachments.schemas()):
-        attachments[schema].enabled = False
+    apprise.AppriseAttachment.add = lambda *_, **__: False
+    apprise.AppriseAttachment.instantiate = staticmethod(lambda *_, **__: None)
     return apprise
 
 

@@ -37,6 +37,7 @@ from pipelines.common.settings import Settings, load_settings
 from pipelines.flows import nightly_reconciliation, process_inbox
 from pipelines.run import open_run
 from pipelines.serving import watcher
+from pipelines.serving.notifier import Notifier
 from pipelines.serving.prefect_server import Server, prefect_server
 
 _POLL_SECONDS: Final = 3
@@ -89,6 +90,7 @@ def serve(stop: Event) -> None:
         with (
             contextlib.closing(FlowRunner(process_inbox, _Warner(settings))) as orders,
             contextlib.closing(FlowRunner(nightly_reconciliation)) as night,
+            Notifier(settings, lambda line: print_event(f"warning: {line}", sys.stderr)),
         ):
             runners = {_deploy(name): {"orders": orders, "night": night}[name] for name in FLOWS}
             if server:

@@ -1,0 +1,39 @@
+"""Notices while `cards serve` runs: what waits is tried again every minute, and what is due without any run is told."""
+
+from collections.abc import Callable
+from threading import Event, Thread
+from types import TracebackType
+from typing import Final, Self
+
+from pipelines.common.errors import CardsError
+from pipelines.common.settings import Settings
+from pipelines.notify import notifying, outage
+from pipelines.run import open_run
+
+_SECONDS: Final = 60
+
+
+class Notifier:
+    """Notifies in a thread of its own, so that a slow receiver delays no run. `warn` hears of what could not be told."""
+
+    def __init__(self, settings: Settings, warn: Callable[[str], None], seconds: float = _SECONDS) -> None:
+        self._settings, self._warn, self._seconds = settings, warn, seconds
+        self._ended = Event()
+        self._thread = Thread(target=self._work, name="notices", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()  # a message that is being sent is noted as sent, or it would be sent again
+
+    def _work(self) -> None:
+        while not self._ended.wait(self._seconds):
+            try:
+                with outage.watched(self._settings, self._warn), open_run(self._settings) as run:
+                    for line in notifying.notify(run):
+                        self._warn(line)
+            except CardsError:  # the runs report this, and an outage is told
+                continue
