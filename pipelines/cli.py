@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines import (
+    cli_audit,
     cli_catalogue,
     cli_checks,
     cli_decisions,
@@ -25,7 +26,7 @@ from pipelines.cli_helpers import (
     exit_on,
     failure_lines,
     open_cli_run,
-    open_telling_run,
+    open_job_run,
     print_version,
     print_warnings,
     report_row,
@@ -85,7 +86,7 @@ def run(as_json: AsJson = False) -> None:
     from pipelines import console
     from pipelines.process_orders import process_inbox
 
-    with open_telling_run(quiet=as_json) as (opened, _):
+    with open_job_run("orders", quiet=as_json) as (opened, _):
         done = process_inbox(opened)
         print_warnings(opened)
     if as_json:
@@ -102,7 +103,7 @@ def reconcile(as_json: AsJson = False) -> None:
     from pipelines import console, reconcile_network
     from pipelines.notify.notifying import failed_nights_told
 
-    with open_telling_run(quiet=as_json) as (opened, notices), failed_nights_told(opened, notices) as failed:
+    with open_job_run("night", quiet=as_json) as (opened, notices), failed_nights_told(opened, notices) as failed:
         night = reconcile_network.reconcile(opened)
         failed.extend(night.failures)
     figures = asdict(night.figures) if night.figures else {"already_running": True}
@@ -187,6 +188,7 @@ for example, command in {
     **cli_export.COMMANDS,
     **cli_decisions.COMMANDS,
     **cli_checks.COMMANDS,
+    **cli_audit.COMMANDS,
     **cli_recover.COMMANDS,
 }.items():
     app.command(epilog=f"Example: {example}")(command)
@@ -277,7 +279,7 @@ def clear_hold(
     from pipelines import console
 
     with open_cli_run(changes=True) as opened:
-        lifted, struck = opened.registry.clear_hold(reseller, opened.runtime.timestamp())
+        lifted, struck = opened.registry.clear_hold(reseller, opened.runtime.timestamp(), opened.runtime.user())
     console.print_line(f"{reseller} can order chosen codes again." if lifted else f"{reseller} was not on hold.")
     if struck:
         console.print_line(f"{count(struck, 'file')} that runs died of can be dropped again.")
@@ -301,7 +303,7 @@ def import_codes(file: Annotated[Path, typer.Argument(help="A CSV or Parquet fil
 
     errors.require_file(file)
     with open_cli_run(quiet=False, create=True, changes=True) as opened:
-        done = imports.import_codes(file, opened.registry, lambda lines: opened.runtime.progress("codes", lines, lines))
+        done = imports.import_codes(file, opened.registry, opened.runtime)
     console.print_line(
         f"{count(done.lines, 'line')}: {count(done.new, 'code is', 'codes are')} new, {done.known:,} already known, "
         f"{count(done.invalid, 'line')} without 14 digits left out."

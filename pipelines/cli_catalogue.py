@@ -75,7 +75,7 @@ def load(
         if dry_run:
             _print_differences(file, opened.registry)
             return
-        loaded = catalogue.load_catalogue(file, opened.registry, force=force)
+        loaded = catalogue.load_catalogue(file, opened.registry, opened.runtime, force=force)
     parts = [count(len(loaded.accounts), "product account"), count(len(loaded.access_numbers), "access number"),
              count(len(loaded.billing_numbers), "billing number")]  # fmt: skip
     console.print_line(f"Loaded {parts[0]}, {parts[1]} and {parts[2]}.")

@@ -1,4 +1,4 @@
-"""The commands that compare registry and outbox, and mend what can be mended safely."""
+"""The commands that compare registry and outbox, and repair what is safe to repair."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Final

@@ -13,12 +13,41 @@ from typing import Annotated, Any, Final
 import typer
 
 from pipelines.common import errors
+from pipelines.common.context import Log, Runtime
 from pipelines.common.masking import mask_codes, mask_document
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output.")]
 ShowCodes = Annotated[bool, typer.Option("--show-codes", help="Show codes in full instead of 303555••••••••.")]
 _OBJECTS: Final = 50_000
 """So many new objects are made before the garbage collector looks at them: importing libraries makes many, which all stay."""
+
+
+@contextmanager
+def open_job_run(job: str, *, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
+    """A run of a job (`orders`, `night`) that is logged if CARDS_LOG is set, and whose metrics are kept in CARDS_METRICS_FILE
+    if that is set. People are notified at its end, also of what is added to the list of notices, and when the registry is out
+    of reach.
+    """
+    from pipelines.common.log_events import RUN_FAILED
+    from pipelines.common.settings import load_settings
+    from pipelines.console import print_warning
+    from pipelines.notify import notifying, outage
+    from pipelines.observing.observer import observed, observer_of
+
+    settings = load_settings()
+    with observed(settings, job, Runtime(), observer_of(settings)) as runtime:
+        try:
+            with (
+                outage.watched(settings, print_warning),
+                open_cli_run(quiet=quiet, changes=True) as opened,
+                notifying.at_end(
+                    run := opened._replace(runtime=opened.runtime._replace(log=runtime.log)), print_warning
+                ) as told,
+            ):
+                yield run, told
+        except Exception as error:
+            runtime.log(RUN_FAILED, error=str(errors.to_cards_error(error)))
+            raise
 
 
 @contextmanager
@@ -35,24 +64,14 @@ def open_cli_run(*, quiet: bool = True, create: bool = False, changes: bool = Fa
     with open_run(load_settings(), create=create) as run, console.progress_runtime(quiet=quiet) as runtime:
         if changes:
             require_current(run)
-        yield run._replace(runtime=runtime)
+        yield run._replace(runtime=runtime._replace(log=_log_of(run.settings)) if changes else runtime)
 
 
-@contextmanager
-def open_telling_run(*, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
-    """A run that changes something, and at whose end people are notified; what it knows and the registry does not is added to
-    the list of notices. A registry that is out of reach is told too.
-    """
-    from pipelines import console
-    from pipelines.common.settings import load_settings
-    from pipelines.notify import notifying, outage
+def _log_of(settings: Any) -> Log:
+    """The log on standard error, if CARDS_LOG is set."""
+    from pipelines.common.logs import is_asked_for, open_log
 
-    with (
-        outage.watched(load_settings(), console.print_warning),
-        open_cli_run(quiet=quiet, changes=True) as run,
-        notifying.at_end(run, console.print_warning) as notices,
-    ):
-        yield run, notices
+    return open_log(settings.log) if is_asked_for(settings) else Runtime().log
 
 
 def document(value: Any, *, show_codes: bool = False) -> Any:

@@ -12,10 +12,10 @@ from pipelines.cli_helpers import AsJson, ShowCodes, document, open_cli_run
 from pipelines.common import errors
 from pipelines.common.words import count
 
-_PAGE: Final = 50
+PAGE: Final = 50
 _COUNTED: Final = 10_000
 Limit = Annotated[
-    int | None, typer.Option(min=1, help=f"How many entries; {_PAGE} if left out, with --csv all.", show_default=False)
+    int | None, typer.Option(min=1, help=f"How many entries; {PAGE} if left out, with --csv all.", show_default=False)
 ]
 After = Annotated[int, typer.Option(min=0, help="Go on after this entry of the list; each page names it.", show_default=False)]
 AfterName = Annotated[str, typer.Option(help="Go on after this entry of the list; each page names it.")]
@@ -115,7 +115,7 @@ def status(
         str,
         typer.Argument(help="A code, Order ID, Customer Order ID, BTN or access number.", autocompletion=completion.order_ids),
     ],
-    limit: Annotated[int, typer.Option(min=1, help="How many cards to show.")] = _PAGE,
+    limit: Annotated[int, typer.Option(min=1, help="How many cards to show.")] = PAGE,
     every: Annotated[bool, typer.Option("--all", help="Show all cards.")] = False,
     as_json: AsJson = False,
     show_codes: ShowCodes = False,
@@ -211,7 +211,7 @@ def _show(
         written = lists.save_csv(csv, page, after, limit)
         console.print_line(f"Wrote {count(written, 'entry', 'entries')} to {csv}.")
     else:
-        _print_list(document(to_document(page(after, limit or _PAGE))), row, as_json=as_json)
+        _print_list(document(to_document(page(after, limit or PAGE))), row, as_json=as_json)
 
 
 def _print_list(found: dict[str, Any], row: Callable[[dict[str, Any]], dict[str, Any]], *, as_json: bool) -> None:

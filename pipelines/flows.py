@@ -8,13 +8,22 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import count as count_up
 from typing import Any, Final, cast
 from uuid import UUID
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_client, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
@@ -22,6 +31,7 @@ from prefect.tasks import Task
 from pipelines import process_orders, reconcile_network
 from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, TransientError, to_cards_error
+from pipelines.common.logs import Also
 from pipelines.common.masking import mask_codes, mask_document
 from pipelines.common.settings import load_settings
 from pipelines.common.words import count
@@ -30,6 +40,7 @@ from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult
 from pipelines.intake import inbox
 from pipelines.notify import events, notifying, outage
 from pipelines.notify.events import Notice
+from pipelines.observing.observer import Observer, observed, observer_of
 from pipelines.reconcile_network import NightResult
 from pipelines.run import Run, open_run
 from schemas.sources import NETWORK
@@ -37,6 +48,13 @@ from schemas.sources import NETWORK
 _PROGRESS_SECONDS: Final = 2
 
 _ROWS: Final = 1000
+"""So many files of a run are shown on its page, and so many lines of its log."""
+_NO_FILES: Final = "orders: no files"
+_FORGOTTEN: Final = 200
+"""So many earlier runs that found nothing are deleted at once."""
+
+OBSERVERS: Final[list[Observer]] = []
+"""Where the runs of this process are logged and counted, if not each by itself: `cards serve` adds its own."""
 _SUMS: Final = ("orders_placed", "orders_rejected", "codes_placed")
 
 
@@ -51,7 +69,7 @@ def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
       retry_condition_fn=_transient)  # fmt: skip
 def process_files(resellers: list[str] | None) -> Delivery[SubmissionResult]:
     """Answer every ready order file of the resellers (of all when None)."""
-    with _run() as (run, _):
+    with _run("orders") as (run, _):
         return process_orders.process_inbox(run, _sources(resellers))
 
 
@@ -59,36 +77,50 @@ def process_files(resellers: list[str] | None) -> Delivery[SubmissionResult]:
       retry_delay_seconds=[1, 5, 20, 60], retry_condition_fn=_transient)  # fmt: skip
 def night() -> NightResult:
     """Reconcile what was placed with the reports at hand."""
-    with _run() as (run, notices):
+    with _run("night") as (run, notices):
         done = reconcile_network.reconcile(run)
         notices += [events.night_failed(run.runtime.now(), str(failure)) for failure in done.failures[:1]]
         return done
 
 
 @contextlib.contextmanager
-def _run() -> Iterator[tuple[Run, list[Notice]]]:
-    """A run whose progress is an artifact, and whose errors hold no code; people are notified at its end, also of what is added
-    to the list.
+def _run(job: str) -> Iterator[tuple[Run, list[Notice]]]:
+    """A run whose progress is an artifact, whose log is Prefect's too, and whose errors hold no code. People are notified at
+    its end, also of what is added to the list.
     """
     try:
-        settings, runtime = load_settings(), Runtime(progress=_progress_artifact())
+        settings = load_settings()
+        observer = OBSERVERS[-1] if OBSERVERS else observer_of(settings)
+        runtime = Runtime(progress=_progress_artifact())
         with (
-            outage.watched(settings, _warn),
+            observed(settings, job, runtime, observer, _prefect_log()) as runtime,
+            outage.watched(settings, notifying.warner(runtime), runtime),
             open_run(settings, runtime) as run,
-            notifying.at_end(run, _warn) as notices,
+            notifying.at_end(run, notifying.warner(runtime)) as notices,
         ):
             yield run, notices
     except Exception as error:
         raise to_cards_error(error) from None
 
 
-def _warn(line: str) -> None:
-    get_run_logger().warning(mask_codes(line))
+def _prefect_log() -> Also:
+    """Writes the first lines of a run to its log on Prefect's page."""
+    logger = get_run_logger()
+    lines = count_up()
+
+    def write(level: str, line: str) -> None:
+        number = next(lines)
+        if number < _ROWS:
+            getattr(logger, level)(line)
+        elif number == _ROWS:
+            logger.info("more is not shown here")
+
+    return write
 
 
 def _tell_failed_night(error: CardsError) -> None:
     """Tell that a night failed for good: no retry has helped."""
-    with contextlib.suppress(CardsError), _run() as (run, notices):
+    with contextlib.suppress(CardsError), open_run(load_settings()) as run, notifying.at_end(run) as notices:
         notices.append(events.night_failed(run.runtime.now(), str(error)))
 
 
@@ -125,7 +157,7 @@ def _orders_run() -> str:
         return "orders"
     sources = sorted({file.source for file in files})
     named = mask_codes(", ".join(sources[:5])) + (" …" if len(sources) > 5 else "")
-    return f"orders: {count(len(files), 'file')} from {named}" if files else "orders: no files"
+    return f"orders: {count(len(files), 'file')} from {named}" if files else _NO_FILES
 
 
 @flow(name="process-inbox", flow_run_name=_orders_run, persist_result=False, log_prints=False)
@@ -136,12 +168,33 @@ def process_inbox(resellers: list[str] | None = None) -> State[int]:
     except CardsError as error:
         return Failed(message=mask_codes(str(error)), data=error)
     results = done.results
-    message = f"{count(len(results), 'file')} answered"
+    message = _answered(len(results))
     if results:
         placed, rejected, codes = (sum(getattr(one, name) for one in results) for name in _SUMS)
         message += f": {count(placed, 'order')} placed with {count(codes, 'code')}, {rejected} rejected"
         _table("submissions", results, message)
+    elif not done.failures:
+        _forget_empty_runs()
     return _state(message, done.failures, len(results))
+
+
+def _forget_empty_runs() -> None:
+    """Delete earlier runs of this deployment that found nothing: of those only the newest is worth a line on the page."""
+    if this_run.deployment_id is None:
+        return
+    mine = DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(this_run.deployment_id))]))
+    empty = FlowRunFilter(
+        name=FlowRunFilterName(any_=[_NO_FILES]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+    )
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:  # the next run tries again
+        for run in client.read_flow_runs(flow_run_filter=empty, deployment_filter=mine, limit=_FORGOTTEN):
+            if run.state and run.state.message == _answered(0):
+                client.delete_flow_run(run.id)
+
+
+def _answered(files: int) -> str:
+    return f"{count(files, 'file')} answered"
 
 
 def _state(message: str, failures: list[CardsError], data: Any) -> State[Any]:

@@ -17,12 +17,14 @@ from pipelines.common.errors import CardsError, ConflictError, UsageError, to_ca
 from pipelines.common.memory import give_back
 from pipelines.delivery import recovery, trials
 from pipelines.delivery.deliver import deliver
+from pipelines.delivery.log_lines import log_failures
+from pipelines.delivery.receipts import Receipts
 from pipelines.delivery.rejections import sorted_findings
 from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.private_copy import PrivateCopy, Spool, has_ended, remove_dropped
+from pipelines.intake.private_copy import SPOOL, PrivateCopy, Spool, has_ended, remove_dropped
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
@@ -62,6 +64,7 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
     the outbox.
     """
     require_current(run)
+    receipts = Receipts(run.settings, sources)
     with Parser(run.settings) as parser:
         stable, failures = _stable_files(run, sources)
         if stable:
@@ -69,21 +72,38 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
         deliveries = [recovery.finish_undelivered(run, sources)]
         if deliveries[0].results or deliveries[0].failures:  # it took files away
             stable, failures = _stable_files(run, sources)
-        if files := _ready_files(run, stable):
-            deliveries += _answer_files(run, sources, files, parser)
+        if files := _ready_files(run, stable, receipts):
+            deliveries += _answer_files(run, sources, files, parser, receipts)
     found = merge([*deliveries, Delivery([], failures)])
+    log_failures(run, found.failures)
     return Delivery([one for one in found.results if isinstance(one, SubmissionResult)], found.failures)
 
 
-def _ready_files(run: Run, stable: list[InboxFile]) -> list[InboxFile]:
-    """Those of the complete files that are of known sources and within their budgets, in turns.
+def has_work(run: Run, sources: Callable[[str], bool] = lambda _: True) -> bool:
+    """Whether a run would find something to do: files to answer, what an earlier run left, or an error to report."""
+    stable, failures = _stable_files(run, sources)
+    spool = run.settings.home / SPOOL
+    left = spool.is_dir() and any(spool.iterdir())
+    resellers = run.registry.catalogue()[0]["reseller"]
+    return bool(failures or left or run.registry.undelivered() or _in_turn(run, resellers, stable))
+
+
+def _ready_files(run: Run, stable: list[InboxFile], receipts: Receipts) -> list[InboxFile]:
+    """Those of the complete files that are of known sources and within their budgets, in turns; the known sources get their
+    receipts.
 
     Files in a folder that is no reseller's wait until the folder or the catalogue is put right.
     """
+    resellers = run.registry.catalogue()[0]["reseller"]
+    receipts.set_resellers(resellers)
+    receipts.renew(stable)
+    return _in_turn(run, resellers, stable)
+
+
+def _in_turn(run: Run, resellers: pl.Series, stable: list[InboxFile]) -> list[InboxFile]:
     settings = run.settings
     if not stable:
         return []
-    resellers = run.registry.catalogue()[0]["reseller"]
     if resellers.is_empty():
         raise CardsError("The catalogue is empty, so no order can be placed. Load it first: cards catalogue load FILE. "
                          "The files stay in the inbox.")  # fmt: skip
@@ -105,11 +125,11 @@ def _stable_files(run: Run, sources: Callable[[str], bool]) -> tuple[list[InboxF
 
 
 def _answer_files(
-    run: Run, sources: Callable[[str], bool], files: list[InboxFile], parser: Parser
+    run: Run, sources: Callable[[str], bool], files: list[InboxFile], parser: Parser, receipts: Receipts
 ) -> Iterator[Delivery[Result]]:
     """Answer files portion by portion, each claimed before it is read; what comes meanwhile takes its turn too."""
     begun = time.monotonic()
-    looks = _Looks(run, sources, files)
+    looks = _Looks(run, sources, files, receipts)
     done: set[Path] = set()  # a file that takes the place of another waits for the next run
     idle = 0
     with Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
@@ -123,13 +143,14 @@ def _answer_files(
                 yield recovery.finish_undelivered(run, sources)  # then the files of the dead are free
             done |= yield from _answer_portion(run, claimed.files, parser, spool)
             files = looks.files_but(done, at_once=bool(idle))
+    looks.close()
 
 
 class _Looks:
     """The files that are ready, in turns, as they were when the inbox was last looked through: not for every portion."""
 
-    def __init__(self, run: Run, sources: Callable[[str], bool], files: list[InboxFile]) -> None:
-        self._run, self._sources, self._files = run, sources, files
+    def __init__(self, run: Run, sources: Callable[[str], bool], files: list[InboxFile], receipts: Receipts) -> None:
+        self._run, self._sources, self._files, self._receipts = run, sources, files, receipts
         self._next = time.monotonic() + _LOOK_SECONDS
 
     def files_but(self, done: set[Path], *, at_once: bool) -> list[InboxFile]:
@@ -138,10 +159,14 @@ class _Looks:
         if left and not at_once and time.monotonic() < self._next:
             return left
         begun = time.monotonic()
-        self._files = _ready_files(self._run, _stable_files(self._run, self._sources)[0])
+        self._files = _ready_files(self._run, _stable_files(self._run, self._sources)[0], self._receipts)
         ended = time.monotonic()
         self._next = ended + max(_LOOK_SECONDS, _LOOK_SHARE * (ended - begun))
         return [file for file in self._files if file.path not in done]
+
+    def close(self) -> None:
+        """Have the receipts say what is left."""
+        self._receipts.renew(_stable_files(self._run, self._sources)[0])
 
 
 def _answer_portion(
@@ -227,7 +252,7 @@ def decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Re
 
 
 def _still_wanted(run: Run, batch: Batch) -> Batch:
-    """The batch without what somebody else has answered anew meanwhile."""
+    """The batch without what somebody else has answered again meanwhile."""
     wanted = [file.replays for file in batch.files if file.replays]
     done = set(replayed(run.registry, pl.Series(wanted, dtype=pl.Int64))) if wanted else set()
     return batch.subset([file for file in batch.files if file.replays not in done]) if done else batch

@@ -4,16 +4,19 @@ reports → load → validate → match → commit → close reported orders (re
 the replacements, workbook → archive what is old and settled.
 """
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from pipelines.common.errors import CardsError
+from pipelines.common.log_events import NIGHT_CLOSED, NIGHT_RUNNING
 from pipelines.delivery import archive, reconciliation_workbook, recovery, statements, written_files
 from pipelines.delivery.deliver import deliver
+from pipelines.delivery.log_lines import log_failures
 from pipelines.delivery.night_figures import NightFigures
 from pipelines.delivery.results import Delivery, ReportResult, merge
 from pipelines.intake import inbox
@@ -53,16 +56,20 @@ def reconcile(run: Run) -> NightResult:
     at which it began, also when midnight falls into it. Raises CardsError when the registry is older than the outbox.
     """
     require_current(run)
-    clock, begun = run.runtime, run.runtime.now()
+    clock, begun, start = run.runtime, run.runtime.now(), time.monotonic()
     run = run._replace(runtime=run.runtime._replace(now=lambda: begun))
     night = f"{begun:%Y-%m-%d}"
     with run.registry.try_reconciliation_lock() as locked:
         if not locked:
+            run.runtime.log(NIGHT_RUNNING, night=night)
             return NightResult(night, [], None, [], already_running=True)
         reports = merge([_left_reports(run), *ingest_reports(run)])
         date = int(night.replace("-", ""))
-        figures = _close(run, date, clock.timestamp)
+        figures, is_new = _close(run, date, clock.timestamp)
         failures = [*reports.failures, *statements.contradictions(run, date), *archive.archive_due(run)]
+        log_failures(run, failures)
+        seconds = round(time.monotonic() - start, 3)
+        run.runtime.log(NIGHT_CLOSED, night=night, repeated=not is_new, **asdict(figures), seconds=seconds)
         return NightResult(night, reports.results, figures, failures)
 
 
@@ -72,13 +79,13 @@ def _left_reports(run: Run) -> Delivery[ReportResult]:
     return Delivery([one for one in left.results if isinstance(one, ReportResult)], left.failures)
 
 
-def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
-    """Close the orders that reports name, unless this night has done so, and write its workbook; the totals. `timestamp`: the
-    time as it goes on.
+def _close(run: Run, date: int, timestamp: Callable[[], str]) -> tuple[NightFigures, bool]:
+    """Close the orders that reports name, unless this night has done so, and write its workbook; the totals, and whether there
+    was something to do. `timestamp`: the time as it goes on.
     """
     registry = run.registry
     if not reconciliation.has_open_reports(registry) and (latest := reconciliation.latest_night(registry, date)):
-        return reconciliation_workbook.figures_of(run.settings, night_records.load_reconciliation(registry, latest))
+        return reconciliation_workbook.figures_of(run.settings, night_records.load_reconciliation(registry, latest)), False
     event = close_reported_orders(run, date)
     note_committed(run, event)
     run.runtime.checkpoint("orders closed")
@@ -87,7 +94,7 @@ def _close(run: Run, date: int, timestamp: Callable[[], str]) -> NightFigures:
     run.runtime.checkpoint("night written")
     registry.mark_delivered([event], written_files.NONE)
     run.runtime.checkpoint("delivered")
-    return reconciliation_workbook.figures_of(run.settings, night)
+    return reconciliation_workbook.figures_of(run.settings, night), True
 
 
 def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:

@@ -12,6 +12,7 @@ from pipelines.admin import imports as catalogue
 from pipelines.admin import samples
 from pipelines.admin.catalogue import Catalogue, current_catalogue, differences, load_catalogue, read_catalogue, write_current
 from pipelines.admin.imports import import_codes
+from pipelines.common.context import Runtime
 from pipelines.common.errors import UsageError
 from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, EXTERNAL, NewRegistry, Shop, row, some_codes
@@ -238,7 +239,7 @@ def test_a_large_file_is_entered_in_portions(registry: Registry, tmp_path: Path,
     monkeypatch.setattr(catalogue, "_BATCH", 5)
     told: list[int] = []
     path = lay(tmp_path / "codes.csv", [*CODES, CODES[0], "x"])
-    assert import_codes(path, registry, told.append) == (14, 12, 1)
+    assert import_codes(path, registry, Runtime(progress=lambda _, done, __: told.append(done))) == (14, 12, 1)
     assert told == sorted(told)
     assert len(told) > 1
     assert told[-1] == 14
@@ -253,7 +254,7 @@ def test_an_import_that_breaks_can_be_run_again(registry: Registry, tmp_path: Pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        import_codes(path, registry, stop)
+        import_codes(path, registry, Runtime(progress=lambda _, done, __: stop(done)))
     first = len(held(registry))
     assert 0 < first < 12
     assert import_codes(path, registry) == (12, 12 - first, 0)

@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.admin import export, lists, queries, reports, retention, statements
+from pipelines.admin import export, lists, queries, reports, retention, statements, trail
 from pipelines.admin.recover import recover
 from pipelines.admin.replay import replay
 from pipelines.delivery.rewriting import rewrite_submission
-from pipelines.registry import database, limits
+from pipelines.registry import audit_trail, database, limits
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
 from tests.conftest import (
@@ -176,6 +176,9 @@ def live(shop: Shop) -> None:
     look_at_lists(shop)
     write_files(shop)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
+    assert len(trail.trail(shop.as_run, "2026-10-05", "2027-01-01", 3).entries) == 3
+    assert list(trail.lines(shop.as_run, "2026-10-05", "2027-01-01"))
+    audit_trail.decisions(shop.registry, "2026-10-05", "2026-10-06")
     state_a_month(shop)
     keep_for_a_while(shop)
 

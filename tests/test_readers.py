@@ -199,7 +199,7 @@ def test_a_web_page_is_no_table(encoding: str, reader: Reader) -> None:
         (b"{\\rtf1 words}", "a text document (RTF)"),
         (b'TABLE\r\n0,1\r\n"EXCEL"\r\n', "a DIF sheet; open it and save it as .xlsx"),
         (b"MIME-Version: 1.0\r\n", "a web archive; open it and save it as .xlsx"),
-        (b"<?xml version='1.0'?><invoice/>", "XML text that is no spreadsheet"),
+        (b"<?xml version='1.0'?><invoice/>", "XML text that is not a spreadsheet"),
     ],
 )
 def test_zeros_and_files_of_other_kinds_are_no_table(content: bytes, words: str, reader: Reader) -> None:

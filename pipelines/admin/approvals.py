@@ -12,6 +12,7 @@ from pipelines.delivery import archive
 from pipelines.delivery.access import access_for
 from pipelines.delivery.deliver import find_original
 from pipelines.registry import decisions
+from pipelines.registry.audit_trail import entry_of
 from pipelines.run import Run
 from schemas.actions import ApprovalDecision
 from schemas.sources import NETWORK
@@ -51,23 +52,23 @@ def approve(run: Run, folder: str, by: str, why: str) -> Decision:
     it was rejected or used.
     """
     report = _report(run, folder, by, why)
-    at = run.runtime.timestamp()
-    if not decisions.decide(run.registry, report["event"], ApprovalDecision.APPROVED, by, why, at):
+    entry = entry_of(run.runtime, "approved a network report", report["folder"], why, by)
+    if not decisions.decide(run.registry, report["event"], ApprovalDecision.APPROVED, by, why, entry):
         report = _report(run, folder, by, why)
         if report["decision"] != ApprovalDecision.APPROVED or report["used_event"]:
             raise UsageError(_decided(report))
     run.runtime.checkpoint("decided")
     _put_back(run, report)
-    return Decision(report["folder"], "approved", by, why, at)
+    return Decision(report["folder"], "approved", by, why, entry.at)
 
 
 def reject(run: Run, folder: str, by: str, why: str) -> Decision:
     """Leave a report on hold without effect, for good. Raises UsageError when no such report waits for a decision."""
     report = _report(run, folder, by, why)
-    at = run.runtime.timestamp()
-    if not decisions.decide(run.registry, report["event"], ApprovalDecision.REJECTED, by, why, at):
+    entry = entry_of(run.runtime, "rejected a network report", report["folder"], why, by)
+    if not decisions.decide(run.registry, report["event"], ApprovalDecision.REJECTED, by, why, entry):
         raise UsageError(_decided(_report(run, folder, by, why)))
-    return Decision(report["folder"], "rejected", by, why, at)
+    return Decision(report["folder"], "rejected", by, why, entry.at)
 
 
 def _report(run: Run, folder: str, by: str, why: str) -> dict[str, Any]:

@@ -220,7 +220,7 @@ def _rewrite(event: dict[str, Any], contradicted: set[int]) -> Repair | None:
 
 
 def _other_files(check: Check, events: pl.DataFrame, kept: pl.DataFrame, contradicted: set[int]) -> Iterator[Finding]:
-    """Placement files, and the workbooks of nights with what lies beside them: those of the latest event of a night."""
+    """Placement files, and the workbooks of nights with the files next to them: those of the latest event of a night."""
     latest = audit.nights(check.registry)["event"] if len(kept) else kept["event"]
     of_nights = pl.col("name").str.starts_with(f"{RECONCILIATION}/")
     wanted = kept.join(events, on="event", how="semi").filter(~of_nights | pl.col("event").is_in(latest.implode()))

@@ -13,7 +13,7 @@ from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import has_default_acl, is_left_by_the_dead, is_staging
 from pipelines.common.settings import Settings
 from pipelines.common.words import count
-from pipelines.delivery import archive_files, dataset_files, index
+from pipelines.delivery import archive_files, dataset_files, index, receipts
 from pipelines.delivery.statements import STATEMENT, is_so_far, month_of_file
 from pipelines.intake.private_copy import SPOOL
 from pipelines.registry import audit
@@ -63,7 +63,9 @@ def _of_source(check: Check, source: Path, last_night: int) -> Iterator[Finding]
                 folders.append(entry.name)
         elif source.name != NETWORK and entry.name.startswith(f"{STATEMENT}-"):
             yield from _statement(check, Path(entry.path), last_night)
-        elif entry.name != index.NAME and not (source.name == NETWORK and re.match(_PLACEMENT, entry.name)):
+        elif entry.name not in (index.NAME, receipts.NAME) and not (
+            source.name == NETWORK and re.match(_PLACEMENT, entry.name)
+        ):
             yield _stray(check, Path(entry.path))
         if len(folders) == _FOLDERS:
             yield from _unknown_folders(check, source, folders)
@@ -97,7 +99,7 @@ def _placements(check: Check, folder: Path) -> Iterator[Finding]:
 
 
 def _nights(check: Check, folder: Path, dates: set[int]) -> Iterator[Finding]:
-    """What lies beside the workbooks of nights (`dates`)."""
+    """The files next to the workbooks of nights (`dates`)."""
     for path in _entries(folder):
         found = _OF_NIGHT.fullmatch(path.name)
         if path.is_dir() and (path.name == archive_files.FOLDER or is_staging(path.name)):

@@ -3,6 +3,7 @@
 A workbook is read and checked as a whole, compared with the catalogue in force, and replaces it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from pipelines.admin.samples import write_workbook
+from pipelines.common.context import Runtime
 from pipelines.common.errors import UsageError, require_file
 from pipelines.common.words import count
 from pipelines.notify.channels import mask_addresses
+from pipelines.registry import audit_trail
 from pipelines.registry.schema import ACCESS, ACCOUNT, BILLING_NUMBER
 from pipelines.registry.store import Registry
 from schemas import catalogue, telephone
@@ -57,8 +60,8 @@ class CatalogueChange:
     row: dict[str, str]
 
 
-def load_catalogue(path: Path, registry: Registry, *, force: bool = False) -> Catalogue:
-    """Replace the registry's catalogue by that of a workbook.
+def load_catalogue(path: Path, registry: Registry, runtime: Runtime = Runtime(), *, force: bool = False) -> Catalogue:
+    """Replace the registry's catalogue by that of a workbook, with an entry in the audit trail.
 
     Raises UsageError, and loads nothing, with every cell that is wrong, and without `force` also when a reseller would be
     dropped whose orders still await the network.
@@ -68,7 +71,9 @@ def load_catalogue(path: Path, registry: Registry, *, force: bool = False) -> Ca
         words = ", ".join(f"{reseller} ({count(orders, 'order')})" for reseller, orders in dropped.items())
         raise UsageError(f"{path.name} was not loaded. It drops resellers whose orders await the network: {words}. "
                          "Load it with --force if that is what you want.")  # fmt: skip
-    registry.load_catalogue(*new)
+    changes = Counter(change.change for change in differences(new, registry))
+    about = ", ".join(f"{count(changes[what], 'row')} {what}" for what in ("added", "removed", "changed"))
+    registry.load_catalogue(*new, audit_trail.entry_of(runtime, "loaded the catalogue", path.name, about))
     return new
 
 

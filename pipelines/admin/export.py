@@ -15,7 +15,7 @@ from pipelines.common.durable_files import write_atomically
 from pipelines.common.errors import UsageError
 from pipelines.delivery import csv_files, rewriting
 from pipelines.insight import datasets
-from pipelines.registry import export_records
+from pipelines.registry import audit_trail, export_records
 from pipelines.registry.export_records import CardFilter
 from pipelines.run import Run
 
@@ -57,6 +57,9 @@ def export_cards(run: Run, path: Path, wanted: CardFilter, *, codes: bool, force
         raise UsageError(f"{path}: no file can be written there.")
     if path.exists() and not force:
         raise UsageError(f"{path} exists already. Replace it with --force.")
+    if codes:  # before one is written
+        about = ", ".join(f"{name} {value}" for name, value in wanted._asdict().items() if value) or "all cards"
+        audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "exported cards with their codes", path.name, about))
     written = 0
 
     def counted() -> Iterator[pl.DataFrame]:

@@ -1,13 +1,16 @@
 """Enter codes that exist already."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import polars as pl
 
+from pipelines.common.context import Runtime
 from pipelines.common.errors import UsageError, require_file
 from pipelines.common.masking import mask_codes
+from pipelines.common.words import count
+from pipelines.registry import audit_trail
 from pipelines.registry.store import Registry
 from schemas.headers import header_key
 from schemas.orders import BY_HEADER
@@ -29,19 +32,23 @@ class ImportCounts(NamedTuple):
         return self.lines - self.new - self.invalid
 
 
-def import_codes(path: Path, registry: Registry, progress: Callable[[int], None] = lambda _: None) -> ImportCounts:
-    """Enter the codes of a CSV or Parquet file as `external`; lines without 14 digits are left out.
+def import_codes(path: Path, registry: Registry, runtime: Runtime = Runtime()) -> ImportCounts:
+    """Enter the codes of a CSV or Parquet file as `external`; lines without 14 digits are left out. The audit trail has when
+    that began and what came of it.
 
     The file is read in portions, each one a transaction, so that memory stays bounded and an interrupted import can
     be run again. Raises UsageError when the file can't be used.
     """
     require_file(path)
     lines = new = invalid = 0
+    audit_trail.note(registry, audit_trail.entry_of(runtime, "began to import existing codes", path.name, ""))
     for batch in _portions(path):
         codes = batch.filter(batch.str.contains(r"^[0-9]{14}$").fill_null(value=False))
         new += registry.import_codes(codes.cast(pl.Int64))
         lines, invalid = lines + len(batch), invalid + len(batch) - len(codes)
-        progress(lines)
+        runtime.progress("codes", lines, lines)
+    about = f"{count(lines, 'line')}, {count(new, 'new code')}"
+    audit_trail.note(registry, audit_trail.entry_of(runtime, "imported existing codes", path.name, about))
     return ImportCounts(lines, new, invalid)
 
 

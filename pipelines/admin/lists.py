@@ -331,7 +331,7 @@ def known_reseller(registry: Registry, reseller: str) -> str:
     return name
 
 
-def parse_since(since: str) -> str:
+def parse_since(since: str, option: str = "--since") -> str:
     """A time as the registry keeps it, or nothing. Raises UsageError for what is no date and has no time of day."""
     if not since:
         return ""
@@ -341,7 +341,7 @@ def parse_since(since: str) -> str:
         time = None
     if time is None or time.tzinfo or time.year < 1900:
         raise UsageError(
-            f"--since {require_printable(since, 'a date')}: write a date, 2026-11-24, or a local time, 2026-11-24T09:30."
+            f"{option} {require_printable(since, 'a date')}: write a date, 2026-11-24, or a local time, 2026-11-24T09:30."
         )
     return time.isoformat(timespec="seconds")
 

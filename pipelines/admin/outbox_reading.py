@@ -210,8 +210,8 @@ def digests(event: int, files: Iterable[tuple[str, Found]]) -> list[WrittenFile]
 
 
 def csv_rows(found: Found | None, columns: list[str]) -> pl.DataFrame:
-    """Columns of a CSV file of ours as text, without what keeps cells from being formulas; no rows where there is no file, or
-    a damaged one (see `all_codes`).
+    """Columns of a CSV file of ours as text, without what keeps cells from being formulas; no rows where the file is missing
+    or damaged (see `all_codes`).
     """
     try:
         if found is not None:

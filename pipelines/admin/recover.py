@@ -34,7 +34,7 @@ from pipelines.common.registry_mark import Mark, reset_mark
 from pipelines.common.words import count
 from pipelines.delivery.written_files import NONE
 from pipelines.intake.reader import Parser
-from pipelines.registry import archive, audit, recovery
+from pipelines.registry import archive, audit, audit_trail, recovery
 from pipelines.run import Run, require_current
 from schemas.sources import NETWORK
 
@@ -91,8 +91,10 @@ def _recover(run: Run, *, dry_run: bool) -> RecoverResult:
             step.enter(recovery_)
             run.runtime.progress("recovering", done, len(steps))
     _note_archived(run, outbox)
-    _sweep(recovery_, lost)
+    _enter_codes_left(recovery_, lost)
     _finish(run, result)
+    about = f"{count(len(steps), 'submission, report or night', 'submissions, reports and nights')} of the outbox"
+    audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "entered what a restored registry lacked", "", about))
     return result
 
 
@@ -187,7 +189,7 @@ def _note_archived(run: Run, outbox: Outbox) -> None:
         run.registry.mark_delivered(archived, NONE)  # their folders are not written again
 
 
-def _sweep(recovery_: Recovery, lost: _Lost) -> None:
+def _enter_codes_left(recovery_: Recovery, lost: _Lost) -> None:
     """Enter as external every code that the outbox holds and the registry still lacks, so that none is issued again."""
     run, outbox = recovery_.run, recovery_.outbox
     files = [*outbox.placements.values(), *(file.found for file in outbox.order_files)]

@@ -183,7 +183,7 @@ def _order_file(recovery_: Recovery, one: Submission, name: str, content: bytes,
 
 
 def _replayed(one: Submission) -> tuple[str, str] | None:
-    """Source and folder of the submission that this one answers anew, as a remark in its workbooks says."""
+    """Source and folder of the submission that this one answers again, as a remark in its workbooks says."""
     for name in ("confirmation.xlsx", "rejections.xlsx"):
         if name in one.files:
             try:

@@ -18,9 +18,10 @@ from pipelines.admin.audit_strays import restrict
 from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.durable_files import lock_stale_dir, remove_locked_dir
 from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.words import count
 from pipelines.delivery import index, order_files, recovery, rewriting, statements
 from pipelines.delivery.results import submission_result
-from pipelines.registry import audit, structure
+from pipelines.registry import audit, audit_trail, structure
 from pipelines.registry.outbox_files import files_of
 from pipelines.registry.records import by_event
 from pipelines.run import Run
@@ -60,6 +61,8 @@ def repair(run: Run, scope: Scope, *, apply: bool) -> RepairResult:
         for one in found:
             if one.repair and one.repair not in results:
                 results[one.repair] = _apply(run, one.repair)
+    if results:
+        audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "repaired", "", count(len(results), "finding")))
     left = verify(run.settings, run.registry, scope).findings if results else found
     return RepairResult([_row(one, results) for one in found], len(left))
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from pipelines.admin.lists import known_reseller, parse_since
 from pipelines.common.errors import CardsError, UsageError, require_printable, to_cards_error
+from pipelines.common.words import count
 from pipelines.delivery import archive, recovery
 from pipelines.delivery.originals import take_original
 from pipelines.delivery.results import SubmissionResult
@@ -15,6 +16,7 @@ from pipelines.orders.batch import OrderFile
 from pipelines.orders.loading import load_copy
 from pipelines.orders.trial import try_file
 from pipelines.process_orders import decide_and_deliver
+from pipelines.registry import audit_trail
 from pipelines.registry.claims import Claims, FileKey
 from pipelines.registry.replays import findings_of, replayable
 from pipelines.run import Run, open_claims
@@ -71,6 +73,9 @@ def replay(run: Run, reason: str, since: str = "", reseller: str = "", *, dry_ru
             except Exception as error:  # a file never takes another with it
                 result.failures.append(to_cards_error(error))
             run.runtime.progress("replaying", done, len(wanted))
+    if answered := sum(one.outcome == ANSWERED for one in result.submissions):
+        about = f"{count(answered, 'submission')} that {reason} had rejected"
+        audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "answered again", reseller or "all sources", about))
     return result
 
 
@@ -106,7 +111,7 @@ def _replay(run: Run, parser: Parser, spool: Spool, claims: Claims, one: dict[st
 
 
 def note_of(submission: str) -> str:
-    """The remark of an answer that a submission gets anew."""
+    """The remark of the new answer of a submission that had one."""
     return f"Answers {submission} again, because the rejection was not due to the file."
 
 

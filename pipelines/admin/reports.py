@@ -27,7 +27,7 @@ def write_again(run: Run, names: list[str]) -> list[Rewritten]:
     Raises CardsError while a reconciliation is running, and for a name that stands for nothing.
     """
     with run.registry.reconciliation_lock():
-        jobs = [_job(run, name) for name in names]  # a wrong name is told before anything is written
+        jobs = [_job(run, name) for name in names]  # a wrong name is reported before anything is written
         recovery.remove_begun(run)
         return [one for job in jobs for one in _by_folder(job())]
 

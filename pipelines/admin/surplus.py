@@ -7,8 +7,9 @@ import polars as pl
 
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.errors import UsageError
+from pipelines.common.words import count
 from pipelines.delivery.csv_files import write_csv
-from pipelines.registry import decisions
+from pipelines.registry import audit_trail, decisions
 from pipelines.run import Run
 from schemas.orders import HEADERS
 from schemas.sources import NETWORK
@@ -61,8 +62,8 @@ def grant(run: Run, order_id: str, by: str, why: str) -> int:
 
 
 def disconnect(run: Run, order_id: str = "") -> tuple[Path, int] | None:
-    """Drop an order file of the house that disconnects the surplus cards for which that was not ordered yet; the file, and how
-    many cards. None when there is none.
+    """Drop an order file of the operator that disconnects the surplus cards for which that was not ordered yet; the file, and
+    how many cards. None when there is none.
     """
     cards = decisions.surplus_cards(run.registry, order_id).filter(pl.col("awaited") == 0)
     if cards.is_empty():
@@ -76,4 +77,6 @@ def disconnect(run: Run, order_id: str = "") -> tuple[Path, int] | None:
     )
     path = run.settings.inbox / f"surplus-{now:%Y%m%d-%H%M}.csv"
     write_atomically(path, lambda staged: write_csv(rows, staged))
+    about = count(len(rows), "card")
+    audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "ordered a Disconnect of surplus cards", path.name, about))
     return path, len(rows)

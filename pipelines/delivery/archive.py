@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +18,16 @@ import polars as pl
 
 from pipelines.common.durable_files import fsync, remove_stale_staging, rename_away, staging_dir
 from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.log_events import ARCHIVE_WRITTEN
 from pipelines.common.settings import Settings
+from pipelines.common.words import count
 from pipelines.delivery import archive_files, index
 from pipelines.delivery.access import access_for
 from pipelines.delivery.archive_files import Entry
 from pipelines.delivery.index import Answer
 from pipelines.delivery.submission import MONTHS, placement_path
 from pipelines.registry import archive as registry_archive
+from pipelines.registry import audit_trail
 from pipelines.run import Run
 from schemas.sources import CHECK, NETWORK, RECONCILIATION, TRIAL
 
@@ -93,6 +96,11 @@ def archive_settled(run: Run, before: date, reseller: str = "", most: int | None
                 _remove_old_trials(folder / CHECK, before)
     if not reseller:
         _archive_files(run, before, most, result)
+    if archives := len(result.archives):
+        about = f"what was settled from before {result.before}, into {count(archives, 'archive')}"
+        audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "archived", reseller or "all sources", about))
+    for one in result.archives:
+        run.runtime.log(ARCHIVE_WRITTEN, **asdict(one))
     return result
 
 
@@ -198,7 +206,7 @@ def _entries(folder: Path) -> list[Entry]:
     remove_stale_staging(folder)
     paths = sorted(folder.iterdir())
     if other := next((path for path in paths if path.is_symlink() or not path.is_file()), None):
-        raise CardsError(f"{other} is no file, so its submission can't be archived. Move it away.")
+        raise CardsError(f"{other} is not a file, so its submission can't be archived. Move it away.")
     return [Entry(archive_files.member_name(folder.name, path.name), path) for path in paths]
 
 
@@ -221,7 +229,7 @@ def _remove_archived(run: Run, source: str) -> None:
 
 def _remove_folders(run: Run, submissions: pl.DataFrame) -> None:
     """Remove the folders of archived submissions. One that holds a file which its archive does not is not archived after all:
-    something was written there since, and it is archived anew.
+    something was written there since, and it is archived again.
     """
     alive: dict[int, int] = {}
     manifests: dict[Path, dict[str, str]] = {}
@@ -348,7 +356,7 @@ def _placements(run: Run, network: Path, before: date) -> Iterator[tuple[str, li
 
 
 def _workbooks(nights: Path, before: date) -> Iterator[tuple[str, list[Entry]]]:
-    """The workbooks of the nights of each month before a date, and what lies beside them."""
+    """The workbooks of the nights of each month before a date, and the files next to them."""
     paths = sorted(path for path in nights.glob("[!.]*") if _DAY.match(path.name) and path.name[:10] < f"{before:%Y-%m-%d}")
     for month in sorted({path.name[:7] for path in paths}):
         yield month, [Entry(path.name, path) for path in paths if path.name.startswith(month) and path.is_file()]

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from pipelines.common.durable_files import ensure_dir, fsync, move_file, staging_dir, thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.log_events import PLACEMENT_WRITTEN
 from pipelines.common.settings import Settings
 from pipelines.delivery import index, reconciliation_workbook, submission, written_files
 from pipelines.delivery.access import access_for
+from pipelines.delivery.log_lines import log_result, submission_of
 from pipelines.delivery.results import Delivery, Result, report_result
 from pipelines.delivery.submission import SubmissionReports
 from pipelines.delivery.written_files import WrittenFile
@@ -64,8 +66,10 @@ def deliver(
                 failures.append(outcome)
             else:
                 delivered.append(one.event["event"])
-                results += [outcome[0]] if outcome[0] else []
                 files += outcome[1]
+                if outcome[0]:
+                    results.append(outcome[0])
+                    log_result(run, outcome[0], events[one.event["event"]])
             run.runtime.progress("delivering", done, len(reports))
     unlisted = _write_index(run.settings, [one for one in reports if one.event["event"] in set(delivered)], once=again)
     failures += unlisted.values()
@@ -113,7 +117,8 @@ def _deliver_one(
         reconciliation.note_written(run.registry, event, run.runtime.timestamp())
         return None, []
     folder = submission_folder(run.settings, reports.event)
-    write_event_placement(run.settings, reports)
+    if write_event_placement(run.settings, reports):
+        run.runtime.log(PLACEMENT_WRITTEN, submission=submission_of(run, str(folder)), cards=len(reports.placement))
     run.runtime.checkpoint("placement written")
     _write(run.settings, folder, reports, copy, annotator, write_book)
     run.runtime.checkpoint("folder written")
@@ -140,11 +145,13 @@ def submission_folder(settings: Settings, event: dict[str, Any]) -> Path:
     return settings.outbox / str(event["source"]) / str(event["folder"])
 
 
-def write_event_placement(settings: Settings, reports: SubmissionReports) -> None:
-    """Write the placement file of an event that placed something and repeats no earlier one."""
+def write_event_placement(settings: Settings, reports: SubmissionReports) -> bool:
+    """Write the placement file of an event that placed something and repeats no earlier one; whether it did."""
     event = reports.event
-    if len(reports.placement) and event["original_event"] == event["event"]:
+    places = bool(len(reports.placement)) and event["original_event"] == event["event"]
+    if places:
         submission.write_placement(settings.outbox, event, reports.placement)
+    return places
 
 
 def _write(

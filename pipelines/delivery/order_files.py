@@ -13,7 +13,9 @@ import polars as pl
 
 from pipelines.common.durable_files import thread_pool, write_atomically
 from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.log_events import OUTCOME_WRITTEN, REFUSED_WRITTEN, RELEASE_WRITTEN
 from pipelines.common.settings import Settings
+from pipelines.common.times import night_name
 from pipelines.common.words import count
 from pipelines.delivery import archive, csv_files, index, outcome_files, release_files, status, written_files
 from pipelines.delivery.access import access_for
@@ -34,6 +36,7 @@ _ON_SUMMARY: Final = [*release_files.ORDER_HEADERS, "Released"]
 _PORTION: Final = 200_000
 """Files of about so many cards are read at once, so that a night's memory does not grow with its cards."""
 _KEYS: Final = ["order_pk", "event"]
+_EVENTS: Final = {RELEASE: RELEASE_WRITTEN, REFUSED: REFUSED_WRITTEN, OUTCOME: OUTCOME_WRITTEN}
 
 
 def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
@@ -43,11 +46,25 @@ def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
     """
     files = night_records.files_of_night(run.registry, event)
     made, failed = _write(run, files, again=False)
+    _log(run, files, made)
     failed += _write_index(run, files, once=again)
     statuses, unwritten = status.rewrite(run, files["submission"])
     with run.registry.transaction():
         note_files(run.registry, written_files.as_frame([*made, *statuses]))
     _raise([*failed, *unwritten])
+
+
+def _log(run: Run, files: pl.DataFrame, made: list[WrittenFile]) -> None:
+    """Log what was written: a line for each submission and kind."""
+    written_paths = {(file.event, file.name) for file in made}
+    paths = pl.Series([(file["submission"], f"{_name(file)}.csv") in written_paths for file in files.iter_rows(named=True)])
+    by = ["kind", "reseller", "folder", "date"]
+    done = files.filter(paths.cast(pl.Boolean)).group_by(by, maintain_order=True)
+    for one in done.agg(pl.col("order_pk").n_unique().alias("orders"), pl.col("cards").sum()).iter_rows(named=True):
+        run.runtime.log(
+            _EVENTS[one["kind"]], submission=f"{one['reseller']}/{one['folder']}", night=night_name(one["date"]),
+            orders=one["orders"], cards=one["cards"],
+        )  # fmt: skip
 
 
 def _raise(failed: list[CardsError]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.common.durable_files import write_atomically
+from pipelines.common.log_events import PLACEMENT_WRITTEN
 from pipelines.common.settings import Settings
 from pipelines.common.times import night_name
 from pipelines.delivery import csv_files, dataset_files, night_sheets, order_files, statements, submission, written_files
@@ -46,7 +47,9 @@ def write_night_placement(run: Run, event: dict[str, Any]) -> list[Path]:
     if rows.is_empty():
         return []
     submission.write_placement(run.settings.outbox, event, rows)
-    return [submission.placement_path(run.settings.outbox, event)]
+    path = submission.placement_path(run.settings.outbox, event)
+    run.runtime.log(PLACEMENT_WRITTEN, night=night_name(event["reconciliation_date"]), file=path.name, cards=len(rows))
+    return [path]
 
 
 def night_placement(registry: Registry, event: int) -> pl.DataFrame:
@@ -56,7 +59,7 @@ def night_placement(registry: Registry, event: int) -> pl.DataFrame:
 
 
 def write_night_workbook(run: Run, event: dict[str, Any]) -> list[Path]:
-    """Write the workbook of a night, as of its latest event, and what lies beside it; their paths."""
+    """Write the workbook of a night, as of its latest event, and the files next to it; their paths."""
     return write_workbook(run.settings, run.registry, night_records.load_reconciliation(run.registry, event))
 
 

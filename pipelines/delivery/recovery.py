@@ -86,7 +86,7 @@ def _original(run: Run, spool: Spool, left: Leftovers, event: dict[str, Any]) ->
 
 
 def _replayed_original(run: Run, spool: Spool, event: dict[str, Any]) -> PrivateCopy | None:
-    """A private copy of the original that an event answers anew: that of the submission before, never one from the inbox."""
+    """A private copy of the original that an event answers again: that of the submission before, never one from the inbox."""
     for one in registry_archive.submission_of(run.registry, event["replays"]).iter_rows(named=True):
         return take_original(run, spool, event["source"], one["folder"], event["file_name"], event["digest"])
     return None

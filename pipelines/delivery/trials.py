@@ -17,6 +17,7 @@ from pipelines.delivery.access import access_for
 from pipelines.delivery.confirmation import with_headers
 from pipelines.delivery.csv_files import write_csv
 from pipelines.delivery.deliver import AT_ONCE, REPORT_PREFIXES, original_name
+from pipelines.delivery.log_lines import log_result
 from pipelines.delivery.rejections import rejection_rows, write_rejections
 from pipelines.delivery.results import Delivery, SubmissionResult, submission_result
 from pipelines.excel import writers
@@ -98,6 +99,9 @@ def deliver_trials(run: Run, answers: list[TrialAnswer]) -> Delivery[SubmissionR
         except Exception as error:  # the files stay in the inbox
             return Delivery([], [to_cards_error(error)])
         outcomes = list(pool.map(deliver_one, answers))
+    for answer, outcome in zip(answers, outcomes, strict=True):
+        if isinstance(outcome, SubmissionResult):
+            log_result(run, outcome, answer.copy)
     return Delivery(
         [one for one in outcomes if isinstance(one, SubmissionResult)], [one for one in outcomes if isinstance(one, CardsError)]
     )

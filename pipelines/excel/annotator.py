@@ -82,7 +82,7 @@ def _job(book: Book) -> dict[str, Any]:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file; none of a link, of what is no file, and of a large one."""
+    """The bytes of a file; none of a link, of what is not a file, and of a large one."""
     try:
         with open(path, "rb", opener=_no_link) as file:
             about = os.fstat(file.fileno())

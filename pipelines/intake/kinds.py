@@ -93,4 +93,4 @@ def _marked_up(head: str) -> Kind:
         return Kind.SPREADSHEET_XML
     if _HTML.search(head):
         return Kind.HTML
-    raise UnreadableError("FILE_TYPE", "XML text that is no spreadsheet")
+    raise UnreadableError("FILE_TYPE", "XML text that is not a spreadsheet")

@@ -133,7 +133,7 @@ class Package:
         """A part's bytes, a megabyte at a time."""
         if name not in self:
             raise UnreadableError("FILE_UNREADABLE", f"the workbook's part {name[:60]} is missing")
-        with _told(name):
+        with _zip_errors(name):
             yield from self._chunks(self._entries[_key(name)])
 
     def read(self, name: str) -> bytes:
@@ -153,7 +153,7 @@ class Package:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
+def _zip_errors(name: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:

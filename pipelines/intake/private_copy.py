@@ -87,6 +87,22 @@ class Spool:
         (self.folder / _IN_HAND).write_text(json.dumps(pairs), "utf-8")
 
 
+def digest_of(file: InboxFile, most: int) -> str | None:
+    """The SHA-256 of a dropped file as it lies there; empty for one of more than `most` bytes, or that can't be read; None when
+    it has vanished or is no longer the file that was found.
+    """
+    try:
+        with _opened(file) as descriptor:
+            if descriptor is None or file.size > most:
+                return None if descriptor is None else ""
+            digest = hashlib.sha256()
+            while chunk := os.read(descriptor, _CHUNK):
+                digest.update(chunk)
+            return digest.hexdigest() if file.is_same(os.fstat(descriptor)) else None
+    except OSError:
+        return ""
+
+
 @contextmanager
 def _opened(file: InboxFile) -> Iterator[int | None]:
     """The file, opened relative to a handle of its folder and without following links; None when it is another by now."""

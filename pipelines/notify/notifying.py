@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import polars as pl
 
+from pipelines.common import log_events
+from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, TransientError, to_cards_error
 from pipelines.common.words import count
 from pipelines.notify import events, happened
@@ -25,8 +27,13 @@ _LEASE_SECONDS: Final = SECONDS + 60
 _DROPPED_AFTER: Final = timedelta(days=7)
 
 
+def warner(runtime: Runtime) -> Callable[[str], None]:
+    """Logs what could not be told."""
+    return lambda line: runtime.log(log_events.NOT_NOTIFIED, why=line)
+
+
 @contextmanager
-def at_end(run: Run, warn: Callable[[str], None]) -> Iterator[list[Notice]]:
+def at_end(run: Run, warn: Callable[[str], None] = lambda _: None) -> Iterator[list[Notice]]:
     """Notify when a job has ended, well or with an error. What it knows and the registry does not is added to the list.
 
     No failure to notify fails the job: `warn` hears of it in words without codes and addresses. Without channels this is one
@@ -128,6 +135,9 @@ def send(run: Run, known: list[Channel]) -> list[str]:
             run.runtime.checkpoint("notices sent")
             if outcome.accepted:
                 notices.mark_sent(run.registry, channel.key, waiting, run.runtime.timestamp())
+                run.runtime.log(
+                    log_events.NOTICES_SENT, channel=channel.shown, reseller=channel.recipient, notices=len(waiting)
+                )
             else:
                 notices.mark_failed(run.registry, channel.key, waiting)
                 refused.append(

@@ -1,4 +1,4 @@
-"""What is to be entered of a file that was answered by a registry that was lost: decided by its answers, and not anew.
+"""What is to be entered of a file that was answered by a registry that was lost: decided by its answers instead of by rules.
 
 Which orders were placed, under which Order IDs and with which codes, stands in `confirmation.csv`, and what was rejected in
 `rejections.csv`. Deciding again says the rest: where the findings lie, and what the file cost its source.

@@ -22,7 +22,7 @@ _CODES_BYTES: Final = 32 << 20
 
 class OrderFile(NamedTuple):
     """A file of a batch: its number there, its private copy, what it holds, the event that answered the same bytes
-    before (0: none), whether it was in hand when an earlier run died, and the event that it answers anew (0: none).
+    before (0: none), whether it was in hand when an earlier run died, and the event that it answers again (0: none).
     """
 
     number: int

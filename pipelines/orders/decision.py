@@ -401,7 +401,7 @@ def _events(batch: Batch, found: pl.DataFrame, at: str) -> pl.DataFrame:
 
 
 def _usage(batch: Batch) -> pl.DataFrame:
-    """What each file costs its source: `file`, `files`, `bytes`, `parse_ms`. What the operator has answered anew costs none
+    """What each file costs its source: `file`, `files`, `bytes`, `parse_ms`. What the operator has answered again costs none
     of these.
     """
     rows = [

@@ -10,8 +10,9 @@ import polars as pl
 
 from pipelines.common.durable_files import thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
+from pipelines.common.log_events import FILE_RECEIVED
 from pipelines.common.settings import Settings
-from pipelines.intake.inbox import InboxFile
+from pipelines.intake.inbox import InboxFile, display_name
 from pipelines.intake.private_copy import PrivateCopy, Spool
 from pipelines.intake.reader import Parser, Table, read, rejected_file
 from pipelines.intake.senders import loaded_together
@@ -64,11 +65,17 @@ def load_portion(files: list[InboxFile], parser: Parser, spool: Spool, run: Run)
         for file in _parsed(copies, strikes, parser, run, is_full, portion):
             portion.files.append(file._replace(number=len(portion.files)))
             size += int(file.table.rows.estimated_size())
+            _log(run, file)
             run.runtime.checkpoint("read")
             run.runtime.progress("reading", len(portion.files), len(files))
         if is_full():
             break
     return portion
+
+
+def _log(run: Run, file: OrderFile) -> None:
+    source, path, size = file.copy.file.source, file.copy.file.path, file.copy.size
+    run.runtime.log(FILE_RECEIVED, reseller=source, file=display_name(path.name), bytes=size, rows=len(file.table.rows))
 
 
 def _copied(files: list[InboxFile], spool: Spool, most: int, portion: Portion) -> Iterator[list[PrivateCopy]]:
@@ -163,7 +170,7 @@ def with_original_events(files: list[OrderFile], registry: Registry) -> list[Ord
     """The files with the event that answered the same bytes meanwhile: an earlier file's, or another worker's."""
     originals = original_events([_key(file.copy) for file in files], registry)
     events = [originals.get(_key(file.copy), {"original_event": 0})["original_event"] for file in files]
-    # what is to be answered anew does not get an answer again
+    # what is to be answered again does not get its old answer
     return [
         file if file.replays else file._replace(original_event=int(event)) for file, event in zip(files, events, strict=True)
     ]

@@ -129,7 +129,7 @@ class Claims:
 
 
 def renew(registry: Registry, worker: str) -> None:
-    """Let the leases of a worker begin anew. Inside a transaction."""
+    """Let the leases of a worker begin again. Inside a transaction."""
     registry.execute(f"UPDATE claims SET renewed_at = {registry.clock} WHERE worker = $1", worker)
 
 

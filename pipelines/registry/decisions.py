@@ -5,6 +5,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.registry import reconciliation
+from pipelines.registry.audit_trail import Entry, enter_entry
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.schema import INT
 from pipelines.registry.store import Registry
@@ -36,8 +37,8 @@ def report_on_hold(registry: Registry, folder: str) -> dict[str, Any] | None:
     return next(registry.select(_REPORT, rest, folder).iter_rows(named=True), None)
 
 
-def decide(registry: Registry, event: int, decision: ApprovalDecision, by: str, why: str, at: str) -> bool:
-    """Keep what was decided about a report on hold; False when it was decided before."""
+def decide(registry: Registry, event: int, decision: ApprovalDecision, by: str, why: str, entry: Entry) -> bool:
+    """Keep what was decided about a report on hold, with an entry in the audit trail; False when it was decided before."""
     with registry.transaction():
         waiting = f"FROM approvals WHERE event = {event} AND decision = {ApprovalDecision.WAITING}"
         if registry.select({"event": integer("event")}, waiting).is_empty():
@@ -48,8 +49,9 @@ def decide(registry: Registry, event: int, decision: ApprovalDecision, by: str, 
             """,
             by,
             why,
-            at,
+            entry.at,
         )
+        enter_entry(registry, entry)
     return True
 
 

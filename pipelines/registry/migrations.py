@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, NotSetUpError
+from pipelines.registry.audit_trail import keep_entries
 from pipelines.registry.columns import integer, text
 from pipelines.registry.database import SET_UP, Database
 from pipelines.registry.schema import INDEXES, INT, KEYS, MIGRATION, TABLES
@@ -96,6 +97,7 @@ def _create(database: Database, migrations: Mapping[str, Migration], at: str) ->
         database.create_table(table, columns, KEYS.get(table, ""))
     for index in INDEXES:
         database.execute(index)
+    keep_entries(database)
     for name in migrations:
         database.execute("INSERT INTO migrations VALUES ($1, $2)", name, at)
     database.execute(f"INSERT INTO version VALUES ({1 + len(migrations)})")

@@ -1,4 +1,4 @@
-"""Submissions that are answered anew: which they are, and that their bytes get the new answer from then on."""
+"""Submissions that get another answer: which they are, and that their bytes get the new one from then on."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +14,7 @@ _PORTION: Final = 500
 def replayable(registry: Database, reason: str, since: str, reseller: str) -> Iterator[pl.DataFrame]:
     """Delivered submissions with a finding of this reason, from this time on (empty: ever), of a reseller (empty: of all):
     `event`, `source`, `file_name`, `folder`, `at`, `digest`, `archived`; in portions, oldest first. Those are left out that
-    were answered anew already, and those whose bytes came again later and got an answer for good.
+    were answered again already, and those whose bytes came again later and got an answer for good.
     """
     after = 0
     while True:
@@ -42,7 +42,7 @@ def replayable(registry: Database, reason: str, since: str, reseller: str) -> It
 
 
 def replayed(registry: Database, events: pl.Series) -> pl.Series:
-    """Those of the events that were answered anew."""
+    """Those of the events that were answered again."""
     return registry.select_with(
         events.unique().to_frame("event"),
         columns_of("events", "replays"),

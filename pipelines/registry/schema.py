@@ -27,7 +27,7 @@ EVENT: Final = pl.Schema(
 its folder is complete. `reconciliation_date` (20261124) is that of a night and of the reports that it acted on, else 0.
 `archived` is 0 while the folder lies in the outbox, n once it lies in the n-th archive of its source and month. `file_at`
 is when a report was written, by its file, or by when the placement file of a night was. `final` is 1 when the same bytes of
-the same source get this answer again. `replays` is the event that this one answers anew, else 0.
+the same source get this answer again. `replays` is the event that this one answers again, else 0.
 """
 ORDER: Final = pl.Schema(
     {"order_pk": INT, "event": INT, "order_id": TEXT, "account": TEXT, "order_sequence": INT, "customer_order_id": TEXT,

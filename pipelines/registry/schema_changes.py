@@ -708,7 +708,7 @@ def _enter_btn_days(database: Database) -> None:
 
 
 def add_oversight(database: Database) -> None:
-    """Orders that wait for approval, the audit trail, what is told to whom, and what the catalogue says about both."""
+    """Orders that wait for approval, the audit trail, notifications, and what the catalogue says about both."""
     accounts = dict.fromkeys(["reseller", "account", "product", "description", "acceptance"], TEXT)
     _add_columns(database, "accounts", accounts, "", {"notify": TEXT, "approve_above": INT})
     database.create_table(
@@ -735,3 +735,24 @@ def add_oversight(database: Database) -> None:
         "INDEX notice_deliveries_waiting ON notice_deliveries (channel, notice) WHERE sent_at = ''",
     ):
         database.execute(f"CREATE {definition}")
+    _refuse_changes(database)
+
+
+def _refuse_changes(database: Database) -> None:
+    """Have the database refuse to change or delete entries of the audit trail."""
+    refusal = "entries of the audit trail are neither changed nor deleted"
+    if database.is_sqlite:
+        for what in ("UPDATE", "DELETE"):
+            database.execute(
+                f"CREATE TRIGGER audit_entries_kept_{what.lower()} BEFORE {what} ON audit_entries "
+                f"BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
+            )
+        return
+    body = f"$$ BEGIN RAISE EXCEPTION '{refusal}' USING ERRCODE = 'restrict_violation'; END $$"
+    database.execute(f"CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS {body}")
+    database.execute(
+        """
+        CREATE TRIGGER audit_entries_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entries
+        FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()
+        """
+    )

@@ -15,6 +15,7 @@ import polars as pl
 
 from pipelines.common.errors import CardsError, ConflictError
 from pipelines.registry import limits
+from pipelines.registry.audit_trail import Entry, enter_entry
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.database import POSTGRESQL, SQLITE, Database
 from pipelines.registry.db_errors import translate_db_errors
@@ -51,9 +52,13 @@ class Registry(Database):
     # -- catalogue and existing codes ----------------------------------------------------------------------------------
 
     def load_catalogue(
-        self, accounts: pl.DataFrame, access_numbers: pl.DataFrame, billing_numbers: pl.DataFrame | None = None
+        self,
+        accounts: pl.DataFrame,
+        access_numbers: pl.DataFrame,
+        billing_numbers: pl.DataFrame | None = None,
+        entry: Entry | None = None,
     ) -> None:
-        """Replace the catalogue. `billing_numbers`: `btn` (integer), `account`."""
+        """Replace the catalogue. `billing_numbers`: `btn` (integer), `account`. `entry`: who did so, for the audit trail."""
         with translate_db_errors(), self.transaction():
             self.execute("DELETE FROM accounts")
             self.execute("DELETE FROM access_numbers")
@@ -62,6 +67,8 @@ class Registry(Database):
             self.execute("DELETE FROM billing_numbers")
             if billing_numbers is not None:
                 self.append("billing_numbers", billing_numbers)
+            if entry:
+                enter_entry(self, entry)
 
     def catalogue(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Accounts and access numbers."""
@@ -176,13 +183,13 @@ class Registry(Database):
             """,
         )
 
-    def clear_hold(self, source: str, at: str) -> tuple[bool, int]:
+    def clear_hold(self, source: str, at: str, who: str = "") -> tuple[bool, int]:
         """Lift the hold on a source, and forget its files that runs died of; whether it was on hold, and how many files they
-        were. Its attempts of today are forgotten.
+        were. Its attempts of today are forgotten. `who` lifts it, for the audit trail.
         """
         with translate_db_errors(), self.transaction():
             was_held, struck = limits.clear_hold(self, source), limits.clear_strikes(self, source)
-            event = {"kind": "release", "source": source, "digest": "", "file_name": "", "at": at, "rows": 0, "notes": "",
+            event = {"kind": "release", "source": source, "digest": "", "file_name": "", "at": at, "rows": 0, "notes": who,
                      "readable": 0}  # fmt: skip
             number = self.enter_event(event)
             self.execute(f"UPDATE events SET delivered = 1 WHERE event = {number}")

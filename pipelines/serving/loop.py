@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any, Final, TextIO, cast
+from typing import Any, Final, cast
 from uuid import UUID
 
 import httpx
@@ -20,30 +19,35 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, FlowRun
 from prefect.client.schemas.schedules import construct_schedule
 from prefect.context import refresh_global_settings_context
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import Abort
+from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flow_engine import run_flow
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Pending
 from prefect.utilities.engine import propose_state_sync
 
-from pipelines import console
+from pipelines import process_orders
 from pipelines.admin import setup
-from pipelines.common.context import Runtime
+from pipelines.common import log_events
+from pipelines.common.context import Log
 from pipelines.common.durable_files import ensure_private_dir
 from pipelines.common.errors import CardsError, to_cards_error
-from pipelines.common.printable import printable
+from pipelines.common.logs import open_log
 from pipelines.common.settings import Settings, load_settings
-from pipelines.flows import nightly_reconciliation, process_inbox
+from pipelines.delivery.receipts import Receipts
+from pipelines.flows import OBSERVERS, nightly_reconciliation, process_inbox
+from pipelines.intake.inbox import InboxFile
+from pipelines.observing.metrics import Metrics
+from pipelines.observing.observer import Observer
 from pipelines.run import open_run
 from pipelines.serving import watcher
+from pipelines.serving.metrics_server import Heart, metrics_served
 from pipelines.serving.notifier import Notifier
 from pipelines.serving.prefect_server import Server, prefect_server
 
 _POLL_SECONDS: Final = 3
 _AWAY_SECONDS: Final = 60
 _DRAIN_SECONDS: Final = 10
-_UNREACHABLE: Final = "Prefect is unreachable ({}); trying again in a minute"
 
 FLOWS: Final[dict[str, Flow[..., Any]]] = {"orders": process_inbox, "night": nightly_reconciliation}
 """The flow of each deployment of prefect.yaml."""
@@ -51,11 +55,20 @@ PREFECT_YAML: Final = Path(__file__).parents[2] / "prefect.yaml"
 
 
 class FlowRunner:
-    """Runs one flow in a thread of its own, one run at a time, so that a long run of one flow never delays another."""
+    """Runs one flow in a thread of its own, one run at a time, so that a long run of one flow never delays another.
 
-    def __init__(self, flow: Flow[..., Any], after: Callable[[], None] = lambda: None) -> None:
-        self._flow = flow
-        self._after = after
+    `has_work`: whether a run would find something to do; one that was asked for by hand is made in any case. `after`: what is
+    to be done after each run, and instead of one that would have found nothing.
+    """
+
+    def __init__(
+        self,
+        flow: Flow[..., Any],
+        log: Log,
+        has_work: Callable[[], bool] | None = None,
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._flow, self._log, self._has_work, self._after = flow, log, has_work, after
         self._thread = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
 
@@ -65,11 +78,26 @@ class FlowRunner:
         return self._last is not None and not self._last.done()
 
     def start(self, run: FlowRun | None = None) -> None:
-        """Run the flow: a run that was claimed, or a new one."""
+        """Run the flow: a run that was claimed, or a new one if there is work."""
         self._last = self._thread.submit(self._run, run)
 
+    def skip(self) -> None:
+        """Do what is to be done instead of a run that would have found nothing."""
+        self._last = self._thread.submit(self._after)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a run would find nothing to do."""
+        return self._has_work is not None and not self._has_work()
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether runs that were due and not made are kept: of a flow that looks every minute they would fill the page."""
+        return self._has_work is None
+
     def _run(self, run: FlowRun | None) -> None:
-        _run(self._flow, run)
+        if run or not self.is_idle:
+            _run(self._flow, run, self._log)
         self._after()
 
     def close(self) -> None:
@@ -84,34 +112,47 @@ def serve(stop: Event) -> None:
     """
     settings = load_settings()
     ensure_private_dir(settings.inbox)
-    with _prefect(stop) as server, get_client(sync_client=True) as client:
+    log, metrics, heart = open_log(settings.log, "stdout"), Metrics(), Heart()
+    OBSERVERS.append(Observer(settings.log, "stdout", metrics))
+    with (
+        metrics_served(settings, metrics, heart, log),
+        _prefect(stop, log) as server,
+        get_client(sync_client=True) as client,
+    ):
         if stop.is_set():
             return
+        receipts = Receipts(settings)
         with (
-            contextlib.closing(FlowRunner(process_inbox, _Warner(settings))) as orders,
-            contextlib.closing(FlowRunner(nightly_reconciliation)) as night,
-            Notifier(settings, lambda line: print_event(f"warning: {line}", sys.stderr)),
+            contextlib.closing(FlowRunner(process_inbox, log, _has_orders, _AfterRun(settings, receipts, log))) as orders,
+            contextlib.closing(FlowRunner(nightly_reconciliation, log)) as night,
+            Notifier(settings, log),
         ):
             runners = {_deploy(name): {"orders": orders, "night": night}[name] for name in FLOWS}
-            if server:
-                print_event(f"Prefect's page asks for a password; it is in {server.password_file}")
-            print_event(f"drop order files into {settings.inbox.absolute()}; Prefect's page is {_page()}; Ctrl-C stops")
+            password = {"password_file": server.password_file} if server else {}
+            log(log_events.SERVING, inbox=settings.inbox.absolute(), page=_page(), **password, stop="Ctrl-C")
             orders.start()
-            _loop(stop, settings, client, runners, orders, server)
+            _loop(stop, settings, client, runners, orders, server, receipts, heart, log)
         for worker in (APILogWorker, EventsWorker):
             worker.drain_all(timeout=_DRAIN_SECONDS)  # while the server is up; left to the end they wait for it in vain
-    print_event("stopped cleanly")
+    log(log_events.STOPPED)
 
 
 def _loop(
     stop: Event, settings: Settings, client: SyncPrefectClient, runners: Mapping[UUID, FlowRunner], orders: FlowRunner,
-    server: Server | None,
+    server: Server | None, receipts: Receipts, heart: Heart, log: Log,
 ) -> None:  # fmt: skip
-    """Start runs as files settle and as they are due. Of a deployment whose run is in hand none is claimed meanwhile."""
+    """Acknowledge files as they settle, and start runs for them and as they are due. Of a deployment whose run is in hand none
+    is claimed meanwhile.
+    """
     waiting = False
     poll_at = 0.0
-    for settled in watcher.settled(settings.inbox, settings.settle_seconds, stop):
-        waiting |= settled
+    ready: list[InboxFile] = []
+    for look in watcher.settled(settings.inbox, settings.settle_seconds, stop):
+        heart.beat()
+        ready = look.ready if look else ready
+        if look or receipts.is_behind:
+            receipts.renew(ready)
+        waiting |= look is not None and look.is_new
         if waiting and not orders.busy:
             waiting = False
             orders.start()
@@ -119,33 +160,45 @@ def _loop(
             continue
         if server:
             server.check()
-        due = _due(client, [deployment for deployment, runner in runners.items() if not runner.busy])
+        due = _due(client, {deployment: runner for deployment, runner in runners.items() if not runner.busy}, log)
         for run in due or []:
             runners[cast("UUID", run.deployment_id)].start(run)
         poll_at = time.monotonic() + (_POLL_SECONDS if due is not None else _AWAY_SECONDS)
 
 
-class _Warner:
-    """Prints warnings about files that no run answers, each once as long as it holds."""
+def _has_orders() -> bool:
+    """Whether a run for orders would find something to do. What keeps us from knowing is for a run to say."""
+    try:
+        with open_run(load_settings()) as run:
+            return process_orders.has_work(run)
+    except Exception:
+        return True
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._printed: set[str] = set()
+
+class _AfterRun:
+    """Learns which resellers there are, whose files get receipts, and logs warnings about files that no run answers, each
+    once as long as it holds.
+    """
+
+    def __init__(self, settings: Settings, receipts: Receipts, log: Log) -> None:
+        self._settings, self._receipts, self._log = settings, receipts, log
+        self._logged: set[str] = set()
 
     def __call__(self) -> None:
         try:
             with open_run(self._settings) as run:
                 warnings = setup.warnings(run)
+                self._receipts.set_resellers(run.registry.catalogue()[0]["reseller"])
         except CardsError:  # the run itself has reported this
             return
         for line in warnings:
-            if line not in self._printed:
-                print_event(f"warning: {line}", sys.stderr)
-        self._printed = set(warnings)
+            if line not in self._logged:
+                self._log(log_events.FILES_WAIT, why=line)
+        self._logged = set(warnings)
 
 
 @contextlib.contextmanager
-def _prefect(stop: Event) -> Iterator[Server | None]:
+def _prefect(stop: Event, log: Log) -> Iterator[Server | None]:
     """Prefect's server: the one at PREFECT_API_URL (None), or a child of ours."""
     url = get_current_settings().api.url
     if url:
@@ -155,7 +208,7 @@ def _prefect(stop: Event) -> Iterator[Server | None]:
             raise CardsError(f"Prefect is unreachable at {url}. Start it there, or unset PREFECT_API_URL to have one here.")
         yield None
         return
-    print_event("starting Prefect's server, which takes about 15 s")
+    log(log_events.STARTING, takes="about 15 s")
     with prefect_server(stop) as server:
         os.environ |= {"PREFECT_API_URL": server.api, "PREFECT_API_AUTH_STRING": server.password}
         refresh_global_settings_context()  # for every thread, which a context's own settings are not
@@ -177,26 +230,41 @@ def _deploy(name: str) -> UUID:
     return cast("UUID", deployment.apply())
 
 
-def _due(client: SyncPrefectClient, deployments: list[UUID]) -> list[FlowRun] | None:
+def _due(client: SyncPrefectClient, runners: Mapping[UUID, FlowRunner], log: Log) -> list[FlowRun] | None:
     """The runs of the deployments to start now, each claimed for us; None when Prefect is unreachable.
 
-    Of scheduled runs that piled up only the last is left; it does the work of all.
+    Of scheduled runs that piled up only the last is left; it does the work of all. One that would find nothing is deleted.
     """
     try:
-        if not deployments:
+        if not runners:
             return []
-        due = client.get_scheduled_flow_runs_for_deployments(deployments, datetime.now(UTC))
+        due = client.get_scheduled_flow_runs_for_deployments(list(runners), datetime.now(UTC))
         due.sort(key=lambda run: run.expected_start_time or datetime.now(UTC))
         last = {run.deployment_id: run.id for run in due if run.auto_scheduled}
-        for late in due:
-            if late.auto_scheduled and late.id != last[late.deployment_id]:
-                client.set_flow_run_state(late.id, Cancelled(message="A later run does its work."))
-        mine = [late.id for late in due if not late.auto_scheduled or late.id == last[late.deployment_id]]
-        claimed = [_claimed(client, one) for one in mine]
+        wanted = [run for run in due if not run.auto_scheduled]
+        for run in (run for run in due if run.auto_scheduled):
+            runner = runners[cast("UUID", run.deployment_id)]
+            if run.id != last[run.deployment_id]:
+                _leave(client, run.id, keep=runner.keeps_all)
+            elif runner.is_idle:
+                _leave(client, run.id, keep=False)
+                runner.skip()
+            else:
+                wanted.append(run)
+        claimed = [_claimed(client, run.id) for run in wanted]
         return [run for run in claimed if run]
     except httpx.HTTPError as error:
-        print_event(_UNREACHABLE.format(type(error).__name__), sys.stderr)
+        log(log_events.PREFECT_AWAY, error=type(error).__name__)
         return None
+
+
+def _leave(client: SyncPrefectClient, run: UUID, *, keep: bool) -> None:
+    """Leave a run that is due: `keep` it on Prefect's page as cancelled, or delete it."""
+    with contextlib.suppress(ObjectNotFound):
+        if keep:
+            client.set_flow_run_state(run, Cancelled(message="A later run does its work."))
+        else:
+            client.delete_flow_run(run)
 
 
 def _claimed(client: SyncPrefectClient, run: UUID) -> FlowRun | None:
@@ -207,24 +275,17 @@ def _claimed(client: SyncPrefectClient, run: UUID) -> FlowRun | None:
     return None
 
 
-def _run(flow: Flow[..., Any], run: FlowRun | None) -> None:
-    """Run a flow in this thread, and print in one line what came of it; serving goes on whatever that is."""
+def _run(flow: Flow[..., Any], run: FlowRun | None, log: Log) -> None:
+    """Run a flow in this thread, and log in one line why it failed, if it did; serving goes on whatever that is."""
     try:
         state: Any = run_flow(flow, run, return_type="state") if run else flow(return_state=True)
         if not state.is_completed():
-            print_event(state.message or state.name, sys.stderr)
-        elif state.result():  # a run that found nothing is not worth a line
-            print_event(f"{state.message}")
+            log(log_events.RUN_FAILED, flow=flow.name, error=state.message or state.name)
     except httpx.HTTPError as error:
-        print_event(_UNREACHABLE.format(type(error).__name__), sys.stderr)
+        log(log_events.PREFECT_AWAY, error=type(error).__name__)
     except Exception as error:
-        print_event(str(to_cards_error(error)), sys.stderr)
+        log(log_events.RUN_FAILED, flow=flow.name, error=to_cards_error(error))
 
 
 def _page() -> str:
     return str(get_current_settings().ui_url or get_current_settings().api.url)
-
-
-def print_event(words: str, stream: TextIO = sys.stdout) -> None:
-    """Print one line with the time of day."""
-    console.print_line(f"{Runtime().now():%H:%M:%S} {printable(words)}", stream)

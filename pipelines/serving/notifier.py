@@ -1,10 +1,10 @@
 """Notices while `cards serve` runs: what waits is tried again every minute, and what is due without any run is told."""
 
-from collections.abc import Callable
 from threading import Event, Thread
 from types import TracebackType
 from typing import Final, Self
 
+from pipelines.common.context import Log, Runtime
 from pipelines.common.errors import CardsError
 from pipelines.common.settings import Settings
 from pipelines.notify import notifying, outage
@@ -14,10 +14,10 @@ _SECONDS: Final = 60
 
 
 class Notifier:
-    """Notifies in a thread of its own, so that a slow receiver delays no run. `warn` hears of what could not be told."""
+    """Notifies in a thread of its own, so that a slow receiver delays no run."""
 
-    def __init__(self, settings: Settings, warn: Callable[[str], None], seconds: float = _SECONDS) -> None:
-        self._settings, self._warn, self._seconds = settings, warn, seconds
+    def __init__(self, settings: Settings, log: Log, seconds: float = _SECONDS) -> None:
+        self._settings, self._runtime, self._seconds = settings, Runtime(log=log), seconds
         self._ended = Event()
         self._thread = Thread(target=self._work, name="notices", daemon=True)
 
@@ -30,10 +30,11 @@ class Notifier:
         self._thread.join()  # a message that is being sent is noted as sent, or it would be sent again
 
     def _work(self) -> None:
+        warn = notifying.warner(self._runtime)
         while not self._ended.wait(self._seconds):
             try:
-                with outage.watched(self._settings, self._warn), open_run(self._settings) as run:
+                with outage.watched(self._settings, warn), open_run(self._settings, self._runtime) as run:
                     for line in notifying.notify(run):
-                        self._warn(line)
+                        warn(line)
             except CardsError:  # the runs report this, and an outage is told
                 continue

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchfiles import watch
 
@@ -20,15 +20,22 @@ _AGAIN_SECONDS: Final = 60
 """A file that is still there was not answered (the registry was unreachable, say); it is reported again after this."""
 
 
-def settled(folder: Path, settle_seconds: float, stop: threading.Event) -> Iterator[bool]:
-    """Whether order files of the inbox have settled that were not reported before: a value every quarter of a second or
-    sooner, until `stop` is set. Files of the network don't count.
+class Look(NamedTuple):
+    """A look at the inbox: the order files that stand still, and whether one of them was not reported before."""
+
+    ready: list[InboxFile]
+    is_new: bool
+
+
+def settled(folder: Path, settle_seconds: float, stop: threading.Event) -> Iterator[Look | None]:
+    """Look at the order files of the inbox (those of the network don't count) whenever something may have changed there: a
+    value every quarter of a second or sooner, until `stop` is set; None where nothing has changed.
     """
     reported: dict[InboxFile, float] = {}
     waiting = True
     for changed in _changes(folder, stop):
         if not (changed or waiting):
-            yield False
+            yield None
             continue
         found = inbox.scan(folder, _of_orders)
         waiting = bool(found.files or found.linked)
@@ -36,7 +43,7 @@ def settled(folder: Path, settle_seconds: float, stop: threading.Event) -> Itera
         ready = [file for file in found.files if inbox.is_stable(file, settle_seconds, time.time())]
         new = any(now - reported.get(file, -math.inf) >= _AGAIN_SECONDS for file in ready)
         reported = {file: now if new else reported[file] for file in ready}
-        yield new
+        yield Look(ready, new)
 
 
 def _changes(folder: Path, stop: threading.Event) -> Iterator[bool]:

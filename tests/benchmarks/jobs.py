@@ -94,7 +94,12 @@ def next_night(home: Path, url: str, count: int) -> dict[str, Any]:
     return _night(url, count, timedelta(days=1))
 
 
-def _night(url: str, ready: int, later: timedelta = timedelta()) -> dict[str, Any]:
+def night_without_data(home: Path, url: str, count: int) -> dict[str, Any]:
+    """A night that writes no data for BI."""
+    return _night(url, count, datasets=False)
+
+
+def _night(url: str, ready: int, later: timedelta = timedelta(), **settings: object) -> dict[str, Any]:
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
     from pipelines.reconcile_network import reconcile
@@ -103,7 +108,7 @@ def _night(url: str, ready: int, later: timedelta = timedelta()) -> dict[str, An
     with _registry(url) as registry:
         clock = Clock()
         now = datetime.now().astimezone() + later
-        result = reconcile(Run(load_settings(), registry, Runtime(checkpoint=clock.step, now=lambda: now)))
+        result = reconcile(Run(load_settings(**settings), registry, Runtime(checkpoint=clock.step, now=lambda: now)))
         done = clock.told()
     assert result.figures
     assert result.figures.codes_ready == ready, result
@@ -394,9 +399,10 @@ def fill(home: Path, url: str, count: int) -> dict[str, Any]:
 
 JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
     job.__name__: job
-    for job in (sweep, shared_sweep, night, next_night, prefect, import_codes, floor_random, floor_csv, floor_night,
-                read_xlsx, write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops, pandas_loops, fill,
-                verify, verify_quickly, history.cards, history.files, history.outbox, history.migrate, history.year)
+    for job in (sweep, shared_sweep, night, next_night, night_without_data, prefect, import_codes, floor_random, floor_csv,
+                floor_night, read_xlsx, write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops,
+                pandas_loops, fill, verify, verify_quickly, history.cards, history.files, history.outbox, history.migrate,
+                history.year)
 }  # fmt: skip
 
 
