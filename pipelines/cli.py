@@ -101,9 +101,9 @@ def run(as_json: AsJson = False) -> None:
 def reconcile(as_json: AsJson = False) -> None:
     """Reconcile placed orders with the network's reports: release ready cards, replace refused ones, write the workbook."""
     from pipelines import console, reconcile_network
-    from pipelines.notify.notifying import failed_nights_told
+    from pipelines.notify.notifying import failed_nights_reported
 
-    with open_job_run("night", quiet=as_json) as (opened, notices), failed_nights_told(opened, notices) as failed:
+    with open_job_run("night", quiet=as_json) as (opened, notices), failed_nights_reported(opened, notices) as failed:
         night = reconcile_network.reconcile(opened)
         failed.extend(night.failures)
     figures = asdict(night.figures) if night.figures else {"already_running": True}

@@ -42,9 +42,9 @@ def open_job_run(job: str, *, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
                 open_cli_run(quiet=quiet, changes=True) as opened,
                 notifying.at_end(
                     run := opened._replace(runtime=opened.runtime._replace(log=runtime.log)), print_warning
-                ) as told,
+                ) as notices,
             ):
-                yield run, told
+                yield run, notices
         except Exception as error:
             runtime.log(RUN_FAILED, error=str(errors.to_cards_error(error)))
             raise

@@ -37,10 +37,10 @@ class NoticeKind(StrEnum):
 
 
 class Kind(NamedTuple):
-    """A row of the table: how several of the kind are called, who is told, and when."""
+    """A row of the table: how several of the kind are called, who is notified, and when."""
 
     many: str
-    told: str
+    recipients: str
     when: str
 
 
@@ -51,7 +51,9 @@ KINDS: Final[dict[NoticeKind, Kind]] = {
     NoticeKind.REGISTRY_UNREACHABLE: Kind(
         "registries out of reach", _OPERATOR, "the registry can't be reached for five minutes; once an outage"
     ),
-    NoticeKind.REGISTRY_BACK: Kind("registries back", _OPERATOR, "it can be reached again, if the outage was told"),
+    NoticeKind.REGISTRY_BACK: Kind(
+        "registries back", _OPERATOR, "it can be reached again, if people were notified of the outage"
+    ),
     NoticeKind.NIGHT_FAILED: Kind(
         "nights failed", _OPERATOR, "a night ended with an error, or could not write all of its files; once a date and error"
     ),
@@ -61,9 +63,7 @@ KINDS: Final[dict[NoticeKind, Kind]] = {
     NoticeKind.DISK_NEARLY_FULL: Kind(
         "disks nearly full", _OPERATOR, "less than 5 % or 1 GB is free where the home is; once a day"
     ),
-    NoticeKind.VERIFY_FINDING: Kind(
-        "verify findings", _OPERATOR, "`cards verify` found problems; those that it found on the same day are not told again"
-    ),
+    NoticeKind.VERIFY_FINDING: Kind("verify findings", _OPERATOR, "`cards verify` found problems; the same ones once a day"),
     NoticeKind.ANSWER_LATE: Kind(
         "answers not delivered", _OPERATOR, "what was committed for a file or a night is not written after ten minutes"
     ),

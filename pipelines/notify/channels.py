@@ -1,4 +1,4 @@
-"""Channels: where a recipient is told, and a process that sends through them.
+"""Channels: where a recipient is notified, and a process that sends through them.
 
 An address holds passwords and tokens. It goes to the process that sends and nowhere else: people see the scheme and, where it
 is no secret, the host; the registry has a digest.

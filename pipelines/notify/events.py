@@ -41,7 +41,7 @@ NONE: Final = notices([])
 
 
 def plain(words: str) -> str:
-    """Words that can leave the house: every code masked, in one line, without anything that a service would follow."""
+    """Words that can be sent out: every code masked, in one line, without anything that a service would follow."""
     return mask_codes(printable(words)).translate(_MARKS)[:_LONGEST]
 
 
@@ -51,7 +51,7 @@ def _counted(number: str, one: str, many: str = "") -> pl.Expr:
     return pl.when(column == 1).then(pl.lit(f"1 {one}")).otherwise(pl.format(f"{{}} {many or f'{one}s'}", column))
 
 
-def _told(
+def _notices_of(
     rows: pl.DataFrame, kind: NoticeKind, subject: str | pl.Expr, recipient: str | pl.Expr, words: pl.Expr
 ) -> pl.DataFrame:
     """A notice for each row. `recipient`: a column; OPERATOR is the operator."""
@@ -80,9 +80,9 @@ def of_files(files: pl.DataFrame) -> pl.DataFrame:
     good = files.filter(~is_rejected)
     placed = pl.format("{} was answered: {} placed. {}", "file_name", _counted("orders_placed", "order"), where)
     return pl.concat([
-        _told(rejected, NoticeKind.FILE_REJECTED, subject, OPERATOR, pl.format("{}: {}", "source", words)),
-        _told(rejected.filter(pl.col("source") != HOUSE), NoticeKind.FILE_REJECTED, subject, "source", words),
-        _told(good.filter(pl.col("source") != HOUSE), NoticeKind.FILE_ANSWERED, subject, "source", placed),
+        _notices_of(rejected, NoticeKind.FILE_REJECTED, subject, OPERATOR, pl.format("{}: {}", "source", words)),
+        _notices_of(rejected.filter(pl.col("source") != HOUSE), NoticeKind.FILE_REJECTED, subject, "source", words),
+        _notices_of(good.filter(pl.col("source") != HOUSE), NoticeKind.FILE_ANSWERED, subject, "source", placed),
     ])  # fmt: skip
 
 
@@ -106,8 +106,8 @@ def _quota(over: pl.DataFrame) -> pl.DataFrame:
     subject = pl.format("{} {} {}", "reseller", "day", pl.col("what").str.extract(r"^(\w+)"))
     words = pl.format("the quota of {} is used up: {}", "day", "what")
     return pl.concat([
-        _told(over, NoticeKind.OVER_QUOTA, subject, OPERATOR, pl.format("{}: {}", "reseller", words)),
-        _told(over.filter(pl.col("reseller") != HOUSE), NoticeKind.OVER_QUOTA, subject, "reseller", words),
+        _notices_of(over, NoticeKind.OVER_QUOTA, subject, OPERATOR, pl.format("{}: {}", "reseller", words)),
+        _notices_of(over.filter(pl.col("reseller") != HOUSE), NoticeKind.OVER_QUOTA, subject, "reseller", words),
     ])  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def late_answers(events: pl.DataFrame) -> pl.DataFrame:
     """Events that are not delivered though they should be (`kind`, `source`, `file_name`, `folder`, `at`)."""
     words = pl.format("the answer to {} of {} (committed at {}) is not written. The next run tries again; cards run says why",
                       "file_name", "source", "at")  # fmt: skip
-    return _told(events, NoticeKind.ANSWER_LATE, pl.format("{}/{}", "source", "folder"), OPERATOR, words)
+    return _notices_of(events, NoticeKind.ANSWER_LATE, pl.format("{}/{}", "source", "folder"), OPERATOR, words)
 
 
 # -- what waits for people -----------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def orders_on_hold(holds: pl.DataFrame) -> pl.DataFrame:
     waits = pl.lit(" and waits for the operator's approval")
     how = pl.lit(" and waits for approval. cards holds lists it, cards approve and cards reject decide")
     return pl.concat([
-        _told(holds, NoticeKind.ORDER_ON_HOLD, subject, OPERATOR, pl.concat_str("source", pl.lit(": "), words, how)),
-        _told(holds.filter(pl.col("source") != HOUSE), NoticeKind.ORDER_ON_HOLD, subject, "source",
+        _notices_of(holds, NoticeKind.ORDER_ON_HOLD, subject, OPERATOR, pl.concat_str("source", pl.lit(": "), words, how)),
+        _notices_of(holds.filter(pl.col("source") != HOUSE), NoticeKind.ORDER_ON_HOLD, subject, "source",
               pl.concat_str(words, waits)),
     ])  # fmt: skip
 
@@ -139,9 +139,9 @@ def resellers_on_hold(holds: pl.DataFrame) -> pl.DataFrame:
     subject = pl.format("{} {}", "reseller", "at")
     words = pl.format("on hold since {}: {}", "at", "reason")
     return pl.concat([
-        _told(holds, NoticeKind.RESELLER_ON_HOLD, subject, OPERATOR,
+        _notices_of(holds, NoticeKind.RESELLER_ON_HOLD, subject, OPERATOR,
               pl.format("{} is {}. cards clear-hold {} lifts it", "reseller", words, "reseller")),
-        _told(holds, NoticeKind.RESELLER_ON_HOLD, subject, "reseller",
+        _notices_of(holds, NoticeKind.RESELLER_ON_HOLD, subject, "reseller",
               pl.format("your files that name codes are {}. Ask the operator", words)),
     ])  # fmt: skip
 
@@ -151,8 +151,8 @@ def nearly_full(btns: pl.DataFrame) -> pl.DataFrame:
     words = pl.format("BTN {} has {} left", "btn", _counted("free", "PIN"))
     subject = pl.col("btn").cast(pl.String)
     return pl.concat([
-        _told(btns, NoticeKind.BTN_NEARLY_FULL, subject, OPERATOR, words),
-        _told(btns.filter(pl.col("reseller") != ""), NoticeKind.BTN_NEARLY_FULL, subject, "reseller", words),
+        _notices_of(btns, NoticeKind.BTN_NEARLY_FULL, subject, OPERATOR, words),
+        _notices_of(btns.filter(pl.col("reseller") != ""), NoticeKind.BTN_NEARLY_FULL, subject, "reseller", words),
     ])  # fmt: skip
 
 
@@ -166,9 +166,9 @@ def of_reports(reports: pl.DataFrame, waiting: pl.DataFrame) -> pl.DataFrame:
     held = reports.join(waiting, on="event")
     rejected = reports.join(waiting, on="event", how="anti").filter((pl.col("readable") == 0) & (pl.col("reasons") != ""))
     return pl.concat([
-        _told(rejected, NoticeKind.REPORT_REJECTED, "folder", OPERATOR,
+        _notices_of(rejected, NoticeKind.REPORT_REJECTED, "folder", OPERATOR,
               pl.format("network report {} can't be used ({}). See outbox/network/{}", "file_name", "reasons", "folder")),
-        _told(held, NoticeKind.REPORT_ON_HOLD, "folder", OPERATOR,
+        _notices_of(held, NoticeKind.REPORT_ON_HOLD, "folder", OPERATOR,
               pl.format("network report {} waits: {}. cards approve {} or cards reject {}", "file_name", "about", "folder",
                         "folder")),
     ])  # fmt: skip
@@ -186,7 +186,7 @@ def of_order_files(files: pl.DataFrame) -> pl.DataFrame:
     reseller, and all together for the operator.
     """
     parts = [NONE]
-    for kind, told, *cards in _CARDS:
+    for kind, notice, *cards in _CARDS:
         mine = files.filter(kind=kind)
         every = mine.group_by("folder", maintain_order=True).agg(
             pl.col("files", "cards").sum(), pl.col("source").n_unique(), pl.col("order_id").first()
@@ -196,8 +196,8 @@ def of_order_files(files: pl.DataFrame) -> pl.DataFrame:
                           pl.lit(kind))  # fmt: skip
         of_all = pl.format("{} of {}: {}", orders, _counted("source", "reseller"), _counted("cards", *cards))
         parts += [
-            _told(every, told, "folder", OPERATOR, of_all),
-            _told(mine.filter(pl.col("source") != HOUSE), told, "folder", "source", words),
+            _notices_of(every, notice, "folder", OPERATOR, of_all),
+            _notices_of(mine.filter(pl.col("source") != HOUSE), notice, "folder", "source", words),
         ]
     return pl.concat(parts)
 
@@ -210,7 +210,7 @@ def overdue(nights: pl.DataFrame) -> pl.DataFrame:
     """Nights that left orders overdue (`date` as people write it, `awaited`, `overdue`)."""
     words = pl.format("{} overdue at the network, of {} that await it. cards orders --overdue lists them",
                       _counted("overdue", "order is", "orders are"), "awaited")  # fmt: skip
-    return _told(nights.filter(pl.col("overdue") > 0), NoticeKind.ORDERS_OVERDUE, "date", OPERATOR, words)
+    return _notices_of(nights.filter(pl.col("overdue") > 0), NoticeKind.ORDERS_OVERDUE, "date", OPERATOR, words)
 
 
 def without_report(nights: pl.DataFrame) -> pl.DataFrame:
@@ -218,7 +218,7 @@ def without_report(nights: pl.DataFrame) -> pl.DataFrame:
     last = pl.when(pl.col("last") == "").then(pl.lit("none has ever come")).otherwise(pl.format("the last came at {}", "last"))
     words = pl.format("no network report came in the 24 hours before the night ({}), and {} it", last,
                       _counted("awaited", "order awaits", "orders await"))  # fmt: skip
-    return _told(nights.filter(pl.col("awaited") > 0), NoticeKind.NO_REPORT, "date", OPERATOR, words)
+    return _notices_of(nights.filter(pl.col("awaited") > 0), NoticeKind.NO_REPORT, "date", OPERATOR, words)
 
 
 def night_failed(at: datetime, error: str) -> Notice:
@@ -238,7 +238,7 @@ def night_missing(now: datetime, last: str) -> Notice:
     )
 
 
-# -- the house -----------------------------------------------------------------------------------------------------------
+# -- this machine --------------------------------------------------------------------------------------------------------
 
 
 def registry_unreachable(since: str, error: str) -> Notice:

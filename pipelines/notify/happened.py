@@ -27,7 +27,7 @@ class Happened(NamedTuple):
     notices: pl.DataFrame
     seen: int
     passed: list[int]
-    told: list[int]
+    resumed: list[int]
 
 
 def since(run: Run, after: int) -> Happened:
@@ -44,8 +44,8 @@ def since(run: Run, after: int) -> Happened:
         found = found.filter(pl.col("event") < in_hand["event"].min())
     seen = int(found["event"][-1]) if len(found) else after
     passed = found["event"].filter(found["event"].is_in(late["event"].implode())).to_list()
-    told = notices.late_events(registry)
-    looked_at = pl.concat([notices.events(registry, told), found.filter(~pl.col("event").is_in(passed))])
+    resumed = notices.late_events(registry)
+    looked_at = pl.concat([notices.events(registry, resumed), found.filter(~pl.col("event").is_in(passed))])
     recent = looked_at.filter(~_before(now - _OLD))
     parts = [
         *_of_events(run, recent),
@@ -53,7 +53,7 @@ def since(run: Run, after: int) -> Happened:
         events.orders_on_hold(notices.orders_on_hold(registry, after, seen)),
         events.nearly_full(notices.nearly_full_btns(registry, after, seen)),
     ]
-    return Happened(pl.concat(parts), seen, passed, told)
+    return Happened(pl.concat(parts), seen, passed, resumed)
 
 
 def _before(time: datetime) -> pl.Expr:
@@ -70,10 +70,10 @@ def _of_events(run: Run, found: pl.DataFrame) -> list[pl.DataFrame]:
     found = found.with_columns(pl.col("reasons").fill_null(""))
     files, nights = found.filter(kind="orders"), found.filter(kind="night")
     reports = found.filter(pl.col("kind") == "report", pl.col("original_event") == pl.col("event"))
-    told = [events.of_files(files), events.over_quota(files)]
+    found_in = [events.of_files(files), events.over_quota(files)]
     if len(reports):
-        told.append(events.of_reports(reports, notices.waiting_reports(run.registry, reports["event"])))
-    return told + _of_nights(run, nights) if len(nights) else told
+        found_in.append(events.of_reports(reports, notices.waiting_reports(run.registry, reports["event"])))
+    return found_in + _of_nights(run, nights) if len(nights) else found_in
 
 
 def _of_nights(run: Run, nights: pl.DataFrame) -> list[pl.DataFrame]:

@@ -28,7 +28,7 @@ _DROPPED_AFTER: Final = timedelta(days=7)
 
 
 def warner(runtime: Runtime) -> Callable[[str], None]:
-    """Logs what could not be told."""
+    """A warning in the log for each thing of which nobody could be notified."""
     return lambda line: runtime.log(log_events.NOT_NOTIFIED, why=line)
 
 
@@ -55,8 +55,8 @@ def at_end(run: Run, warn: Callable[[str], None] = lambda _: None) -> Iterator[l
 
 
 @contextmanager
-def failed_nights_told(run: Run, also: list[Notice]) -> Iterator[list[CardsError]]:
-    """Have a night that fails told: by the error that it raises, or those that it adds to the list."""
+def failed_nights_reported(run: Run, also: list[Notice]) -> Iterator[list[CardsError]]:
+    """Have people notified of a night that fails: by the error that it raises, or those that it adds to the list."""
     failures: list[CardsError] = []
     try:
         yield failures
@@ -68,7 +68,7 @@ def failed_nights_told(run: Run, also: list[Notice]) -> Iterator[list[CardsError
 
 
 def notify(run: Run) -> list[str]:
-    """Tell what happened since the last time; what could not be told, in words. Raises nothing."""
+    """Notify of what happened since the last time; what could not be sent, in words. Raises nothing."""
     lines: list[str] = []
     _safely(lines.append, lambda: _notify(run, begin(run), [], lines.append))
     return lines
@@ -87,7 +87,7 @@ def configured(run: Run) -> list[Channel]:
 
 
 def begin(run: Run) -> list[Channel]:
-    """The channels. With some configured for the first time, what happens from now on is told, and not what happened before."""
+    """The channels. With some configured for the first time, notices begin with what happens from now on."""
     if known := configured(run):
         notices.begin(run.registry)
     return known
@@ -102,7 +102,7 @@ def _notify(run: Run, known: list[Channel], also: list[Notice], warn: Callable[[
 
 
 def enter(run: Run, known: list[Channel], also: list[Notice]) -> None:
-    """Enter what is worth telling and was not told before."""
+    """Enter what is worth telling and was not entered before."""
     registry = run.registry
     given = pl.DataFrame(
         [(one.recipient, one.key) for one in known], {"recipient": pl.String, "channel": pl.String}, orient="row"
@@ -111,13 +111,13 @@ def enter(run: Run, known: list[Channel], also: list[Notice]) -> None:
     while True:
         after = notices.watermark(registry) or 0
         news = happened.since(run, after)
-        told = pl.concat([found, news.notices]).filter(pl.col("recipient").is_in(given["recipient"].implode()))
-        told = notices.untold(registry, told)
-        if told.is_empty() and news.seen == after and not news.told:
+        new = pl.concat([found, news.notices]).filter(pl.col("recipient").is_in(given["recipient"].implode()))
+        new = notices.not_entered(registry, new)
+        if new.is_empty() and news.seen == after and not news.resumed:
             break
-        told = told.with_columns(pl.col("words").map_elements(events.plain, pl.String))
+        new = new.with_columns(pl.col("words").map_elements(events.plain, pl.String))
         run.runtime.checkpoint("notices derived")
-        notices.enter(registry, told, given, run.runtime.timestamp(), seen=news.seen, passed=news.passed, told=news.told)
+        notices.enter(registry, new, given, run.runtime.timestamp(), news.seen, news.passed, news.resumed)
     before = (run.runtime.now() - _DROPPED_AFTER).isoformat(timespec="seconds")
     notices.drop_unconfigured(registry, given["channel"], before)
 

@@ -1,4 +1,4 @@
-"""A registry that is out of reach: told once an outage, and when it is over.
+"""A registry that is out of reach: the operator is notified once an outage, and when it is over.
 
 The registry can't keep this. A small file in the home does, which several processes and runs share: since when the registry is
 out of reach, and which channels have heard of it.
@@ -26,7 +26,7 @@ _AFTER: Final = timedelta(minutes=5)
 
 @contextmanager
 def watched(settings: Settings, warn: Callable[[str], None], runtime: Runtime = Runtime()) -> Iterator[None]:
-    """Note whether the registry can be reached while the block lasts, and tell the operator when it can't be for too long.
+    """Note whether the registry can be reached while the block lasts, and notify the operator when it can't be for too long.
 
     The block is left with the error that it raises.
     """
@@ -46,7 +46,7 @@ def _noting(warn: Callable[[str], None], work: Callable[[], None]) -> None:
     except BlockingIOError:  # another process is telling it
         return
     except (OSError, CardsError) as error:
-        warn(f"The outage of the registry could not be noted or told: {type(error).__name__}.")
+        warn(f"The outage of the registry could not be noted or reported: {type(error).__name__}.")
 
 
 def note_unreachable(settings: Settings, now: datetime, error: str) -> None:
@@ -56,9 +56,9 @@ def note_unreachable(settings: Settings, now: datetime, error: str) -> None:
     with _state(settings.home) as state:
         state.setdefault("since", now.isoformat(timespec="seconds"))
         if now - datetime.fromisoformat(state["since"]) >= _AFTER:
-            heard = state.setdefault("told", [])
+            heard = state.setdefault("notified", [])
             wanted = [key for key in _keys(settings) if key not in heard]
-            state["told"] = heard + _tell(settings, events.registry_unreachable(state["since"], error), wanted)
+            state["notified"] = heard + _tell(settings, events.registry_unreachable(state["since"], error), wanted)
 
 
 def note_reachable(settings: Settings, now: datetime) -> None:
@@ -66,10 +66,10 @@ def note_reachable(settings: Settings, now: datetime) -> None:
     if not (settings.home / _NAME).exists():
         return
     with _state(settings.home) as state:
-        heard = [key for key in _keys(settings) if key in state.get("told", [])]
-        told = _tell(settings, events.registry_back(state["since"], now), heard) if heard else []
-        if left := [key for key in heard if key not in told]:
-            state["told"] = left
+        heard = [key for key in _keys(settings) if key in state.get("notified", [])]
+        done = _tell(settings, events.registry_back(state["since"], now), heard) if heard else []
+        if left := [key for key in heard if key not in done]:
+            state["notified"] = left
         else:
             state.clear()
 

@@ -1,4 +1,4 @@
-"""Notices: what happened since they were last looked after, what was told, and what waits for which channel.
+"""Notices: what happened since they were last looked after, what people were notified of, and what waits for which channel.
 
 This is an outbox in a database: notices are entered together with the mark of how far events were looked at, and each is
 sent from here until its channels have accepted it.
@@ -194,10 +194,10 @@ def resellers_on_hold(registry: Database) -> pl.DataFrame:
     return registry.select(columns_of("holds"), "FROM holds ORDER BY holds.reseller")
 
 
-# -- what is told --------------------------------------------------------------------------------------------------------
+# -- notices -------------------------------------------------------------------------------------------------------------
 
 
-def untold(registry: Database, notices: pl.DataFrame) -> pl.DataFrame:
+def not_entered(registry: Database, notices: pl.DataFrame) -> pl.DataFrame:
     """Those of the notices that were not entered before, each once."""
     known = registry.select_with(
         notices.select(KEY).unique(),
@@ -212,17 +212,16 @@ def enter(
     notices: pl.DataFrame,
     channels: pl.DataFrame,
     at: str,
-    *,
-    seen: int = 0,
+    seen: int,
     passed: list[int],
-    told: list[int],
+    resumed: list[int],
 ) -> None:
-    """Enter what was not told before for the channels of its recipients (`recipient`, `channel`), and that events were looked
-    at up to `seen`, in one transaction. `passed`: events that were passed by undelivered; `told`: such events that are told
-    now.
+    """Enter what was not entered before, for the channels of its recipients (`recipient`, `channel`), and that events were
+    looked at up to `seen`, in one transaction. `passed`: events that were passed by undelivered; `resumed`: such events that
+    are looked at now.
     """
     with registry.transaction():
-        new = untold(registry, notices)
+        new = not_entered(registry, notices)
         first = int(registry.select({"next": integer("coalesce(max(notice), 0) + 1")}, "FROM notices").item())
         new = new.with_columns(notice=pl.int_range(pl.len(), dtype=INT) + first, at=pl.lit(at))
         registry.append("notices", new.select(NOTICE.names()))
@@ -230,7 +229,7 @@ def enter(
         registry.append("notice_deliveries", deliveries)
         for event in passed:
             _set_watermark(registry, f"{_LATE}{event}", event)
-        for event in told:
+        for event in resumed:
             registry.execute("DELETE FROM watermarks WHERE name = $1", f"{_LATE}{event}")
         if seen:
             _set_watermark(registry, WATERMARK_NAME, seen)

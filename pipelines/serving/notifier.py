@@ -1,4 +1,4 @@
-"""Notices while `cards serve` runs: what waits is tried again every minute, and what is due without any run is told."""
+"""Notices while `cards serve` runs: what waits is tried again every minute, and what needs no run is noticed."""
 
 from threading import Event, Thread
 from types import TracebackType
@@ -36,5 +36,5 @@ class Notifier:
                 with outage.watched(self._settings, warn), open_run(self._settings, self._runtime) as run:
                     for line in notifying.notify(run):
                         warn(line)
-            except CardsError:  # the runs report this, and an outage is told
+            except CardsError:  # the runs report this, and `outage` notifies of it
                 continue
