@@ -14,6 +14,7 @@ from pipelines import (
     cli_decisions,
     cli_export,
     cli_lists,
+    cli_notify,
     cli_recover,
     cli_statement,
     completion,
@@ -40,6 +41,7 @@ registry = typer.Typer(no_args_is_help=True, help="Manage the registry of codes.
 app.add_typer(cli_catalogue.app, name="catalogue")
 app.add_typer(cli_catalogue.app, name="catalog", hidden=True)
 app.add_typer(registry, name="registry")
+app.add_typer(cli_notify.app, name="notify")
 
 
 @app.callback()
@@ -84,7 +86,7 @@ def run(as_json: AsJson = False) -> None:
     from pipelines import console
     from pipelines.process_orders import process_inbox
 
-    with open_job_run("orders", quiet=as_json) as opened:
+    with open_job_run("orders", quiet=as_json) as (opened, _):
         done = process_inbox(opened)
         print_warnings(opened)
     if as_json:
@@ -99,9 +101,11 @@ def run(as_json: AsJson = False) -> None:
 def reconcile(as_json: AsJson = False) -> None:
     """Reconcile placed orders with the network's reports: release ready cards, replace refused ones, write the workbook."""
     from pipelines import console, reconcile_network
+    from pipelines.notify.notifying import failed_nights_reported
 
-    with open_job_run("night", quiet=as_json) as opened:
+    with open_job_run("night", quiet=as_json) as (opened, notices), failed_nights_reported(opened, notices) as failed:
         night = reconcile_network.reconcile(opened)
+        failed.extend(night.failures)
     figures = asdict(night.figures) if night.figures else {"already_running": True}
     if as_json:
         reports = [asdict(report) for report in night.reports]

@@ -37,7 +37,7 @@ def show(
     from pipelines.admin import catalogue
 
     with open_cli_run() as opened:
-        sheets = catalogue.current_catalogue(opened.registry).sheets()
+        sheets = catalogue.current_catalogue(opened.registry).shown().sheets()
         if write:
             catalogue.write_current(write, opened.registry)
     if as_json:

@@ -23,19 +23,28 @@ _OBJECTS: Final = 50_000
 
 
 @contextmanager
-def open_job_run(job: str, *, quiet: bool) -> Iterator[Any]:
+def open_job_run(job: str, *, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
     """A run of a job (`orders`, `night`) that is logged if CARDS_LOG is set, and whose metrics are kept in CARDS_METRICS_FILE
-    if that is set.
+    if that is set. People are notified at its end, also of what is added to the list of notices, and when the registry is out
+    of reach.
     """
     from pipelines.common.log_events import RUN_FAILED
     from pipelines.common.settings import load_settings
+    from pipelines.console import print_warning
+    from pipelines.notify import notifying, outage
     from pipelines.observing.observer import observed, observer_of
 
     settings = load_settings()
     with observed(settings, job, Runtime(), observer_of(settings)) as runtime:
         try:
-            with open_cli_run(quiet=quiet, changes=True) as run:
-                yield run._replace(runtime=run.runtime._replace(log=runtime.log))
+            with (
+                outage.watched(settings, print_warning),
+                open_cli_run(quiet=quiet, changes=True) as opened,
+                notifying.at_end(
+                    run := opened._replace(runtime=opened.runtime._replace(log=runtime.log)), print_warning
+                ) as notices,
+            ):
+                yield run, notices
         except Exception as error:
             runtime.log(RUN_FAILED, error=str(errors.to_cards_error(error)))
             raise

@@ -38,6 +38,8 @@ from pipelines.common.words import count
 from pipelines.console import format_reasons
 from pipelines.delivery.results import Delivery, ReportResult, SubmissionResult
 from pipelines.intake import inbox
+from pipelines.notify import events, notifying, outage
+from pipelines.notify.events import Notice
 from pipelines.observing.observer import Observer, observed, observer_of
 from pipelines.reconcile_network import NightResult
 from pipelines.run import Run, open_run
@@ -67,7 +69,7 @@ def _transient(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
       retry_condition_fn=_transient)  # fmt: skip
 def process_files(resellers: list[str] | None) -> Delivery[SubmissionResult]:
     """Answer every ready order file of the resellers (of all when None)."""
-    with _run("orders") as run:
+    with _run("orders") as (run, _):
         return process_orders.process_inbox(run, _sources(resellers))
 
 
@@ -75,19 +77,28 @@ def process_files(resellers: list[str] | None) -> Delivery[SubmissionResult]:
       retry_delay_seconds=[1, 5, 20, 60], retry_condition_fn=_transient)  # fmt: skip
 def night() -> NightResult:
     """Reconcile what was placed with the reports at hand."""
-    with _run("night") as run:
-        return reconcile_network.reconcile(run)
+    with _run("night") as (run, notices):
+        done = reconcile_network.reconcile(run)
+        notices += [events.night_failed(run.runtime.now(), str(failure)) for failure in done.failures[:1]]
+        return done
 
 
 @contextlib.contextmanager
-def _run(job: str) -> Iterator[Run]:
-    """A run whose progress is an artifact, whose log is Prefect's too, and whose errors hold no code."""
+def _run(job: str) -> Iterator[tuple[Run, list[Notice]]]:
+    """A run whose progress is an artifact, whose log is Prefect's too, and whose errors hold no code. People are notified at
+    its end, also of what is added to the list.
+    """
     try:
         settings = load_settings()
         observer = OBSERVERS[-1] if OBSERVERS else observer_of(settings)
         runtime = Runtime(progress=_progress_artifact())
-        with observed(settings, job, runtime, observer, _prefect_log()) as runtime, open_run(settings, runtime) as run:
-            yield run
+        with (
+            observed(settings, job, runtime, observer, _prefect_log()) as runtime,
+            outage.watched(settings, notifying.warner(runtime), runtime),
+            open_run(settings, runtime) as run,
+            notifying.at_end(run, notifying.warner(runtime)) as notices,
+        ):
+            yield run, notices
     except Exception as error:
         raise to_cards_error(error) from None
 
@@ -105,6 +116,12 @@ def _prefect_log() -> Also:
             logger.info("more is not shown here")
 
     return write
+
+
+def _tell_failed_night(error: CardsError) -> None:
+    """Tell that a night failed for good: no retry has helped."""
+    with contextlib.suppress(CardsError), open_run(load_settings()) as run, notifying.at_end(run) as notices:
+        notices.append(events.night_failed(run.runtime.now(), str(error)))
 
 
 def _sources(resellers: list[str] | None) -> Callable[[str], bool]:
@@ -205,6 +222,7 @@ def nightly_reconciliation() -> State[str]:
     try:
         done = night()
     except CardsError as error:
+        _tell_failed_night(error)
         return Failed(message=mask_codes(str(error)), data=error)
     if done.figures is None:
         return Completed(message="Another reconciliation is already running; nothing to do.", data="")

@@ -7,6 +7,7 @@ import polars as pl
 
 from schemas import sources, telephone
 from schemas.headers import Column
+from schemas.notices import ADDRESS
 from schemas.rules import check, present
 
 ACCEPTANCES: Final = ("whole", "partial")
@@ -57,6 +58,16 @@ ACCOUNTS_SCHEMA = pa.DataFrameSchema(
         ),
         "acceptance": pa.Column(
             pl.String, check(lambda acceptance: acceptance.is_in(ACCEPTANCES), "neither whole nor partial"), nullable=True
+        ),
+        "notify": pa.Column(
+            pl.String,
+            check(
+                lambda notify: (
+                    notify.str.split(" ").list.eval(pl.element().filter(pl.element() != "").str.contains(ADDRESS)).list.all()
+                ),
+                "not mail or Apprise addresses, parted by spaces",
+            ),
+            nullable=True,
         ),
         "approve_above": pa.Column(
             pl.String,

@@ -3,9 +3,12 @@
 Run apart by `test_secrecy`, which then looks for codes in everything that it left behind.
 """
 
+import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +23,10 @@ from pipelines.admin.catalogue import load_catalogue
 from pipelines.common.context import Runtime
 from pipelines.common.settings import load_settings
 from pipelines.registry.store import open_registry
+from tests.receivers import MailServer, Received, Webhook
 
 HOME = Path(sys.argv[1])
+SECRET = "hush4711"
 
 
 os.environ |= {"CARDS_HOME": str(HOME), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": os.environ.get("CARDS_REGISTRY", "")}
@@ -63,6 +68,24 @@ def main() -> None:
     demo.lay_out(HOME)
     with open_registry(load_settings().registry_url) as registry:
         load_catalogue(HOME / "catalogue.xlsx", registry)
+    with notified() as messages:
+        live()
+    (HOME.parent / "kept" / "notices.json").write_text(json.dumps(messages))
+
+
+@contextmanager
+def notified() -> Iterator[list[Received]]:
+    """The operator is notified by mail and a webhook, and acme by the webhook, whose address has a secret."""
+    with Webhook() as webhook, MailServer() as mail:
+        os.environ |= {"CARDS_NOTIFY": f"desk@example.com {webhook.url(SECRET)}", "CARDS_NOTIFY_MAIL": mail.url}
+        with open_registry(load_settings().registry_url) as registry:
+            registry.execute(f"UPDATE accounts SET notify = '{webhook.url(SECRET)}' WHERE reseller = 'acme'")
+        messages: list[Received] = []
+        yield messages
+        messages += [one._replace(to="") for one in webhook.messages + mail.messages]
+
+
+def live() -> None:
     with prefect_test_harness():
         for at in ORDERS:
             (HOME / f"inbox/acme/{at}.csv").write_text(
@@ -70,6 +93,8 @@ def main() -> None:
                 f"10023456,7001,8008604444,{at.replace(' ', '-')[:15]},3\n"
             )
             tried(flows.process_inbox, flows.process_orders, "process_inbox", at)
+        named_after = some_code()
+        (HOME / f"inbox/acme/{named_after}.csv").write_text(f"Customer Order ID,Quantity,Comments\nX{named_after},1,\n")
         flows.process_inbox()
         demo.answer_as_network(HOME)
         for at in NIGHT:

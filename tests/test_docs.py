@@ -20,6 +20,7 @@ from pipelines.insight.datasets import DATASETS, INSTANT, exported
 from schemas import catalogue, network, orders
 from schemas.codes import STATES
 from schemas.headers import Column
+from schemas.notices import KINDS
 from schemas.reasons import REASONS
 from tests.pages import DOCS, PAGES, README, ROOT, anchors, blocks, links, replace_section, rows, section, table
 
@@ -70,6 +71,11 @@ def settings() -> str:
 def reasons() -> str:
     cells = ((f"`{one.code}`", one.level, one.column, one.words) for one in REASONS.values())
     return table(("reason", "level", "column", "what to fix"), cells)
+
+
+def notices() -> str:
+    cells = ((kind.value, one.recipients, one.when) for kind, one in KINDS.items())
+    return table(("notice", "to whom", "when"), cells)
 
 
 def commands() -> str:
@@ -151,6 +157,7 @@ TABLES: dict[str, Callable[[], str]] = {
         f"Sheet Accounts:\n\n{columns(catalogue.ACCOUNTS)}\nSheet Access Numbers:\n\n" + columns(catalogue.ACCESS_NUMBERS)
     ),
     "datasets": datasets,
+    "notices": notices,
     "commands": commands,
 }
 
@@ -227,6 +234,9 @@ DOCUMENTS = {
     "recover": "rm registry.db* outbox/acme/*-october/october.*; cards catalogue load catalogue.xlsx > load.log; "
     "cards recover --json",
     "audit": "cards audit --json",
+    "notify test": "CARDS_NOTIFY=json://127.0.0.1:1/ cards notify test --json || true",
+    "notify list": "export CARDS_NOTIFY=json://127.0.0.1:1/; sed s/G10/12345/ outbox/globex/*-cards/cards.csv "
+    "> inbox/globex/more.csv; cards run 2> run.log > run.log; cards notify list --json",
     "statement": "cards statement --month $(date +%Y-%m) --json",
     "archive": "cards archive --before 2099-01-01 --json",
     "verify": "rm outbox/acme/*-october/confirmation.csv; cards verify --json || true",

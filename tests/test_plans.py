@@ -13,7 +13,8 @@ from pipelines.admin import export, lists, queries, reports, retention, statemen
 from pipelines.admin.recover import recover
 from pipelines.admin.replay import replay
 from pipelines.delivery.rewriting import rewrite_submission
-from pipelines.registry import audit_trail, database, limits
+from pipelines.notify.notifying import notify
+from pipelines.registry import audit_trail, database, limits, notices
 from pipelines.registry.schema import INDEXES, TABLES
 from pipelines.registry.store import Registry
 from tests.conftest import (
@@ -28,6 +29,7 @@ from tests.conftest import (
     some_codes,
 )
 from tests.lives import Life, lose
+from tests.receivers import Webhook
 
 CHOSEN, TARGET = some_codes(2)
 SMALL = {"accounts", "access_numbers", "billing_numbers", "holds", "claims"}
@@ -146,7 +148,22 @@ def test_no_statement_of_a_recovery_reads_all_of_a_table_but_the_list_of_events(
 
 
 def live(shop: Shop) -> None:
-    """What a reseller, the network, the night and people ask in two days."""
+    """What a reseller, the network, the night and people ask in two days, of which people are notified."""
+    with Webhook() as accepting, Webhook() as refusing:
+        refusing.status = 503
+        shop.settings = shop.settings.model_copy(update={"notify": f"{accepting.url()} {refusing.url()}"})
+        shop.registry.load_catalogue(ACCOUNTS.with_columns(notify=pl.lit("x@example.com")), ACCESS_NUMBERS, BILLING_NUMBERS)
+        notify(shop.as_run)
+        _live(shop)
+        assert accepting.messages
+        assert not refusing.messages
+        shop.settings = shop.settings.model_copy(update={"notify": accepting.url()})
+        shop.later(days=9)
+        notify(shop.as_run)
+        assert notices.waiting(shop.registry).filter(recipient="").is_empty()
+
+
+def _live(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="3"), row("B", code=CHOSEN), row("C", btn="3035550142", quantity="2"))
     pairs = answer.confirmation.select("Order ID", "Authorization Code").rows()
     shop.report(*pairs[:2], *pairs[3:], ("77-7", TARGET))
@@ -156,8 +173,10 @@ def live(shop: Shop) -> None:
     partial = row("F", access_number="123", quantity="1")
     shop.send(change, row("E", btn="3035550142", quantity="1"), row("G", code=CHOSEN), partial, name="more.csv")
     shop.send(change, row("E", btn="3035550142", quantity="1"), name="again.csv")
+    notify(shop.as_run)
     shop.report((pairs[3][0], pairs[3][1]), ("10023456-4", pairs[3][1]), name="second.csv")
     shop.night()
+    notify(shop.as_run)
     shop.send(change, row("E", btn="3035550142", quantity="1"), name="again.csv")  # the same bytes
     (shop.settings.inbox / "acme" / "check").mkdir()
     shop.drop("check/tried.csv", csv_of(row("T", code=CHOSEN), row("E", btn="3035550142", quantity="1")))
@@ -225,7 +244,11 @@ def left_in_hand(shop: Shop) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         shop.run(die)
+    notify(shop.as_run)
+    shop.later(minutes=11)
+    notify(shop.as_run)
     assert len(shop.run()) == 1
+    notify(shop.as_run)
 
 
 def look_at_lists(shop: Shop) -> None:

@@ -47,8 +47,12 @@ def test_no_code_is_left_behind_by_a_whole_life_with_errors_at_every_step(tmp_pa
     data = {path: path.read_bytes() for path in folder.rglob("*.csv")}
     data |= {path: pl.read_parquet(path).write_csv().encode() for path in folder.rglob("*.parquet")}
     assert any(b"refused" in content for content in data.values()), "the data for analysts was not looked at"
+    notices = left[tmp_path / "kept" / "notices.json"].decode()
+    assert all(kind in notices for kind in ("night failed", "file with rejections", "release ready")), "no notice was looked at"
+    assert "\\u2022" in notices, "no notice named a file that is named after a code"
     for where, content in {**left, **data, Path("screen"): screen}.items():
         text = content.replace(b"\0", b"")
+        assert b"hush4711" not in content, f"{where} has an address"
         assert [code for code in codes if code.encode() in content or code.encode() in text] == [], where
 
 

@@ -15,6 +15,7 @@ from pipelines.admin.samples import write_workbook
 from pipelines.common.context import Runtime
 from pipelines.common.errors import UsageError, require_file
 from pipelines.common.words import count
+from pipelines.notify.channels import mask_addresses
 from pipelines.registry import audit_trail
 from pipelines.registry.schema import ACCESS, ACCOUNT, BILLING_NUMBER
 from pipelines.registry.store import Registry
@@ -34,6 +35,10 @@ class Catalogue(NamedTuple):
     accounts: pl.DataFrame
     access_numbers: pl.DataFrame
     billing_numbers: pl.DataFrame
+
+    def shown(self) -> "Catalogue":
+        """The catalogue as people see it: without the passwords and tokens of addresses."""
+        return self._replace(accounts=self.accounts.with_columns(pl.col("notify").map_elements(mask_addresses, pl.String)))
 
     def sheets(self) -> dict[str, pl.DataFrame]:
         """The tables by the titles of their sheets, all of their columns text."""
@@ -134,7 +139,7 @@ def dropped_resellers(new: Catalogue, registry: Registry) -> dict[str, int]:
 
 def differences(new: Catalogue, registry: Registry) -> list[CatalogueChange]:
     """What loading a catalogue would change, row by row: added, removed and changed rows of each sheet."""
-    before, after = current_catalogue(registry).sheets(), new.sheets()
+    before, after = current_catalogue(registry).shown().sheets(), new.shown().sheets()
     return [change for title in SHEETS for change in _differences(title, before[title], after[title])]
 
 
@@ -194,11 +199,13 @@ def _sheet(path: Path, title: str, columns: tuple[Column, ...], *, optional: boo
 
 def _wrong(title: str, found: pl.DataFrame) -> Iterator[str]:
     for line, column, reason, value in found.select("source_row", "column", "reason", "value").iter_rows():
-        yield f"{title} row {line}, {column.replace('_', ' ')} “{value or ''}”: {reason}"
+        shown = mask_addresses(value or "") if column == "notify" else value or ""
+        yield f"{title} row {line}, {column.replace('_', ' ')} “{shown}”: {reason}"
 
 
 def _contradictions(sheet: str, accounts: pl.DataFrame, key: str, value: str, words: str) -> list[str]:
     other_than_first = pl.col(value) != pl.col(value).drop_nulls().first().over(key)
     wrong = accounts.drop_nulls(key).filter(other_than_first).unique(key, keep="first", maintain_order=True)
-    return [f"{sheet} row {line}, {value} “{other}”: {key} {name} {words}"
+    shown = mask_addresses if value == "notify" else str
+    return [f"{sheet} row {line}, {value} “{shown(other)}”: {key} {name} {words}"
             for line, other, name in wrong.select("source_row", value, key).iter_rows()]  # fmt: skip

@@ -19,6 +19,8 @@ ARCHIVE_WRITTEN: Final = "archive written"
 NOT_DONE: Final = "not done"
 RUN_FAILED: Final = "run failed"
 FILES_WAIT: Final = "files wait"
+NOTICES_SENT: Final = "notices sent"
+NOT_NOTIFIED: Final = "not notified"
 STARTING: Final = "starting Prefect"
 SERVING: Final = "serving"
 METRICS_SERVED: Final = "metrics served"
@@ -44,6 +46,8 @@ EVENTS: Final = {
     NOT_DONE: ("error", "an answer could not be written, or figures do not agree; all else was done"),
     RUN_FAILED: ("error", "a run could not do its work, or not all of it"),
     FILES_WAIT: ("warning", "files in the inbox that no run answers, and why"),
+    NOTICES_SENT: ("info", "a channel of the operator or of a reseller has accepted notices"),
+    NOT_NOTIFIED: ("warning", "a channel did not accept notices, which are sent later, or nobody could be notified"),
     STARTING: ("info", "`cards serve` starts a Prefect server of its own"),
     SERVING: ("info", "`cards serve` is up: its `inbox`, and the address and password file of Prefect's `page`"),
     METRICS_SERVED: ("info", "where metrics and health checks are served"),

@@ -5,7 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -38,7 +38,7 @@ class WorkerProcess:
     there is removed by the next one.
     """
 
-    def __init__(self, module: str, limits: list[int], seconds: float, scratch: Path | None = None) -> None:
+    def __init__(self, module: str, limits: Sequence[int | str], seconds: float, scratch: Path | None = None) -> None:
         self._scratch = scratch
         self._tempdir: tuple[Path, int] | None = None
         self._command = [sys.executable, "-m", module]

@@ -42,6 +42,7 @@ from pipelines.observing.observer import Observer
 from pipelines.run import open_run
 from pipelines.serving import watcher
 from pipelines.serving.metrics_server import Heart, metrics_served
+from pipelines.serving.notifier import Notifier
 from pipelines.serving.prefect_server import Server, prefect_server
 
 _POLL_SECONDS: Final = 3
@@ -124,6 +125,7 @@ def serve(stop: Event) -> None:
         with (
             contextlib.closing(FlowRunner(process_inbox, log, _has_orders, _AfterRun(settings, receipts, log))) as orders,
             contextlib.closing(FlowRunner(nightly_reconciliation, log)) as night,
+            Notifier(settings, log),
         ):
             runners = {_deploy(name): {"orders": orders, "night": night}[name] for name in FLOWS}
             password = {"password_file": server.password_file} if server else {}
