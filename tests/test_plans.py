@@ -15,6 +15,7 @@ from pipelines.admin.replay import replay
 from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.registry import database, limits
 from pipelines.registry.schema import INDEXES, TABLES
+from pipelines.registry.standing import standing
 from pipelines.registry.store import Registry
 from tests.conftest import (
     ACCESS_NUMBERS,
@@ -174,6 +175,7 @@ def live(shop: Shop) -> None:
     queries.capacity(["3035550142"], shop.registry)
     queries.submission(answer.folder.name, shop.registry)
     look_at_lists(shop)
+    assert standing(shop.registry, "2026-10-05").night
     write_files(shop)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
     state_a_month(shop)

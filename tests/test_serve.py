@@ -40,6 +40,7 @@ class House:
             **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CARDS_"))},
             "CARDS_HOME": str(self.home), "CARDS_SETTLE_SECONDS": str(SETTLE), "PREFECT_HOME": str(self.prefect),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_COLOR": "1", "SECRET_OF_OURS": "1",
+            "CARDS_METRICS": "127.0.0.1:0",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
 
@@ -141,9 +142,9 @@ def serve(house: House, **environment: str) -> "subprocess.Popen[bytes]":
 
 def api_of(house: House) -> str:
     """Wait until `cards serve` is ready; the address of Prefect's API, with the password when it has one."""
-    until(lambda: "drop order files into" in house.said(), 90, house)
-    (page,) = re.findall(r"page is (http://\S+);", house.said())
-    passwords = [Path(path).read_text("utf-8").strip() for path in re.findall(r"password; it is in (\S+)", house.said())]
+    until(lambda: " serving " in house.said(), 90, house)
+    (page,) = re.findall(r" page=(http://\S+)", house.said())
+    passwords = [Path(path).read_text("utf-8").strip() for path in re.findall(r" password_file=(\S+)", house.said())]
     return f"{page}/api".replace("http://", f"http://{passwords[0]}@" if passwords else "http://")
 
 
@@ -201,7 +202,7 @@ def test_a_life_of_cards_serve(house: House) -> None:
         api = api_of(house)
         until(lambda: not early.exists(), 10, house)
         until(lambda: "orders: 1 file from acme" in names(api), 5, house)
-        until(lambda: "warning: inbox/acme: 1 file in a sub-folder waits" in house.said(), 5, house)
+        until(lambda: 'warning files wait' in house.said(), 5, house)
         assert_closed(house, process)
         known = httpx.post(f"{api}/deployments/filter", json={}).json()
         assert {one["name"]: next(iter(one["schedules"][0]["schedule"].items())) for one in known} == {
@@ -265,6 +266,8 @@ def test_a_life_of_cards_serve(house: House) -> None:
         until(lambda: not any(map(alive, started)), 1, house)
     assert "stopped cleanly" in house.said()
     assert house.said().count("in a sub-folder waits") == 1
+    assert re.search(r"T\d\d:\d\d:\d\d\S+ info    file answered     run=[0-9a-f]{8} submission=acme/\S+-early ", house.said())
+    assert "error   run failed" in house.said()
     assert {path.name for path in house.home.rglob(".*")} == {".spool", ".registry-mark", ".registry-mark.lock"}
     assert list((house.home / ".spool").iterdir()) == []
     assert list(house.prefect.glob("*.password")) == []

@@ -70,7 +70,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with printed.open("wb") as out:
         process = house.start("serve", stdout=out, stderr=out, umask=0)
     try:
-        until(lambda: "drop order files" in printed.read_text() or process.poll() is not None, 120, printed)
+        until(lambda: " serving " in printed.read_text() or process.poll() is not None, 120, printed)
         ports = [port for address, port in listening(tree(process.pid))]
         assert ports, printed.read_text()
         yield Served(house, process, printed, folder / "prefect", f"http://127.0.0.1:{ports[0]}/api")
