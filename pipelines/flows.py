@@ -24,6 +24,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.runtime import deployment as this_deployment
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
@@ -163,9 +164,9 @@ def process_inbox(resellers: list[str] | None = None) -> State[int]:
 
 def _forget_empty_runs() -> None:
     """Delete earlier runs of this deployment that found nothing: of those only the newest is worth a line on the page."""
-    if this_run.deployment_id is None:
+    if this_deployment.id is None:
         return
-    mine = DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(this_run.deployment_id))]))
+    mine = DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(this_deployment.id))]))
     completed = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])))
     with contextlib.suppress(Exception), get_client(sync_client=True) as client:  # the next run tries again
         for run in client.read_flow_runs(
@@ -210,7 +211,8 @@ def nightly_reconciliation() -> State[str]:
     if done.reports:
         _table("reports", done.reports, "The network's reports")
     figures = [{"figure": name.replace("_", " "), "value": value} for name, value in asdict(done.figures).items()]
-    create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done.night}")
+    with contextlib.suppress(Exception):
+        create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done.night}")
     ready, refused = count(done.figures.codes_ready, "code is", "codes are"), done.figures.codes_refused
     message = f"{ready} ready, {refused:,} {'was' if refused == 1 else 'were'} refused; see {done.figures.workbook}"
     if unused := done.figures.reports_rejected + done.figures.reports_on_hold:
@@ -233,4 +235,5 @@ def _table(key: str, files: Sequence[SubmissionResult | ReportResult], words: st
     more = f"; {count(hidden, 'more file is', 'more files are')} not shown" if hidden > 0 else ""
     rows = [{**asdict(file), "reasons": format_reasons(file.reasons)} for file in files[:_ROWS]]
     table = [{title: row[name] for name, title in _COLUMNS.items() if name in row} for row in rows]
-    create_table_artifact(key=key, table=mask_document(table), description=words + more)
+    with contextlib.suppress(Exception):  # a table that can't be shown fails no run that did its work
+        create_table_artifact(key=key, table=mask_document(table), description=words + more)

@@ -213,7 +213,9 @@ def test_trials_bad_reports_and_what_could_not_be_written_are_logged(loud: Shop,
 def test_the_log_of_a_whole_life_shows_no_code(form: Form, shop: Shop, said: Callable[[], str]) -> None:
     """Names that are codes, codes that are asked for, refused, wrong, and in errors."""
     shop.runtime = shop.runtime._replace(log=open_log(form))
-    shop.drop(f"{CODES[0]}.csv", csv_of(row("A", code=CODES[1]), row("B", quantity="4"), row("C", btn="3035550142", quantity="2")))
+    shop.drop(
+        f"{CODES[0]}.csv", csv_of(row("A", code=CODES[1]), row("B", quantity="4"), row("C", btn="3035550142", quantity="2"))
+    )
     shop.drop(f"{CODES[2]} {CODES[3]}.xlsx", xlsx_of(row("D", code=CODES[1]), row("E", code=CODES[4][:13])))
     answers = shop.run()
     codes = [code for answer in answers for code in answer.codes]

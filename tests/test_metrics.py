@@ -1,6 +1,5 @@
 """Metrics: what is counted of runs, how things stand, and how both are served, on both databases."""
 
-import http.client
 import json
 import re
 import socket
@@ -305,8 +304,9 @@ def test_metrics_and_health_are_served_and_nothing_else(shop: Shop, fresh: None)
         assert httpx.get(f"{address}/healthz").text == "alive\n"
         ready = httpx.get(f"{address}/readyz")
         assert (ready.status_code, ready.json()) == (200, {"ready": True, "problems": []})
-        for method, path in [("GET", "/"), ("GET", "/metrics/"), ("GET", "/../etc/passwd"), ("POST", "/metrics"),
-                             ("PUT", "/metrics"), ("DELETE", "/x"), ("HEAD", "/metrics"), ("OPTIONS", "/"), ("BREW", "/")]:  # fmt: skip
+        others = [("GET", "/"), ("GET", "/metrics/"), ("GET", "/../etc/passwd"), ("POST", "/metrics"), ("PUT", "/metrics"),
+                  ("DELETE", "/x"), ("HEAD", "/metrics"), ("OPTIONS", "/"), ("BREW", "/")]  # fmt: skip
+        for method, path in others:
             assert httpx.request(method, f"{address}{path}").status_code == 404, (method, path)
         assert "Python" not in answer.headers["server"]
 
@@ -370,10 +370,8 @@ def test_slow_clients_are_cut_off_and_many_of_them_keep_nobody_out_for_long(
         begun = time.monotonic()
         for one in slow:
             one.sendall(b"GET /met")
-        with pytest.raises((http.client.HTTPException, OSError)):
-            turned_away = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            turned_away.request("GET", "/healthz")
-            turned_away.getresponse()
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"{address}/healthz")
         assert threading.active_count() < 40
         trickling = threading.Thread(target=_trickle, args=(slow,))
         trickling.start()

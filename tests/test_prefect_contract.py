@@ -45,8 +45,11 @@ CALLS: list[tuple[str, int, set[str]]] = [
     ("prefect.client.orchestration:SyncPrefectClient.read_flow_run", 2, set()),
     ("prefect.client.orchestration:SyncPrefectClient.set_flow_run_state", 3, set()),
     ("prefect.client.orchestration:SyncPrefectClient.delete_flow_run", 2, set()),
-    ("prefect.client.orchestration:SyncPrefectClient.read_flow_runs", 1,
-     {"flow_run_filter", "deployment_filter", "sort", "limit"}),
+    (
+        "prefect.client.orchestration:SyncPrefectClient.read_flow_runs",
+        1,
+        {"flow_run_filter", "deployment_filter", "sort", "limit"},
+    ),
     ("prefect.client.schemas.filters:DeploymentFilter", 0, {"id"}),
     ("prefect.client.schemas.filters:DeploymentFilterId", 0, {"any_"}),
     ("prefect.client.schemas.filters:FlowRunFilter", 0, {"state"}),
@@ -297,7 +300,7 @@ def test_draining_sends_what_is_queued(api: Api) -> None:
 
 
 def test_runs_that_found_nothing_are_asked_for_and_deleted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prefect.runtime import flow_run
+    from prefect.runtime import deployment
 
     from pipelines import flows
 
@@ -309,7 +312,8 @@ def test_runs_that_found_nothing_are_asked_for_and_deleted(api: Api, monkeypatch
     api.script["POST", "/flow_runs/filter"] = [*found, run(3, "0 files answered")]
     for number in (1, 3):
         api.script["DELETE", f"/flow_runs/{ID[:-1]}{number}"] = {}
-    monkeypatch.setattr(flow_run, "deployment_id", ID, raising=False)
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", ID)
+    assert deployment.id == ID
     flows._forget_empty_runs()
     asked = api.asked["POST", "/flow_runs/filter"]
     assert asked["deployments"]["id"]["any_"] == [ID]
@@ -332,7 +336,7 @@ def test_a_scheduled_run_that_would_find_nothing_is_deleted_and_never_claimed(ap
 
     def run(number: int, deployment: str, *, auto: bool = True) -> dict[str, Any]:
         return {"id": ID[:-1] + str(number), "flow_id": ID, "deployment_id": deployment, "auto_scheduled": auto,
-                "expected_start_time": f"2026-10-05T09:3{number}:00Z"}  # fmt: skip
+                "work_pool_id": None, "expected_start_time": f"2026-10-05T09:3{number}:00Z"}  # fmt: skip
 
     orders, night = ID, ID[:-1] + "a"
     api.script["POST", "/deployments/get_scheduled_flow_runs"] = [
