@@ -18,7 +18,7 @@ from pipelines.orders.decision import Decision, decide
 from pipelines.orders.facts import load_facts
 from pipelines.orders.loading import UNREAD, load_copy, with_original_events
 from pipelines.registry.claims import Claims, FileKey
-from pipelines.registry.order_holds import decided_submissions
+from pipelines.registry.order_holds import decided_holds, latest_answer
 from pipelines.registry.replays import replayed
 from pipelines.run import Run, open_claims
 
@@ -95,19 +95,28 @@ def answer_decided(run: Run, parser: Parser, is_asked_for: Callable[[str], bool]
     """Answer again the submissions about whose orders on hold something was decided: what is approved is placed, and of what is
     rejected the reseller learns. What a run leaves, as when it dies, the next one does.
     """
-    decided = [one for one in decided_submissions(run.registry).iter_rows(named=True) if is_asked_for(one["source"])]
-    if not decided:
-        return Delivery([], [])
+    decided = decided_holds(run.registry)
     deliveries: list[Delivery[Result]] = []
+    if decided.is_empty():
+        return Delivery([], [])
     with Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
-        for one in decided:
+        for (event,), holds in decided.partition_by("event", as_dict=True, maintain_order=True).items():
             try:
-                if claim_submission(claims, one):
-                    file = load_original(run, parser, spool, one)
+                one = latest_answer(run.registry, int(str(event)))
+                if is_asked_for(one["source"]) and claim_submission(claims, one):
+                    file = _orders_of(load_original(run, parser, spool, one), holds)
                     deliveries += answer_again(run, spool, file, one, DECIDED)
             except Exception as error:  # a submission never takes another with it
                 deliveries.append(Delivery([], [to_cards_error(error)]))
     return merge(deliveries)
+
+
+def _orders_of(file: OrderFile, holds: pl.DataFrame) -> OrderFile:
+    """The part of a file that the orders of these holds are: what became of its other orders stays as it is."""
+    rows = file.table.rows.join(holds, on=["account", "customer_order_id"], how="semi", maintain_order="left")
+    shown = pl.col("source_row").is_in(rows["source_row"].implode()) | (pl.col("source_row") == 0)
+    table = file.table._replace(rows=rows, findings=file.table.findings.filter(shown))
+    return file._replace(table=table, decided=tuple(holds["hold"]))
 
 
 def claim_submission(claims: Claims, one: Mapping[str, Any]) -> bool:

@@ -155,7 +155,7 @@ def test_an_approval_is_kept_and_shown_without_the_operator_to_the_reseller(shop
     shop.later(hours=1)
     (done,) = approve(shop, "h1")
     new = shop.settings.home / done["folder"]
-    assert (done["orders_placed"], done["orders_already_placed"]) == (1, 1)
+    assert (done["orders_placed"], done["orders_already_placed"], done["rows"]) == (1, 0, 1)  # of the file, just that order
     (old,), (now,) = status_of(answer)["on_hold"], json.loads((new / "status.json").read_text())["on_hold"]
     assert old == now
     assert (old["state"], old["decided"]) == ("placed", "2026-10-05T10:30:00-06:00")
@@ -195,6 +195,17 @@ def test_several_orders_of_a_file_are_decided_one_by_one(shop: Shop) -> None:
     assert placed(shop) == {"B", "C"}
     with pytest.raises(UsageError, match="H2 was approved and placed already, by Ana"):
         approve(shop, "H2")
+
+
+def test_a_decision_concerns_just_its_order(shop: Shop) -> None:
+    """What the others of its file have become meanwhile, and what they would become now, does not count."""
+    shop.send(row("A", quantity="4"), row("B", quantity="5"), row("C", quantity="6"), row("D", product="9", quantity="1"))
+    shop.send(cancel("A"), name="a.csv")
+    shop.send(row("B", quantity="7"), name="b.csv")
+    more = pl.concat([ACCOUNTS, ACCOUNTS.head(1).with_columns(product=pl.lit("9"))])
+    shop.registry.load_catalogue(more, ACCESS_NUMBERS)
+    assert [one["orders_placed"] for one in approve(shop, "H3")] == [1]
+    assert (placed(shop), holds(shop)) == ({"C"}, [("H4", "B", 7)])
 
 
 @pytest.mark.parametrize("hold", ["H7", "H99999999999999999", "20261005-093000-orders", "1", "A"])

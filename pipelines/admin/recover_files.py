@@ -174,17 +174,18 @@ def _order_file(recovery_: Recovery, one: Submission, name: str, content: bytes,
     table = read(content, recovery_.parser, run.settings, NAMES, orders.BY_HEADER)
     file = OrderFile(0, copy, table)
     if replayed := _replayed(one):
-        folders = pl.DataFrame([replayed], ["source", "folder"], orient="row")
+        *named, why = replayed
+        folders = pl.DataFrame([named], ["source", "folder"], orient="row")
         for event in recovery.events_of_folders(run.registry, folders)["event"]:
-            notes = [*table.notes, note_of("/".join(("outbox", *replayed)), WHY)]
+            notes = [*table.notes, note_of("/".join(("outbox", *named)), why)]
             return file._replace(replays=event, table=table._replace(notes=notes))
     (file,) = with_original_events([file], run.registry)
     is_new = not file.original_event or (run.registry.event_key(file.original_event) or ("",))[0] == one.at
     return file if is_new else file._replace(table=UNREAD)  # those of the same second were read together
 
 
-def _replayed(one: Submission) -> tuple[str, str] | None:
-    """Source and folder of the submission that this one answers again, as a remark in its workbooks says."""
+def _replayed(one: Submission) -> tuple[str, str, str] | None:
+    """Source and folder of the submission that this one answers again, and why, as a remark in its workbooks says."""
     for name in ("confirmation.xlsx", "rejections.xlsx"):
         if name in one.files:
             try:
@@ -193,7 +194,7 @@ def _replayed(one: Submission) -> tuple[str, str] | None:
             except zipfile.BadZipFile:  # a damaged workbook, which verify finds
                 continue
             if match := next((match for part in parts if (match := _REPLAY.search(part))), None):
-                return match[1] or match[3], match[2] or match[4]
+                return (match[1], match[2], WHY) if match[1] else (match[3], match[4], DECIDED)
     return None
 
 

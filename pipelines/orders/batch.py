@@ -23,7 +23,8 @@ _CODES_BYTES: Final = 32 << 20
 
 class OrderFile(NamedTuple):
     """A file of a batch: its number there, its private copy, what it holds, the event that answered the same bytes
-    before (0: none), whether it was in hand when an earlier run died, and the event that it answers again (0: none).
+    before (0: none), whether it was in hand when an earlier run died, the event that it answers again (0: none), and the holds
+    whose orders alone that concerns, as they were decided.
     """
 
     number: int
@@ -32,6 +33,7 @@ class OrderFile(NamedTuple):
     original_event: int = 0
     suspect: bool = False
     replays: int = 0
+    decided: tuple[int, ...] = ()
 
 
 class Batch(NamedTuple):

@@ -25,6 +25,7 @@ from schemas.sources import OPERATOR
 _NEVER: Final = pl.lit(value=False)
 _SHORT: Final = 200
 """So many characters of a cell are kept where it can't be used."""
+_DECIDED: Final = pl.Schema({"file": pl.UInt32, "hold": pl.Int64})
 _LONGEST_CELL: Final = 1_020
 """Bytes of the longest comment."""
 _DEPENDENT: Final = ("BTN_EXHAUSTED", "QUOTA_EXCEEDED", "CARD_NOT_READY", "FILE_HELD")
@@ -127,6 +128,9 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         order_holds=on_hold_orders.orders,
         cancelled=cancelled.select("file", "account", "customer_order_id"),
         seen_holds=seen_holds(readable, facts),
+        decided_holds=pl.DataFrame(
+            [(file.number, hold) for file in batch.files for hold in file.decided], _DECIDED, orient="row"
+        ),
     )
     dependent = set(found.filter(pl.col("reason").is_in(_DEPENDENT))["file"])
     return Decision(orders, ingest, _deferred(batch, accepted, owned, ingest), dependent)

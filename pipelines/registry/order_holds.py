@@ -51,20 +51,25 @@ def open_holds(registry: Database) -> pl.DataFrame:
     return registry.select(_LISTED, rest)
 
 
-def decided_submissions(registry: Database) -> pl.DataFrame:
-    """Submissions with orders that are approved or rejected, and were not answered again since: `event`, `source`, `file_name`,
-    `folder`, `at`, `digest`, earliest first.
+def decided_holds(registry: Database) -> pl.DataFrame:
+    """Orders that are approved or rejected, of which the reseller has no new answer yet: `hold`, `event` of the submission that
+    they waited because of, `account`, `customer_order_id`; earliest first.
     """
-    return registry.select(
-        columns_of("events", "event", "source", "file_name", "folder", "at", "digest"),
-        f"""
-        FROM events WHERE events.event IN (
-            SELECT order_holds.event FROM order_holds
-            WHERE {_OPEN} AND order_holds.decision <> {ApprovalDecision.WAITING}
-        )
-        ORDER BY events.event
-        """,
-    )
+    rest = f"FROM order_holds WHERE {_OPEN} AND order_holds.decision <> {ApprovalDecision.WAITING} ORDER BY order_holds.hold"
+    return registry.select(columns_of("order_holds", "hold", "event", *KEYS), rest)
+
+
+def latest_answer(registry: Database, event: int) -> dict[str, Any]:
+    """The submission that answered a file last: this event, or the last of those that answered it again: `event`, `source`,
+    `file_name`, `folder`, `at`, `digest`.
+    """
+    columns = columns_of("events", "event", "source", "file_name", "folder", "at", "digest")
+    found = registry.select(columns, f"FROM events WHERE events.event = {event}").row(0, named=True)
+    rest = f"FROM events WHERE events.replays = {found['event']} AND events.replays > 0"
+    while len(later := registry.select(columns, rest)):
+        found = later.row(0, named=True)
+        rest = f"FROM events WHERE events.replays = {found['event']} AND events.replays > 0"
+    return found
 
 
 def hold_by_number(registry: Database, hold: int) -> dict[str, Any] | None:
@@ -143,16 +148,14 @@ def _has_any(registry: Database) -> bool:
     return not registry.select({"hold": integer("order_holds.hold")}, "FROM order_holds LIMIT 1").is_empty()
 
 
-def note_answered(registry: Database, again: pl.DataFrame) -> None:
-    """Note that submissions (`replays`) were answered again by events (`event`), so that what was decided about their orders is
-    known to the reseller. Inside a transaction.
-    """
+def note_answered(registry: Database, answered: pl.DataFrame) -> None:
+    """Note that events (`event`) answer what was decided about orders (`hold`). Inside a transaction."""
     registry.execute_with(
-        again.select("replays", "event"),
-        "replays",
-        f"""
+        answered.select("hold", "event"),
+        "hold",
+        """
         UPDATE order_holds SET closed_event = given.event FROM given
-        WHERE order_holds.event = given.replays AND {_OPEN} AND order_holds.decision <> {ApprovalDecision.WAITING}
+        WHERE order_holds.hold = given.hold AND order_holds.closed_event = 0
         """,
     )
 

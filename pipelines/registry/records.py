@@ -92,7 +92,7 @@ class IngestBatch(NamedTuple):
     (`file`, `account`, `customer_order_id`), with `hold` and `decision` (null: none).
 
     `order_holds`: orders that wait for approval (`file`, `account`, `customer_order_id`, `content`, `codes`); `cancelled`:
-    those that are taken back (the first three).
+    those that are taken back (the first three); `decided_holds`: holds of which the file brings the answer (`file`, `hold`).
 
     Frames without `file` go by `order`: what belongs to no order among `orders` is not entered.
     """
@@ -115,6 +115,7 @@ class IngestBatch(NamedTuple):
     order_holds: pl.DataFrame = NO_ORDERS_ON_HOLD
     cancelled: pl.DataFrame = _NO_ORDERS
     seen_holds: pl.DataFrame = _NO_HOLDS
+    decided_holds: pl.DataFrame = _NO_HOLDS.select("file", "hold")
 
     def of(self, files: set[int]) -> "IngestBatch":
         """The part of some files."""

@@ -269,7 +269,7 @@ class Registry(Database):
         limits.add_usage(self, _usage_by_day(batch, events.with_columns(day=day), orders))
         close_holds(self, _closed_holds(batch, orders, events))
         enter_holds(self, batch.order_holds.join(events.drop("source"), on="file", maintain_order="left").drop("file"))
-        note_answered(self, entered.filter(pl.col("replays") > 0))
+        note_answered(self, batch.decided_holds.join(events, on="file"))
         for source, at in batch.on_hold.join(events, on="file").select("source", "at").unique("source").iter_rows():
             limits.hold(self, source, at)
         return dict(events.select("file", "event").iter_rows())
