@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipelines.notify.channels import LOCAL, Channel, Outcome, Sender, mask_addr
 from pipelines.notify.notifying import notify
 from pipelines.registry import notices
 from pipelines.registry.columns import columns_of
+from pipelines.serving.notifier import Notifier
 from schemas import catalogue
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, NOW, Shop, csv_of, row, sampled
 from tests.faults.killing import environment
@@ -558,6 +559,59 @@ def test_a_channel_that_is_configured_no_more_gets_nothing_after_a_week(told: Sh
     told.later(days=2)
     notify(told.as_run)
     assert waits(told) == []
+
+
+def test_what_was_sent_is_forgotten_after_a_year(told: Shop, webhook: Webhook) -> None:
+    told.send(row("A", code="12"))
+    notify(told.as_run)
+    webhook.status = 503
+    told.send(row("B", code="12"), name="second.csv")
+    notify(told.as_run)
+    told.later(days=399)
+    notify(told.as_run)
+    assert known(told) == [1, 2, 3, 4]
+    told.later(days=2)
+    notify(told.as_run)
+    assert known(told) == [4], "one still waits"
+    webhook.status = 200
+    again_at_once(told)
+    notify(told.as_run)
+    notify(told.as_run)
+    assert known(told) == []
+    assert ["second.csv" in one.body for one in webhook.messages] == [False, True]
+
+
+def known(shop: Shop) -> list[int]:
+    """The notices that the registry has."""
+    return sorted(shop.registry.select(columns_of("notices", "notice"), "FROM notices")["notice"])
+
+
+def test_a_clock_that_is_set_back_keeps_no_notice_from_its_channel(told: Shop, webhook: Webhook) -> None:
+    webhook.status = 503
+    told.send(row("A", code="12"))
+    notify(told.as_run)
+    told.registry.execute("UPDATE notice_deliveries SET leased_until = leased_until + 86400")
+    webhook.status = 200
+    notify(told.as_run)
+    assert len(webhook.messages) == 1
+
+
+def test_serve_tries_again_by_itself_and_a_slow_receiver_delays_nothing(told: Shop, webhook: Webhook) -> None:
+    told.now = datetime.now(UTC).astimezone()
+    webhook.status = 503
+    told.send(row("A", code="12"))
+    notify(told.as_run)
+    again_at_once(told)
+    webhook.status, webhook.seconds = 200, 1
+    logged: list[str] = []
+    begin = time.monotonic()
+    with Notifier(told.settings, lambda event, **_: logged.append(event), seconds=0.1):
+        assert time.monotonic() - begin < 0.5
+        while not webhook.messages:
+            time.sleep(0.05)
+            assert time.monotonic() - begin < 20
+    assert waits(told) == [], "a message that is on its way is noted as sent before it ends"
+    assert logged == ["notices sent"]
 
 
 def test_a_failure_to_notify_fails_no_run(told: Shop, worker: Worker) -> None:

@@ -25,6 +25,8 @@ from pipelines.run import Run
 
 _LEASE_SECONDS: Final = SECONDS + 60
 _DROPPED_AFTER: Final = timedelta(days=7)
+_FORGOTTEN_AFTER: Final = timedelta(days=400)
+"""A BTN that is nearly full may be reported again after this; everything else is over by then."""
 
 
 def warner(runtime: Runtime) -> Callable[[str], None]:
@@ -118,8 +120,12 @@ def enter(run: Run, known: list[Channel], also: list[Notice]) -> None:
         new = new.with_columns(pl.col("words").map_elements(events.plain, pl.String))
         run.runtime.checkpoint("notices derived")
         notices.enter(registry, new, given, run.runtime.timestamp(), news.seen, news.passed, news.resumed)
-    before = (run.runtime.now() - _DROPPED_AFTER).isoformat(timespec="seconds")
-    notices.drop_unconfigured(registry, given["channel"], before)
+    notices.drop_unconfigured(registry, given["channel"], _ago(run, _DROPPED_AFTER))
+    notices.forget(registry, _ago(run, _FORGOTTEN_AFTER))
+
+
+def _ago(run: Run, time: timedelta) -> str:
+    return (run.runtime.now() - time).isoformat(timespec="seconds")
 
 
 def send(run: Run, known: list[Channel]) -> list[str]:

@@ -259,7 +259,7 @@ def claim(registry: Database, channel: str, recipient: str, seconds: int) -> pl.
     """
     with registry.claim_transaction():
         waiting = registry.select(
-            {**_WAITING, "taken": integer(f"CASE WHEN notice_deliveries.leased_until > {registry.clock} THEN 1 ELSE 0 END")},
+            {**_WAITING, "taken": integer(f"CASE WHEN {_is_leased(registry)} THEN 1 ELSE 0 END")},
             f"""
             FROM notice_deliveries JOIN notices ON notices.notice = notice_deliveries.notice
             WHERE notice_deliveries.channel = $1 AND notice_deliveries.sent_at = '' AND notices.recipient = $2
@@ -272,6 +272,12 @@ def claim(registry: Database, channel: str, recipient: str, seconds: int) -> pl.
             return waiting.clear().drop("taken")
         _update(registry, channel, waiting, f"leased_until = {registry.clock} + {seconds}")
     return waiting.drop("taken")
+
+
+def _is_leased(registry: Database) -> str:
+    """That a notice is not to be taken yet; a clock that is set back keeps none for longer than the longest wait."""
+    until = "notice_deliveries.leased_until"
+    return f"{until} > {registry.clock} AND {until} <= {registry.clock} + {BACKOFF[-1]}"
 
 
 def mark_sent(registry: Database, channel: str, notices: pl.DataFrame, at: str) -> None:
@@ -297,6 +303,26 @@ def _update(registry: Database, channel: str, notices: pl.DataFrame, changes: st
         WHERE channel = '{channel}' AND sent_at = '' AND notice IN (SELECT notice FROM given)
         """,
     )
+
+
+def forget(registry: Database, before: str) -> None:
+    """Remove notices of before this time that wait for no channel, some at a time: what is as old is never looked at again."""
+    old = registry.select(
+        columns_of("notices", "notice"),
+        f"""
+        FROM notices
+        WHERE notices.notice < (SELECT min(first.notice) FROM notices AS first) + {_PORTION} AND notices.at < $1
+        AND NOT EXISTS (
+            SELECT 1 FROM notice_deliveries WHERE notice_deliveries.notice = notices.notice AND notice_deliveries.sent_at = ''
+        )
+        """,
+        before,
+    )
+    if old.is_empty():
+        return
+    with registry.transaction():
+        for table in ("notice_deliveries", "notices"):
+            registry.execute_with(old, "notice", f"DELETE FROM {table} WHERE notice IN (SELECT notice FROM given)")
 
 
 def drop_unconfigured(registry: Database, channels: pl.Series, before: str) -> None:
