@@ -19,11 +19,12 @@ from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
     FlowRunFilter,
-    FlowRunFilterName,
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.runtime import deployment as this_deployment
 from prefect.runtime import flow_run as this_run
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
@@ -33,6 +34,7 @@ from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, TransientError, to_cards_error
 from pipelines.common.logs import Also
 from pipelines.common.masking import mask_codes, mask_document
+from pipelines.common.printable import printable
 from pipelines.common.settings import load_settings
 from pipelines.common.words import count
 from pipelines.console import format_reasons
@@ -49,9 +51,8 @@ _PROGRESS_SECONDS: Final = 2
 
 _ROWS: Final = 1000
 """So many files of a run are shown on its page, and so many lines of its log."""
-_NO_FILES: Final = "orders: no files"
-_FORGOTTEN: Final = 200
-"""So many earlier runs that found nothing are deleted at once."""
+_LOOKED_AT: Final = 50
+"""Of so many of the latest runs those that found nothing are deleted."""
 
 OBSERVERS: Final[list[Observer]] = []
 """Where the runs of this process are logged and counted, if not each by itself: `cards serve` adds its own."""
@@ -156,8 +157,8 @@ def _orders_run() -> str:
     except Exception:
         return "orders"
     sources = sorted({file.source for file in files})
-    named = mask_codes(", ".join(sources[:5])) + (" …" if len(sources) > 5 else "")
-    return f"orders: {count(len(files), 'file')} from {named}" if files else _NO_FILES
+    named = mask_codes(printable(", ".join(sources[:5]))) + (" …" if len(sources) > 5 else "")
+    return f"orders: {count(len(files), 'file')} from {named}" if files else "orders: no files"
 
 
 @flow(name="process-inbox", flow_run_name=_orders_run, persist_result=False, log_prints=False)
@@ -180,15 +181,14 @@ def process_inbox(resellers: list[str] | None = None) -> State[int]:
 
 def _forget_empty_runs() -> None:
     """Delete earlier runs of this deployment that found nothing: of those only the newest is worth a line on the page."""
-    if this_run.deployment_id is None:
+    if this_deployment.id is None:
         return
-    mine = DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(this_run.deployment_id))]))
-    empty = FlowRunFilter(
-        name=FlowRunFilterName(any_=[_NO_FILES]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
-    )
+    mine = DeploymentFilter(id=DeploymentFilterId(any_=[UUID(str(this_deployment.id))]))
+    completed = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])))
     with contextlib.suppress(Exception), get_client(sync_client=True) as client:  # the next run tries again
-        for run in client.read_flow_runs(flow_run_filter=empty, deployment_filter=mine, limit=_FORGOTTEN):
+        for run in client.read_flow_runs(
+            flow_run_filter=completed, deployment_filter=mine, sort=FlowRunSort.START_TIME_DESC, limit=_LOOKED_AT
+        ):
             if run.state and run.state.message == _answered(0):
                 client.delete_flow_run(run.id)
 
@@ -229,7 +229,8 @@ def nightly_reconciliation() -> State[str]:
     if done.reports:
         _table("reports", done.reports, "The network's reports")
     figures = [{"figure": name.replace("_", " "), "value": value} for name, value in asdict(done.figures).items()]
-    create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done.night}")
+    with contextlib.suppress(Exception):
+        create_table_artifact(key="night", table=figures, description=f"Reconciliation of {done.night}")
     ready, refused = count(done.figures.codes_ready, "code is", "codes are"), done.figures.codes_refused
     message = f"{ready} ready, {refused:,} {'was' if refused == 1 else 'were'} refused; see {done.figures.workbook}"
     if unused := done.figures.reports_rejected + done.figures.reports_on_hold:
@@ -252,4 +253,5 @@ def _table(key: str, files: Sequence[SubmissionResult | ReportResult], words: st
     more = f"; {count(hidden, 'more file is', 'more files are')} not shown" if hidden > 0 else ""
     rows = [{**asdict(file), "reasons": format_reasons(file.reasons)} for file in files[:_ROWS]]
     table = [{title: row[name] for name, title in _COLUMNS.items() if name in row} for row in rows]
-    create_table_artifact(key=key, table=mask_document(table), description=words + more)
+    with contextlib.suppress(Exception):  # a table that can't be shown fails no run that did its work
+        create_table_artifact(key=key, table=mask_document(table), description=words + more)

@@ -42,20 +42,20 @@ def some_code() -> str:
     return str(codes.item() or 73905162840517)
 
 
-def failing(at: str) -> Runtime:
-    """A runtime in which a step fails with a message that holds a code."""
+def failing(runtime: Runtime, at: str) -> Runtime:
+    """The runtime in which a step fails with a message that holds a code."""
 
     def step(name: str) -> None:
         if name == at:
             raise ValueError(f"the code {some_code()} makes trouble")
 
-    return Runtime(checkpoint=step)
+    return runtime._replace(checkpoint=step)
 
 
 def tried(run: Any, job: Any, name: str, at: str) -> None:
     """Run a flow while a step of its job fails."""
     right = getattr(job, name)
-    setattr(job, name, lambda run, *more: right(run._replace(runtime=failing(at)), *more))
+    setattr(job, name, lambda run, *more: right(run._replace(runtime=failing(run.runtime, at)), *more))
     try:
         run()
     except Exception as error:
@@ -87,8 +87,9 @@ def notified() -> Iterator[list[Received]]:
 
 def live() -> None:
     with prefect_test_harness():
-        for at in ORDERS:
-            (HOME / f"inbox/acme/{at}.csv").write_text(
+        for number, at in enumerate(ORDERS):
+            os.environ["CARDS_LOG"] = ("text", "json")[number % 2]
+            (HOME / f"inbox/acme/{at} 7390516284{number}517.csv").write_text(
                 "Customer Account Number,Product Account Number,Access Number,Customer Order ID,Quantity\n"
                 f"10023456,7001,8008604444,{at.replace(' ', '-')[:15]},3\n"
             )
@@ -97,7 +98,8 @@ def live() -> None:
         (HOME / f"inbox/acme/{named_after}.csv").write_text(f"Customer Order ID,Quantity,Comments\nX{named_after},1,\n")
         flows.process_inbox()
         demo.answer_as_network(HOME)
-        for at in NIGHT:
+        for number, at in enumerate(NIGHT):
+            os.environ["CARDS_LOG"] = ("text", "json")[number % 2]
             tried(flows.nightly_reconciliation, flows.reconcile_network, "reconcile", at)
         flows.nightly_reconciliation()
         for worker in (APILogWorker, EventsWorker):  # logs are sent to the server in portions

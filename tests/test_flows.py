@@ -139,6 +139,56 @@ def test_a_run_with_nothing_to_do_is_named_so(prefect: Prefect, house: House) ->
     assert prefect.artifacts(run) == {}
 
 
+def test_the_log_of_a_run_is_on_its_page_without_codes(prefect: Prefect, house: House) -> None:
+    house.drop(f"{CODES[0]}.csv", row("A1", quantity="2"))
+    assert end(prefect.flows.process_inbox).result() == 1
+    written = prefect.written()
+    for line in (b"file received run=", b"file answered run=", b"orders_placed=1 codes_placed=2"):
+        assert line in written
+    assert [code for code in (CODES[0], *house.codes()) if code.encode() in written] == []
+
+
+def test_of_runs_that_found_nothing_the_newest_alone_is_kept(prefect: Prefect, house: House) -> None:
+    """As a worker makes them, one after the other; those that had work, and those of other deployments, all stay."""
+    from prefect.flow_engine import run_flow
+
+    mine, other = (prefect.flows.process_inbox.to_deployment(name).apply() for name in ("orders", "other"))
+
+    def run(deployment: Any) -> Any:
+        made = prefect.client.create_flow_run_from_deployment(deployment)
+        run_flow(prefect.flows.process_inbox, made, return_type="state")
+        return made.id
+
+    alien = run(other)
+    first = run(mine)
+    house.drop("work.csv", row("W1", quantity="1"))
+    worked = run(mine)
+    second, third = run(mine), run(mine)
+    kept = {one.id for one in prefect.runs()}
+    assert {alien, worked, third} <= kept
+    assert {first, second} & kept == set()
+
+
+def test_a_night_that_fails_says_so_in_one_line(prefect: Prefect, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefect.flows.reconcile_network, "reconcile", lambda _: {}[f"the code {CODES[0]}"])
+    state = end(prefect.flows.nightly_reconciliation)
+    assert state.is_failed()
+    assert state.message.startswith("This should not happen; please report it: KeyError at flows.py")
+    assert "\n" not in state.message
+    assert prefect.runs()[0].state.type.value == "FAILED"
+    assert CODES[0].encode() not in prefect.written()
+
+
+def test_a_page_that_takes_no_table_fails_no_run(prefect: Prefect, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError(CODES[0])
+
+    monkeypatch.setattr(prefect.flows, "create_table_artifact", fail)
+    house.drop("work.csv", row("W1", quantity="1"))
+    assert end(prefect.flows.process_inbox).is_completed()
+    assert end(prefect.flows.nightly_reconciliation).is_completed()
+
+
 def test_a_run_may_be_for_some_resellers_only(prefect: Prefect, house: House) -> None:
     mine = house.drop("mine.csv", row("A1", quantity="1"))
     other = house.drop("other.csv", row("G1", account="20098765", product="8001", quantity="1"), sender="globex")

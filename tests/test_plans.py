@@ -16,6 +16,7 @@ from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.notify.notifying import notify
 from pipelines.registry import audit_trail, database, limits, notices
 from pipelines.registry.schema import INDEXES, TABLES
+from pipelines.registry.standing import standing
 from pipelines.registry.store import Registry
 from tests.conftest import (
     ACCESS_NUMBERS,
@@ -193,6 +194,7 @@ def _live(shop: Shop) -> None:
     queries.capacity(["3035550142"], shop.registry)
     queries.submission(answer.folder.name, shop.registry)
     look_at_lists(shop)
+    assert standing(shop.registry, "2026-10-05").night
     write_files(shop)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
     assert len(trail.trail(shop.as_run, "2026-10-05", "2027-01-01", 3).entries) == 3

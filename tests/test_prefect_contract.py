@@ -44,6 +44,18 @@ CALLS: list[tuple[str, int, set[str]]] = [
     ("prefect.client.orchestration:SyncPrefectClient.get_scheduled_flow_runs_for_deployments", 3, set()),
     ("prefect.client.orchestration:SyncPrefectClient.read_flow_run", 2, set()),
     ("prefect.client.orchestration:SyncPrefectClient.set_flow_run_state", 3, set()),
+    ("prefect.client.orchestration:SyncPrefectClient.delete_flow_run", 2, set()),
+    (
+        "prefect.client.orchestration:SyncPrefectClient.read_flow_runs",
+        1,
+        {"flow_run_filter", "deployment_filter", "sort", "limit"},
+    ),
+    ("prefect.client.schemas.filters:DeploymentFilter", 0, {"id"}),
+    ("prefect.client.schemas.filters:DeploymentFilterId", 0, {"any_"}),
+    ("prefect.client.schemas.filters:FlowRunFilter", 0, {"state"}),
+    ("prefect.client.schemas.filters:FlowRunFilterState", 0, {"type"}),
+    ("prefect.client.schemas.filters:FlowRunFilterStateType", 0, {"any_"}),
+    ("prefect.client.schemas.sorting:FlowRunSort", 1, set()),
 ]
 """Each callable that is used, the number of positional arguments it is given, and the names of its keyword arguments."""
 
@@ -285,3 +297,63 @@ def test_draining_sends_what_is_queued(api: Api) -> None:
     start = time.monotonic()
     EventsWorker.drain_all(timeout=10)
     assert time.monotonic() - start < 1  # nothing is queued
+
+
+def test_runs_that_found_nothing_are_asked_for_and_deleted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.runtime import deployment
+
+    from pipelines import flows
+
+    def run(number: int, message: str) -> dict[str, Any]:
+        state = {"id": ID, "type": "COMPLETED", "timestamp": "2026-10-05T09:30:00Z", "message": message}
+        return {"id": ID[:-1] + str(number), "flow_id": ID, "name": "orders: no files", "state": state}
+
+    found = [run(1, "0 files answered"), run(2, "1 file answered: 1 order placed with 1 code, 0 rejected")]
+    api.script["POST", "/flow_runs/filter"] = [*found, run(3, "0 files answered")]
+    for number in (1, 3):
+        api.script["DELETE", f"/flow_runs/{ID[:-1]}{number}"] = {}
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", ID)
+    assert deployment.id == ID
+    flows._forget_empty_runs()
+    asked = api.asked["POST", "/flow_runs/filter"]
+    assert asked["deployments"]["id"]["any_"] == [ID]
+    assert asked["flow_runs"]["state"]["type"]["any_"] == ["COMPLETED"]
+    assert (asked["sort"], asked["limit"]) == ("START_TIME_DESC", 50)
+    assert {path for method, path in api.asked if method == "DELETE"} == {f"/flow_runs/{ID[:-1]}{number}" for number in (1, 3)}
+
+
+def test_a_scheduled_run_that_would_find_nothing_is_deleted_and_never_claimed(api: Api) -> None:
+    from prefect import get_client
+
+    from pipelines.serving import loop
+
+    class Runner:
+        def __init__(self, *, is_idle: bool, keeps_all: bool) -> None:
+            self.is_idle, self.keeps_all, self.skipped = is_idle, keeps_all, 0
+
+        def skip(self) -> None:
+            self.skipped += 1
+
+    def run(number: int, deployment: str, *, auto: bool = True) -> dict[str, Any]:
+        return {"id": ID[:-1] + str(number), "flow_id": ID, "deployment_id": deployment, "auto_scheduled": auto,
+                "work_pool_id": None, "expected_start_time": f"2026-10-05T09:3{number}:00Z"}  # fmt: skip
+
+    orders, night = ID, ID[:-1] + "a"
+    api.script["POST", "/deployments/get_scheduled_flow_runs"] = [
+        run(1, orders), run(2, orders), run(3, night), run(4, night), run(5, orders, auto=False),
+    ]  # fmt: skip
+    for number in (1, 2):
+        api.script["DELETE", f"/flow_runs/{ID[:-1]}{number}"] = {}
+    for number in (3, 4, 5):
+        state = {"id": ID, "type": "PENDING", "timestamp": "2026-10-05T09:30:00Z"}
+        accepted = {"status": "ACCEPT", "state": state, "details": {"type": "accept_details"}}
+        api.script["POST", f"/flow_runs/{ID[:-1]}{number}/set_state"] = accepted
+        api.script["GET", f"/flow_runs/{ID[:-1]}{number}"] = run(number, night)
+    runners: Any = {UUID(orders): Runner(is_idle=True, keeps_all=False), UUID(night): Runner(is_idle=False, keeps_all=True)}
+    with get_client(sync_client=True) as client:
+        due = loop._due(client, runners, lambda *_, **__: None)
+    assert [str(one.id)[-1] for one in due or []] == ["5", "4"]
+    assert {path[-1] for method, path in api.asked if method == "DELETE"} == {"1", "2"}
+    states = {path.split("/")[2][-1]: asked["state"]["type"] for (_, path), asked in api.asked.items() if "set_state" in path}
+    assert states == {"3": "CANCELLED", "4": "PENDING", "5": "PENDING"}
+    assert runners[UUID(orders)].skipped == 1

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipelines.registry.store import open_registry
 from pipelines.serving import watcher
@@ -40,6 +41,7 @@ class House:
             **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CARDS_"))},
             "CARDS_HOME": str(self.home), "CARDS_SETTLE_SECONDS": str(SETTLE), "PREFECT_HOME": str(self.prefect),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "NO_COLOR": "1", "SECRET_OF_OURS": "1",
+            "CARDS_METRICS": "127.0.0.1:0",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }  # fmt: skip
 
@@ -141,9 +143,9 @@ def serve(house: House, **environment: str) -> "subprocess.Popen[bytes]":
 
 def api_of(house: House) -> str:
     """Wait until `cards serve` is ready; the address of Prefect's API, with the password when it has one."""
-    until(lambda: "drop order files into" in house.said(), 90, house)
-    (page,) = re.findall(r"page is (http://\S+);", house.said())
-    passwords = [Path(path).read_text("utf-8").strip() for path in re.findall(r"password; it is in (\S+)", house.said())]
+    until(lambda: " serving " in house.said(), 90, house)
+    (page,) = re.findall(r" page=(http://\S+)", house.said())
+    passwords = [Path(path).read_text("utf-8").strip() for path in re.findall(r" password_file=(\S+)", house.said())]
     return f"{page}/api".replace("http://", f"http://{passwords[0]}@" if passwords else "http://")
 
 
@@ -201,7 +203,7 @@ def test_a_life_of_cards_serve(house: House) -> None:
         api = api_of(house)
         until(lambda: not early.exists(), 10, house)
         until(lambda: "orders: 1 file from acme" in names(api), 5, house)
-        until(lambda: "warning: inbox/acme: 1 file in a sub-folder waits" in house.said(), 5, house)
+        until(lambda: "warning files wait" in house.said(), 5, house)
         assert_closed(house, process)
         known = httpx.post(f"{api}/deployments/filter", json={}).json()
         assert {one["name"]: next(iter(one["schedules"][0]["schedule"].items())) for one in known} == {
@@ -252,6 +254,8 @@ def test_a_life_of_cards_serve(house: House) -> None:
         assert '"codes": 1' in str(table)
         assert str(house.folder("early.csv").relative_to(house.home)) in str(table)
 
+        assert_observed(house)
+
         # it is stopped in the middle of a run, which it finishes
         large = house.drop("large.csv", row("L1", quantity="20000"))
         until(lambda: in_state(api, "RUNNING"), SETTLE + 5, house)
@@ -265,10 +269,29 @@ def test_a_life_of_cards_serve(house: House) -> None:
         until(lambda: not any(map(alive, started)), 1, house)
     assert "stopped cleanly" in house.said()
     assert house.said().count("in a sub-folder waits") == 1
+    assert re.search(r"T\d\d:\d\d:\d\d\S+ info    file answered     run=[0-9a-f]{8} submission=acme/\S+-early ", house.said())
+    assert "error   run failed" in house.said()
     assert {path.name for path in house.home.rglob(".*")} == {".spool", ".registry-mark", ".registry-mark.lock"}
     assert list((house.home / ".spool").iterdir()) == []
     assert list(house.prefect.glob("*.password")) == []
     house.assert_no_code_shown()
+
+
+def assert_observed(house: House) -> None:
+    """Check what is served beside Prefect's page: the figures of the life so far, and that all is well."""
+    (address,) = re.findall(r" address=(http://127\.0\.0\.1:\d+)/metrics", house.said())
+    exposed = {
+        (one.name, *one.labels.values()): one.value
+        for family in text_string_to_metric_families(httpx.get(f"{address}/metrics").text) for one in family.samples
+    }  # fmt: skip
+    assert exposed["cards_files_answered_total", "orders"] == 4
+    assert exposed["cards_codes_placed_total",] == 19
+    assert exposed["cards_not_done_total",] == 1
+    assert exposed["cards_runs_total", "night", "failed"] == 1  # its report was not used
+    assert exposed["cards_registry_up",] == 1
+    assert exposed["cards_last_night_success",] == 1
+    for page in ("healthz", "readyz"):
+        assert httpx.get(f"{address}/{page}").status_code == httpx.codes.OK
 
 
 def assert_closed(house: House, process: "subprocess.Popen[bytes]") -> None:
@@ -292,6 +315,23 @@ def assert_closed(house: House, process: "subprocess.Popen[bytes]") -> None:
         assert "SECRET_OF_OURS" not in environment
         assert "PREFECT_HOME" in environment
         assert secret not in Path(f"/proc/{child}/cmdline").read_text()
+
+
+@pytest.mark.long
+def test_minutes_without_files_leave_no_run_on_the_page(house: House) -> None:
+    with running(serve(house)) as process:
+        api = api_of(house)
+        until(lambda: ahead(api), 15, house)
+        first = min(run["expected_start_time"] for run in ahead(api) if run["auto_scheduled"])
+        until(lambda: first not in [run["expected_start_time"] for run in ahead(api)], 90, house)
+        time.sleep(3)
+        found = httpx.post(f"{api}/flow_runs/filter", json={"limit": 200}).json()
+        assert [run for run in found if run["expected_start_time"] <= first] == []
+        assert min(run["expected_start_time"] for run in ahead(api)) > first
+        path = house.drop("later.csv", row("L1", quantity="1"))
+        until(lambda: not path.exists(), SETTLE + 5, house)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
 
 
 def test_a_long_run_for_orders_does_not_keep_the_night_from_starting(house: House, server: tuple[str, Path]) -> None:

@@ -3,6 +3,7 @@
 import io
 import re
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -673,6 +674,23 @@ def test_the_second_writer_makes_the_same_workbook(tmp_path: Path) -> None:
         second._process.wait()
         second.write(tmp_path / "died.xlsx", _one_book())
     assert _parts(tmp_path / "died.xlsx") == _parts(tmp_path / "here.xlsx")
+
+
+@pytest.mark.parametrize("kills", [False, True])
+def test_each_thread_gets_its_own_workbook_from_the_second_writer(kills: bool, tmp_path: Path) -> None:
+    """Also when the process dies again and again of what several threads have handed over."""
+    books = [_one_book()._replace(title=f"Book {number}", advice=f"Advice {number}") for number in range(40)]
+    with SecondWriter(MANY) as second, ThreadPoolExecutor(8) as pool:
+
+        def write(number: int) -> None:
+            second.write(tmp_path / f"{number}.xlsx", books[number])
+            if kills and (process := second._process):
+                process.kill()
+
+        list(pool.map(write, range(len(books))))
+    for number, one in enumerate(books):
+        writers.write(tmp_path / "here.xlsx", one)
+        assert _parts(tmp_path / f"{number}.xlsx") == _parts(tmp_path / "here.xlsx"), number
 
 
 def test_the_second_writer_is_started_for_many_workbooks_alone(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -46,6 +47,8 @@ class WorkerProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._one = Lock()
+        self._last = Event()
+        self._last.set()
 
     def __enter__(self) -> Self:
         return self
@@ -69,6 +72,34 @@ class WorkerProcess:
             except (EOFError, OSError):
                 self._stop()
                 raise
+
+    def ask_in_turn(self, *parts: bytes) -> tuple[Any, bytes]:
+        """Send a request while the child may still be busy with earlier ones of other threads; see `ask`.
+
+        When the child dies of one, those that follow it fail with it.
+        """
+        with self._one:
+            connection, before, self._last = self.start(), self._last, Event()
+            mine = self._last
+            with self._lost():
+                for part in parts:
+                    connection.send_bytes(part)
+        try:
+            before.wait()
+            with self._lost():
+                if not connection.poll(self._seconds):
+                    raise TimeoutError
+                return json.loads(connection.recv_bytes()), connection.recv_bytes()
+        finally:
+            mine.set()
+
+    @contextmanager
+    def _lost(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError):
+            self._stop()
+            raise
 
     def start(self) -> Connection:
         """Start the process, ahead of need, so that it is up when the first request comes."""
@@ -97,11 +128,13 @@ class WorkerProcess:
         return environment | {"TMPDIR": str(folder)}
 
     def _stop(self) -> None:
-        if self._connection:
-            self._connection.close()
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-        if self._tempdir:
-            remove_locked_dir(*self._tempdir)
+        """End the process. Several threads may find at once that it is gone."""
+        connection, process, tempdir = self._connection, self._process, self._tempdir
         self._connection = self._process = self._tempdir = None
+        if connection:
+            connection.close()
+        if process:
+            process.kill()
+            process.wait()
+        if tempdir:
+            remove_locked_dir(*tempdir)

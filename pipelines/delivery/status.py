@@ -92,7 +92,8 @@ def status_of(records: SubmissionRecords, counts: SubmissionResult, folder: Path
     """The status of a submission, from what the registry holds; `folder`: where its release files lie."""
     event = records.events.row(0, named=True)
     listed = records.orders.head(MOST_ORDERS)
-    files = _files(records.order_files.join(listed, on="order_pk", how="semi", maintain_order="left"))
+    by_nights = records.order_files  # none of a new submission: then the join would be a seventh of what its status costs
+    files = _files(by_nights.join(listed, on="order_pk", how="semi", maintain_order="left")) if len(by_nights) else {}
     done = _done(records.card_actions)
     total = len(records.orders)
     orders = [

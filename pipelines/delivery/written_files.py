@@ -37,6 +37,8 @@ def in_folder(event: int, folder: Path) -> list[WrittenFile]:
 def in_outbox(event: int, outbox: Path, paths: Iterable[Path]) -> list[WrittenFile]:
     """Files outside the folders of submissions, by their path in the outbox; those that are there."""
     there = [path for path in paths if path.is_file()]
+    if len(there) < 2:
+        return [written(event, path, path.relative_to(outbox).as_posix()) for path in there]
     with thread_pool() as pool:  # the digest of a large file is taken without the interpreter's lock
         return list(pool.map(lambda path: written(event, path, path.relative_to(outbox).as_posix()), there))
 

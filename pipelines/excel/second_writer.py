@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
-from threading import Lock
+from threading import Semaphore
 from typing import Any, Final
 
 import polars as pl
@@ -16,6 +16,9 @@ from pipelines.excel.book import SMALL, Book, Sheet
 MANY: Final = 100
 """With fewer workbooks to write, starting the process takes longer than it helps."""
 _SECONDS: Final = 60.0
+_WAITING: Final = 4
+"""So many workbooks are handed over ahead of need: a thread that brings the next one may have to wait for its turn among the
+threads here, and meanwhile the process would have nothing to do."""
 
 
 class SecondWriter(WorkerProcess):
@@ -26,20 +29,20 @@ class SecondWriter(WorkerProcess):
 
     def __init__(self, workbooks: int) -> None:
         super().__init__("pipelines.excel.writer_worker", [], _SECONDS)
-        self._turn = Lock()
+        self._room = Semaphore(_WAITING)
         self._is_worth_it = workbooks >= MANY
 
     def write(self, path: Path, book: Book) -> None:
         """Write a workbook, see `writers.write`."""
         if not self._is_worth_it or sum(sheet.rows.height * sheet.rows.width for sheet in book.sheets) > SMALL:
             writers.write(path, book)
-        elif self._turn.acquire(blocking=False):
+        elif self._room.acquire(blocking=False):
             try:
-                path.write_bytes(self.ask(*packed(book))[1])
+                path.write_bytes(self.ask_in_turn(*packed(book))[1])
             except (EOFError, OSError):
                 writers.write(path, book)
             finally:
-                self._turn.release()
+                self._room.release()
         else:
             writers.write(path, book)
 

@@ -65,15 +65,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         del os.environ[name]
     home = folder / "home"
     home.mkdir()
-    house = House(home, PREFECT_HOME=str(folder / "prefect"), PREFECT_SERVER_ANALYTICS_ENABLED="false", A_TOKEN=SECRET).lay()
+    house = House(
+        home,
+        PREFECT_HOME=str(folder / "prefect"),
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        A_TOKEN=SECRET,
+        CARDS_METRICS="127.0.0.1:0",
+    ).lay()
     printed = folder / "printed"
     with printed.open("wb") as out:
         process = house.start("serve", stdout=out, stderr=out, umask=0)
     try:
-        until(lambda: "drop order files" in printed.read_text() or process.poll() is not None, 120, printed)
-        ports = [port for address, port in listening(tree(process.pid))]
-        assert ports, printed.read_text()
-        yield Served(house, process, printed, folder / "prefect", f"http://127.0.0.1:{ports[0]}/api")
+        until(lambda: " serving " in printed.read_text() or process.poll() is not None, 120, printed)
+        (page,) = re.findall(r" page=(http://127\.0\.0\.1:\d+)", printed.read_text())
+        yield Served(house, process, printed, folder / "prefect", f"{page}/api")
     finally:
         process.send_signal(signal.SIGTERM)
         try:
