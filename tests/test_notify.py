@@ -122,6 +122,25 @@ def test_a_file_that_is_right_is_told_to_its_reseller_alone(told: Shop, webhook:
     assert mail.messages == []
 
 
+def test_a_reseller_hears_of_its_own_files_alone(told: Shop, webhook: Webhook, mail: MailServer) -> None:
+    load(told, acme=webhook.url("acme"), globex=webhook.url("globex"))
+    told.send(row("A", code="12"), name="ours.csv")
+    told.send(globex_row("G", code="12"), name="theirs.csv", sender="globex")
+    told_again(told)
+    heard = {one.to: one.body for one in webhook.messages}
+    assert {to: [name in body for name in ("ours.csv", "theirs.csv")] for to, body in heard.items()} == {
+        "/acme": [True, False], "/globex": [False, True],
+    }  # fmt: skip
+    assert len(lines(only(mail.messages))) == 2
+
+
+def test_the_most_frequent_reasons_are_told(told: Shop, webhook: Webhook) -> None:
+    broken = [{"code": "12"}, {"quantity": "x"}, {"access_number": "1", "quantity": "1"}, {"product": "?", "quantity": "1"}]
+    told.send(*(row(f"A{number}", **cells) for number, cells in enumerate([*broken, *broken[:2], broken[0]])))
+    assert notify(told.as_run) == []
+    assert "(CODE_FORMAT 3, QUANTITY_FORMAT 2, ACCESS_FORMAT 1 …)" in only(webhook.messages).body
+
+
 def test_a_file_of_the_house_is_told_to_the_operator_alone(told: Shop, webhook: Webhook, mail: MailServer) -> None:
     told.send(row("A", quantity="2"), row("B", code="12"), sender="house")
     told_again(told)
@@ -513,7 +532,6 @@ def test_two_processes_at_once_send_once(told: Shop, webhook: Webhook, mail: Mai
             for each in (one, two):
                 each.start("run", environment=desk(told))
             assert [each.end().code for each in (one, two)] == [0, 0]
-        assert one.run("run", environment=desk(told)).code == 0  # what one of them entered while the other was sending
     for messages in (webhook.messages, mail.messages):
         assert [sum(f"{number}.csv was answered" in one.body for one in messages) for number in range(4)] == [1] * 4
 
@@ -630,6 +648,25 @@ def test_a_failure_to_notify_fails_no_run(told: Shop, worker: Worker) -> None:
     assert "Apprise does not know such an address" in ended.err
     assert "mail to …@example.com (" in ended.err
     assert "CARDS_NOTIFY_MAIL" in ended.err
+
+
+def test_who_is_killed_while_a_message_is_on_its_way_sends_it_once_more(
+    told: Shop, webhook: Webhook, mail: MailServer, worker: Worker
+) -> None:
+    webhook.seconds = 1
+    told.drop("first.csv", csv_of(row("A", code="12")))
+    worker.start("run", environment=desk(told))
+    while not webhook.messages:
+        time.sleep(0.02)
+    worker.kill()
+    assert worker.end().code == -9
+    webhook.seconds = 0
+    assert worker.run("run", environment=desk(told)).code == 0
+    assert len(webhook.messages) == 1, "it may still be on its way"
+    again_at_once(told)
+    assert worker.run("run", environment=desk(told)).code == 0
+    assert (len(webhook.messages), len(mail.messages)) == (2, 1)
+    assert waits(told) == []
 
 
 @pytest.mark.parametrize("first", sampled(range(16), 5))

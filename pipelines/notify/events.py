@@ -17,7 +17,8 @@ NOTICES: Final = pl.Schema(dict.fromkeys(["kind", "subject", "recipient", "words
 """A frame of notices: what kind of thing, about what (with the kind and the recipient, what tells it from all others), for
 whom, and in which words."""
 _LINES: Final = 20
-_LONGEST: Final = 300
+_LONGEST: Final = 500
+_REASONS: Final = 3
 _MARKS: Final = str.maketrans("<>@[]`|*", "________")
 """What services take for links, mentions and markup, which a file's name may hold."""
 _EXAMPLES: Final = 5
@@ -61,6 +62,14 @@ def _notices_of(
 
 
 # -- files ---------------------------------------------------------------------------------------------------------------
+
+
+def in_words(reasons: pl.DataFrame) -> pl.DataFrame:
+    """The most frequent reasons of each event (`event`, `reason`, `rows`): `event`, `reasons` as text."""
+    ordered = reasons.sort("event", "rows", "reason", descending=[False, True, False])
+    most = pl.format("{} {}", "reason", "rows").head(_REASONS).str.join(", ")
+    more = pl.when(pl.len() > _REASONS).then(pl.lit(" …")).otherwise(pl.lit(""))
+    return ordered.group_by("event", maintain_order=True).agg(reasons=pl.concat_str(most, more))
 
 
 def of_files(files: pl.DataFrame) -> pl.DataFrame:

@@ -64,16 +64,15 @@ def _before(time: datetime) -> pl.Expr:
 def _of_events(run: Run, found: pl.DataFrame) -> list[pl.DataFrame]:
     if found.is_empty():
         return []
-    reasons = lists.reasons(run.registry, found["original_event"]).sort("event", "reason")
-    words = reasons.group_by("event", maintain_order=True).agg(reasons=pl.format("{} {}", "reason", "rows").str.join(", "))
+    words = events.in_words(lists.reasons(run.registry, found["original_event"]))
     found = found.join(words, left_on="original_event", right_on="event", how="left", maintain_order="left")
     found = found.with_columns(pl.col("reasons").fill_null(""))
     files, nights = found.filter(kind="orders"), found.filter(kind="night")
     reports = found.filter(pl.col("kind") == "report", pl.col("original_event") == pl.col("event"))
-    found_in = [events.of_files(files), events.over_quota(files)]
+    parts = [events.of_files(files), events.over_quota(files)]
     if len(reports):
-        found_in.append(events.of_reports(reports, notices.waiting_reports(run.registry, reports["event"])))
-    return found_in + _of_nights(run, nights) if len(nights) else found_in
+        parts.append(events.of_reports(reports, notices.waiting_reports(run.registry, reports["event"])))
+    return parts + _of_nights(run, nights) if len(nights) else parts
 
 
 def _of_nights(run: Run, nights: pl.DataFrame) -> list[pl.DataFrame]:
