@@ -15,6 +15,7 @@ import fastexcel
 import polars as pl
 import pytest
 
+from pipelines.admin import queries
 from pipelines.admin.samples import write_workbook
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import load_settings
@@ -119,6 +120,26 @@ def test_a_file_that_is_right_is_told_to_its_reseller_alone(told: Shop, webhook:
     told_again(told)
     words = f"orders.csv was answered: 1 order placed. See outbox/acme/{answer.folder.name}"
     assert only(webhook.messages).body == f"- file answered: {words}"
+    assert mail.messages == []
+
+
+def test_a_file_that_came_before_is_told_as_such(told: Shop, webhook: Webhook) -> None:
+    told.send(row("A", quantity="1"), row("B", quantity="1"))
+    told.send(row("A", quantity="1"), row("B", quantity="1"), name="again.csv")
+    told.send(row("A", quantity="1"), row("C", quantity="1"), name="more.csv")
+    told_again(told)
+    words = [one.partition(" was ")[2].partition(".")[0] for one in lines(only(webhook.messages))]
+    assert words == [f"answered: {one}" for one in (
+        "2 orders placed", "0 orders placed, 2 already placed", "1 order placed, 1 already placed",
+    )]  # fmt: skip
+
+
+def test_an_answer_that_is_written_again_is_not_told_as_late(told: Shop, mail: MailServer) -> None:
+    answer = told.send(row("A", quantity="1"))
+    told_again(told)
+    told.later(hours=1)
+    told.registry.mark_undelivered(queries.submission(answer.folder.name, told.registry).event)
+    told_again(told)
     assert mail.messages == []
 
 

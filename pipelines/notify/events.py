@@ -65,39 +65,44 @@ def _notices_of(
 
 
 def in_words(reasons: pl.DataFrame) -> pl.DataFrame:
-    """The most frequent reasons of each event (`event`, `reason`, `rows`): `event`, `reasons` as text."""
+    """The most frequent reasons of each event (`event`, `reason`, `rows`) as text: `event`, `reasons`, and whether one of them
+    is the quota (`is_over_quota`).
+    """
     ordered = reasons.sort("event", "rows", "reason", descending=[False, True, False])
     most = pl.format("{} {}", "reason", "rows").head(_REASONS).str.join(", ")
     more = pl.when(pl.len() > _REASONS).then(pl.lit(" …")).otherwise(pl.lit(""))
-    return ordered.group_by("event", maintain_order=True).agg(reasons=pl.concat_str(most, more))
+    return ordered.group_by("event", maintain_order=True).agg(
+        reasons=pl.concat_str(most, more), is_over_quota=(pl.col("reason") == "QUOTA_EXCEEDED").any()
+    )
 
 
 def of_files(files: pl.DataFrame) -> pl.DataFrame:
-    """Order files that were answered: `source`, `file_name`, `folder`, `rows`, `orders_placed`, `rows_rejected`, `whole` (of
-    findings about the whole file, 0: none) and `reasons` in words. The subject is the folder, whose name no other gets.
+    """Order files that were answered: `source`, `file_name`, `folder`, `rows`, `orders_placed`, `orders_already_placed`,
+    `rows_rejected`, how many findings are about the `whole` file, and `reasons` in words. The subject is the folder, whose name
+    no other gets.
     """
-    subject = pl.format("{}/{}", "source", "folder")
-    is_rejected = (pl.col("rows_rejected") > 0) | (pl.col("whole") > 0) | (pl.col("reasons") != "")
-    rejected, whole = files.filter(is_rejected), pl.col("whole") > 0
-    what = (
-        pl.when(whole).then(pl.lit("was rejected as a whole"))
-        .otherwise(pl.format("was answered: {} placed, {} of {} rejected", _counted("orders_placed", "order"), "rows_rejected",
-                             _counted("rows", "row")))
+    subject, where = pl.format("{}/{}", "source", "folder"), pl.format("See outbox/{}/{}", "source", "folder")
+    is_rejected = (pl.col("rows_rejected") > 0) | (pl.col("whole") > 0)
+    before = pl.when(pl.col("orders_already_placed") > 0).then(pl.format(", {} already placed", "orders_already_placed"))
+    orders = pl.concat_str(_counted("orders_placed", "order"), pl.lit(" placed"), before.otherwise(pl.lit("")))
+    rejected = (
+        pl.when(pl.col("whole") > 0).then(pl.format("was rejected as a whole ({})", "reasons"))
+        .otherwise(pl.format("was answered: {}, {} of {} rejected ({})", orders, "rows_rejected", _counted("rows", "row"),
+                             "reasons"))
     )  # fmt: skip
-    where = pl.format("See outbox/{}/{}", "source", "folder")
-    words = pl.format("{} {} ({}). {}", "file_name", what, "reasons", where)
-    good = files.filter(~is_rejected)
-    placed = pl.format("{} was answered: {} placed. {}", "file_name", _counted("orders_placed", "order"), where)
+    words = pl.format("{} {}. {}", "file_name", rejected, where)
+    bad, good = files.filter(is_rejected), files.filter(~is_rejected, pl.col("source") != HOUSE)
     return pl.concat([
-        _notices_of(rejected, NoticeKind.FILE_REJECTED, subject, OPERATOR, pl.format("{}: {}", "source", words)),
-        _notices_of(rejected.filter(pl.col("source") != HOUSE), NoticeKind.FILE_REJECTED, subject, "source", words),
-        _notices_of(good.filter(pl.col("source") != HOUSE), NoticeKind.FILE_ANSWERED, subject, "source", placed),
+        _notices_of(bad, NoticeKind.FILE_REJECTED, subject, OPERATOR, pl.format("{}: {}", "source", words)),
+        _notices_of(bad.filter(pl.col("source") != HOUSE), NoticeKind.FILE_REJECTED, subject, "source", words),
+        _notices_of(good, NoticeKind.FILE_ANSWERED, subject, "source",
+                    pl.format("{} was answered: {}. {}", "file_name", orders, where)),
     ])  # fmt: skip
 
 
 def over_quota(files: pl.DataFrame) -> pl.DataFrame:
-    """Resellers of whose files some orders were over the quota of codes (`source`, `at`, `reasons`)."""
-    over = files.filter(pl.col("reasons").str.contains("QUOTA_EXCEEDED")).with_columns(day=pl.col("at").str.head(10))
+    """Resellers some of whose orders were over the quota of codes (`source`, `at`, `is_over_quota`)."""
+    over = files.filter("is_over_quota").with_columns(day=pl.col("at").str.head(10))
     return _quota(over.select(reseller="source", day="day", what=pl.lit("codes; further orders of today are rejected")))
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.registry.columns import Columns, columns_of, integer, text
 from pipelines.registry.database import Database
+from pipelines.registry.lists import ALREADY_PLACED
 from pipelines.registry.schema import INT, NEARLY_FULL, NOTICE
 from schemas.actions import ApprovalDecision
 from schemas.sources import NETWORK
@@ -60,9 +61,8 @@ def begin(registry: Database) -> None:
 
 
 def undelivered(registry: Database) -> pl.DataFrame:
-    """The events whose answers may not be complete: `event`, `kind`, `source`, `file_name`, `folder`, `at`."""
-    columns = columns_of("events", "event", "kind", "source", "file_name", "folder", "at")
-    return registry.select(columns, "FROM events WHERE events.delivered = 0 ORDER BY events.event")
+    """The events whose answers may not be complete: `event`, `at`."""
+    return registry.select(columns_of("events", "event", "at"), "FROM events WHERE events.delivered = 0 ORDER BY events.event")
 
 
 def late_events(registry: Database) -> list[int]:
@@ -78,6 +78,7 @@ _EVENT: Final = {
     **columns_of("events", "event", "kind", "source", "file_name", "folder", "at", "rows", "readable", "original_event",
                  "reconciliation_date"),
     "orders_placed": integer("(SELECT count(*) FROM orders WHERE orders.event = events.event)"),
+    "orders_already_placed": integer(ALREADY_PLACED),
     "rows_rejected": integer("(SELECT count(*) FROM rejected_rows WHERE rejected_rows.event = events.original_event)"),
     "whole": integer(
         "(SELECT count(*) FROM findings WHERE findings.event = events.original_event AND findings.source_row = 0)"
