@@ -853,19 +853,31 @@ def test_certificates_are_always_verified() -> None:
     assert to_url("jsons://example.com/?verify=yes", "") == "jsons://example.com/?verify=yes"
 
 
-def test_a_receiver_whose_certificate_is_not_known_gets_nothing(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of localhost that nobody knows, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    made = (folder / "cert.pem", folder / "key.pem")
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    with Webhook(certificate, key) as server, Sender(load_settings(_env_file=None, home=tmp_path)) as sender:
-        assert not sender.send(Channel("", server.url().replace("json://127.0.0.1", "jsons://localhost")), "t", "b").accepted
-        assert server.requests == 0
-    with pytest.MonkeyPatch.context() as patch, Webhook(certificate, key) as server:
-        patch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        with Sender(load_settings(_env_file=None, home=tmp_path)) as sender:
-            assert sender.send(Channel("", server.url().replace("json://127.0.0.1", "jsons://localhost")), "t", "b").accepted
-        assert server.requests == 1
+    subprocess.run([*command, "-out", made[0], "-keyout", made[1]], check=True, capture_output=True)
+    return made
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_receiver_whose_certificate_is_not_known_gets_nothing(
+    is_known: bool, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_known:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with Webhook(*certificate) as webhook, MailServer(*certificate) as mail:
+        server = mail.url.replace("mailto://127.0.0.1", "mailtos://localhost")
+        with Sender(load_settings(_env_file=None, home=tmp_path, notify_mail=server)) as sender:
+            addresses = [webhook.url().replace("json://127.0.0.1", "jsons://localhost"), DESK]
+            accepted = [sender.send(Channel("", address), "title", "body").accepted for address in addresses]
+    assert accepted == [is_known] * 2
+    assert [len(webhook.messages), len(mail.messages)] == [int(is_known)] * 2
 
 
 def test_a_mail_address_takes_a_mail_server() -> None:
