@@ -15,7 +15,7 @@ import fastexcel
 import polars as pl
 import pytest
 
-from pipelines.admin import queries
+from pipelines.admin import approvals, queries
 from pipelines.admin.samples import write_workbook
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import load_settings
@@ -311,20 +311,40 @@ def test_a_btn_that_is_nearly_full_is_told_once(told: Shop, mail: MailServer, we
     assert kinds(webhook.messages).count("BTN nearly full") == 1, "it is globex's own"
 
 
-def test_an_order_on_hold_is_told_with_how_to_approve_it(told: Shop, mail: MailServer, webhook: Webhook) -> None:
-    told.send(row("A", quantity="2"), row("B", code="12"))
-    event = told.registry.query("SELECT max(event) AS event FROM events", {"event": pl.Int64}).item()
-    empty = dict.fromkeys(["content", "at", "decided_by", "why", "decided_at"], "")
-    hold = {"hold": 7, "event": event, "account": "10023456", "customer_order_id": "BIG", "codes": 5000, **empty, "decision": 0,
-            "order_pk": 0, "closed_event": 0}  # fmt: skip
-    told.registry.append("order_holds", pl.DataFrame([hold]))
-    told_again(told)
-    words = line(mail.messages, "order on hold")
-    assert words.startswith("acme: order BIG of account 10023456 asks for 5000 codes and waits for approval. cards holds ")
-    assert "cards approve" in words
-    assert line(webhook.messages, "order on hold") == (
-        "order BIG of account 10023456 asks for 5000 codes and waits for the operator's approval"
-    )
+def test_an_order_on_hold_is_told_once_with_how_to_approve_it(
+    tmp_path: Path, registry_url: str, mail: MailServer, webhook: Webhook
+) -> None:
+    shop = Shop(tmp_path / "home", registry_url, notify=DESK, notify_mail=mail.url, approve_above=100)
+    load(shop, acme=webhook.url("acme"))
+    notify(shop.as_run)
+    for name in ("first.csv", "again.csv"):
+        shop.send(row("BIG", quantity="500"), row("ROWS", btn="3035550142", quantity="90"),
+                  row("ROWS", btn="3035550555", quantity="90"), row("A", quantity="1"), name=name)  # fmt: skip
+        told_again(shop)
+    assert kinds(mail.messages) == ["order on hold"] * 2, "nothing is rejected"
+    assert lines(only(mail.messages)) == [
+        f"order on hold: acme: order {order} of account 10023456 asks for {codes} codes and waits. "
+        f"Decide with cards approve H{hold} or cards reject H{hold}"
+        for hold, (order, codes) in enumerate({"BIG": 500, "ROWS": 180}.items(), 1)
+    ]
+    first, again = [lines(message) for message in webhook.messages]
+    assert first[:2] == [
+        f"order on hold: order {order} of account 10023456 asks for {codes} codes and waits for the operator's approval"
+        for order, codes in {"BIG": 500, "ROWS": 180}.items()
+    ]
+    assert first[2].startswith("file answered: first.csv was answered: 1 order placed, 3 rows wait for approval. See outbox/")
+    assert again[0].startswith("file answered: again.csv was answered: 0 orders placed, 1 already placed, 3 rows wait for app")
+    assert (len(first), len(again)) == (3, 1)
+    webhook.messages.clear()
+    mail.messages.clear()
+    approvals.approve(shop.as_run, "H1", "Ana", "They have paid")
+    approvals.reject(shop.as_run, "H2", "Ana", "They have not")
+    shop.run()
+    told_again(shop)
+    print(mail.messages, webhook.messages)
+    assert kinds(mail.messages) == ["file with rejections"]
+    assert "ORDER_NOT_APPROVED 2" in line(mail.messages, "file with rejections")
+    shop.registry.close()
 
 
 def test_an_answer_that_is_not_delivered_is_told_and_keeps_no_other_waiting(

@@ -64,27 +64,38 @@ def _notices_of(
 # -- files ---------------------------------------------------------------------------------------------------------------
 
 
-def in_words(reasons: pl.DataFrame) -> pl.DataFrame:
-    """The most frequent reasons of each event (`event`, `reason`, `rows`) as text: `event`, `reasons`, and whether one of them
-    is the quota (`is_over_quota`).
+def with_reasons(files: pl.DataFrame, reasons: pl.DataFrame) -> pl.DataFrame:
+    """Events with their `reasons` (`event`, `reason`, `rows`): the most frequent ones as text, whether one of them is the quota
+    (`is_over_quota`), and how many rows just wait for approval (`rows_on_hold`), which are not rejected then.
     """
+    on_hold, rows = pl.col("reason") == "ORDER_ON_HOLD", pl.col("rows")
+    shown = pl.format("{} {}", "reason", "rows").filter(~on_hold)
+    more = pl.when((~on_hold).sum() > _REASONS).then(pl.lit(" …")).otherwise(pl.lit(""))
     ordered = reasons.sort("event", "rows", "reason", descending=[False, True, False])
-    most = pl.format("{} {}", "reason", "rows").head(_REASONS).str.join(", ")
-    more = pl.when(pl.len() > _REASONS).then(pl.lit(" …")).otherwise(pl.lit(""))
-    return ordered.group_by("event", maintain_order=True).agg(
-        reasons=pl.concat_str(most, more), is_over_quota=(pl.col("reason") == "QUOTA_EXCEEDED").any()
+    each = ordered.group_by("event", maintain_order=True).agg(
+        reasons=pl.concat_str(shown.head(_REASONS).str.join(", "), more),
+        is_over_quota=(pl.col("reason") == "QUOTA_EXCEEDED").any(),
+        rows_on_hold=rows.filter(on_hold).sum(),
     )
+    both = files.join(each, left_on="original_event", right_on="event", how="left", maintain_order="left").with_columns(
+        pl.col("reasons").fill_null(""), pl.col("is_over_quota").fill_null(False), pl.col("rows_on_hold").fill_null(0)
+    )
+    return both.with_columns(pl.col("rows_rejected") - pl.col("rows_on_hold"))
 
 
 def of_files(files: pl.DataFrame) -> pl.DataFrame:
     """Order files that were answered: `source`, `file_name`, `folder`, `rows`, `orders_placed`, `orders_already_placed`,
-    `rows_rejected`, how many findings are about the `whole` file, and `reasons` in words. The subject is the folder, whose name
-    no other gets.
+    `rows_rejected`, `rows_on_hold`, how many findings are about the `whole` file, and `reasons` in words. The subject is the
+    folder, whose name no other gets.
     """
     subject, where = pl.format("{}/{}", "source", "folder"), pl.format("See outbox/{}/{}", "source", "folder")
     is_rejected = (pl.col("rows_rejected") > 0) | (pl.col("whole") > 0)
-    before = pl.when(pl.col("orders_already_placed") > 0).then(pl.format(", {} already placed", "orders_already_placed"))
-    orders = pl.concat_str(_counted("orders_placed", "order"), pl.lit(" placed"), before.otherwise(pl.lit("")))
+    orders = pl.concat_str(
+        _counted("orders_placed", "order"),
+        pl.lit(" placed"),
+        _if_any("orders_already_placed", pl.format(", {} already placed", "orders_already_placed")),
+        _if_any("rows_on_hold", pl.format(", {} for approval", _counted("rows_on_hold", "row waits", "rows wait"))),
+    )
     rejected = (
         pl.when(pl.col("whole") > 0).then(pl.format("was rejected as a whole ({})", "reasons"))
         .otherwise(pl.format("was answered: {}, {} of {} rejected ({})", orders, "rows_rejected", _counted("rows", "row"),
@@ -98,6 +109,10 @@ def of_files(files: pl.DataFrame) -> pl.DataFrame:
         _notices_of(good, NoticeKind.FILE_ANSWERED, subject, "source",
                     pl.format("{} was answered: {}. {}", "file_name", orders, where)),
     ])  # fmt: skip
+
+
+def _if_any(number: str, words: pl.Expr) -> pl.Expr:
+    return pl.when(pl.col(number) > 0).then(words).otherwise(pl.lit(""))
 
 
 def over_quota(files: pl.DataFrame) -> pl.DataFrame:
@@ -140,7 +155,7 @@ def orders_on_hold(holds: pl.DataFrame) -> pl.DataFrame:
     subject = pl.format("{} {} {}", "account", "customer_order_id", "hold")
     words = pl.format("order {} of account {} asks for {}", "customer_order_id", "account", _counted("codes", "code"))
     waits = pl.lit(" and waits for the operator's approval")
-    how = pl.lit(" and waits for approval. cards holds lists it, cards approve and cards reject decide")
+    how = pl.format(" and waits. Decide with cards approve H{} or cards reject H{}", "hold", "hold")
     return pl.concat([
         _notices_of(holds, NoticeKind.ORDER_ON_HOLD, subject, OPERATOR, pl.concat_str("source", pl.lit(": "), words, how)),
         _notices_of(holds.filter(pl.col("source") != HOUSE), NoticeKind.ORDER_ON_HOLD, subject, "source",

@@ -68,9 +68,7 @@ def _before(time: datetime) -> pl.Expr:
 def _of_events(run: Run, found: pl.DataFrame) -> list[pl.DataFrame]:
     if found.is_empty():
         return []
-    words = events.in_words(lists.reasons(run.registry, found["original_event"]))
-    found = found.join(words, left_on="original_event", right_on="event", how="left", maintain_order="left")
-    found = found.with_columns(pl.col("reasons").fill_null(""), pl.col("is_over_quota").fill_null(False))
+    found = events.with_reasons(found, lists.reasons(run.registry, found["original_event"]))
     files, nights = found.filter(kind="orders"), found.filter(kind="night")
     reports = found.filter(pl.col("kind") == "report", pl.col("original_event") == pl.col("event"))
     parts = [events.of_files(files), events.over_quota(files)]
