@@ -130,10 +130,14 @@ def serve() -> None:
     # the runs' own logs are on Prefect's page; here each is one line
     quiet = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL", "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL"}
     os.environ |= {**quiet, "PREFECT_CLIENT_MAX_RETRIES": "3", **os.environ}
+    from pipelines import console
+    from pipelines.common.settings import load_settings
+    from pipelines.notify import outage
     from pipelines.serving import watcher
 
     stop = watcher.until_signal()
-    with open_cli_run(changes=True):  # a registry that is unreachable is reported before Prefect is imported and started
+    # a registry that is unreachable is reported before Prefect is imported and started
+    with outage.watched(load_settings(), console.print_warning), open_cli_run(changes=True):
         pass
     from pipelines.serving import loop
 

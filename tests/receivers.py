@@ -75,11 +75,16 @@ class Webhook:
 class MailServer:
     """An SMTP server that takes mail; `messages` are those that it accepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, *certificate: Path) -> None:
+        """`certificate`: files with its certificate and key, which it takes no mail without."""
         self.messages: list[Received] = []
+        secure: dict[str, Any] = {}
+        if certificate:
+            secure = {"tls_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), "require_starttls": True}
+            secure["tls_context"].load_cert_chain(*certificate)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        self._controller = Controller(self, hostname="127.0.0.1", port=port)
+        self._controller = Controller(self, hostname="127.0.0.1", port=port, **secure)
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
         mail = message_from_bytes(envelope.content, policy=policy.default)

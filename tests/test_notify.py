@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import fastexcel
 import polars as pl
 import pytest
 
+from pipelines.admin import approvals, queries
 from pipelines.admin.samples import write_workbook
 from pipelines.common.errors import UsageError
 from pipelines.common.settings import load_settings
@@ -23,6 +24,7 @@ from pipelines.notify.channels import LOCAL, Channel, Outcome, Sender, mask_addr
 from pipelines.notify.notifying import notify
 from pipelines.registry import notices
 from pipelines.registry.columns import columns_of
+from pipelines.serving.notifier import Notifier
 from schemas import catalogue
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, NOW, Shop, csv_of, row, sampled
 from tests.faults.killing import environment
@@ -119,6 +121,45 @@ def test_a_file_that_is_right_is_told_to_its_reseller_alone(told: Shop, webhook:
     words = f"orders.csv was answered: 1 order placed. See outbox/acme/{answer.folder.name}"
     assert only(webhook.messages).body == f"- file answered: {words}"
     assert mail.messages == []
+
+
+def test_a_file_that_came_before_is_told_as_such(told: Shop, webhook: Webhook) -> None:
+    told.send(row("A", quantity="1"), row("B", quantity="1"))
+    told.send(row("A", quantity="1"), row("B", quantity="1"), name="again.csv")
+    told.send(row("A", quantity="1"), row("C", quantity="1"), name="more.csv")
+    told_again(told)
+    words = [one.partition(" was ")[2].partition(".")[0] for one in lines(only(webhook.messages))]
+    assert words == [f"answered: {one}" for one in (
+        "2 orders placed", "0 orders placed, 2 already placed", "1 order placed, 1 already placed",
+    )]  # fmt: skip
+
+
+def test_an_answer_that_is_written_again_is_not_told_as_late(told: Shop, mail: MailServer) -> None:
+    answer = told.send(row("A", quantity="1"))
+    told_again(told)
+    told.later(hours=1)
+    told.registry.mark_undelivered(queries.submission(answer.folder.name, told.registry).event)
+    told_again(told)
+    assert mail.messages == []
+
+
+def test_a_reseller_hears_of_its_own_files_alone(told: Shop, webhook: Webhook, mail: MailServer) -> None:
+    load(told, acme=webhook.url("acme"), globex=webhook.url("globex"))
+    told.send(row("A", code="12"), name="ours.csv")
+    told.send(globex_row("G", code="12"), name="theirs.csv", sender="globex")
+    told_again(told)
+    heard = {one.to: one.body for one in webhook.messages}
+    assert {to: [name in body for name in ("ours.csv", "theirs.csv")] for to, body in heard.items()} == {
+        "/acme": [True, False], "/globex": [False, True],
+    }  # fmt: skip
+    assert len(lines(only(mail.messages))) == 2
+
+
+def test_the_most_frequent_reasons_are_told(told: Shop, webhook: Webhook) -> None:
+    broken = [{"code": "12"}, {"quantity": "x"}, {"access_number": "1", "quantity": "1"}, {"product": "?", "quantity": "1"}]
+    told.send(*(row(f"A{number}", **cells) for number, cells in enumerate([*broken, *broken[:2], broken[0]])))
+    assert notify(told.as_run) == []
+    assert "(CODE_FORMAT 3, QUANTITY_FORMAT 2, ACCESS_FORMAT 1 …)" in only(webhook.messages).body
 
 
 def test_a_file_of_the_house_is_told_to_the_operator_alone(told: Shop, webhook: Webhook, mail: MailServer) -> None:
@@ -270,20 +311,40 @@ def test_a_btn_that_is_nearly_full_is_told_once(told: Shop, mail: MailServer, we
     assert kinds(webhook.messages).count("BTN nearly full") == 1, "it is globex's own"
 
 
-def test_an_order_on_hold_is_told_with_how_to_approve_it(told: Shop, mail: MailServer, webhook: Webhook) -> None:
-    told.send(row("A", quantity="2"), row("B", code="12"))
-    event = told.registry.query("SELECT max(event) AS event FROM events", {"event": pl.Int64}).item()
-    empty = dict.fromkeys(["content", "at", "decided_by", "why", "decided_at"], "")
-    hold = {"hold": 7, "event": event, "account": "10023456", "customer_order_id": "BIG", "codes": 5000, **empty, "decision": 0,
-            "order_pk": 0, "closed_event": 0}  # fmt: skip
-    told.registry.append("order_holds", pl.DataFrame([hold]))
-    told_again(told)
-    words = line(mail.messages, "order on hold")
-    assert words.startswith("acme: order BIG of account 10023456 asks for 5000 codes and waits for approval. cards holds ")
-    assert "cards approve" in words
-    assert line(webhook.messages, "order on hold") == (
-        "order BIG of account 10023456 asks for 5000 codes and waits for the operator's approval"
-    )
+def test_an_order_on_hold_is_told_once_with_how_to_approve_it(
+    tmp_path: Path, registry_url: str, mail: MailServer, webhook: Webhook
+) -> None:
+    shop = Shop(tmp_path / "home", registry_url, notify=DESK, notify_mail=mail.url, approve_above=100)
+    load(shop, acme=webhook.url("acme"))
+    notify(shop.as_run)
+    for name in ("first.csv", "again.csv"):
+        shop.send(row("BIG", quantity="500"), row("ROWS", btn="3035550142", quantity="90"),
+                  row("ROWS", btn="3035550555", quantity="90"), row("A", quantity="1"), name=name)  # fmt: skip
+        told_again(shop)
+    assert kinds(mail.messages) == ["order on hold"] * 2, "nothing is rejected"
+    assert lines(only(mail.messages)) == [
+        f"order on hold: acme: order {order} of account 10023456 asks for {codes} codes and waits. "
+        f"Decide with cards approve H{hold} or cards reject H{hold}"
+        for hold, (order, codes) in enumerate({"BIG": 500, "ROWS": 180}.items(), 1)
+    ]
+    first, again = [lines(message) for message in webhook.messages]
+    assert first[:2] == [
+        f"order on hold: order {order} of account 10023456 asks for {codes} codes and waits for the operator's approval"
+        for order, codes in {"BIG": 500, "ROWS": 180}.items()
+    ]
+    assert first[2].startswith("file answered: first.csv was answered: 1 order placed, 3 rows wait for approval. See outbox/")
+    assert again[0].startswith("file answered: again.csv was answered: 0 orders placed, 1 already placed, 3 rows wait for app")
+    assert (len(first), len(again)) == (3, 1)
+    webhook.messages.clear()
+    mail.messages.clear()
+    approvals.approve(shop.as_run, "H1", "Ana", "They have paid")
+    approvals.reject(shop.as_run, "H2", "Ana", "They have not")
+    shop.run()
+    told_again(shop)
+    print(mail.messages, webhook.messages)
+    assert kinds(mail.messages) == ["file with rejections"]
+    assert "ORDER_NOT_APPROVED 2" in line(mail.messages, "file with rejections")
+    shop.registry.close()
 
 
 def test_an_answer_that_is_not_delivered_is_told_and_keeps_no_other_waiting(
@@ -512,7 +573,6 @@ def test_two_processes_at_once_send_once(told: Shop, webhook: Webhook, mail: Mai
             for each in (one, two):
                 each.start("run", environment=desk(told))
             assert [each.end().code for each in (one, two)] == [0, 0]
-        assert one.run("run", environment=desk(told)).code == 0  # what one of them entered while the other was sending
     for messages in (webhook.messages, mail.messages):
         assert [sum(f"{number}.csv was answered" in one.body for one in messages) for number in range(4)] == [1] * 4
 
@@ -560,6 +620,59 @@ def test_a_channel_that_is_configured_no_more_gets_nothing_after_a_week(told: Sh
     assert waits(told) == []
 
 
+def test_what_was_sent_is_forgotten_after_a_year(told: Shop, webhook: Webhook) -> None:
+    told.send(row("A", code="12"))
+    notify(told.as_run)
+    webhook.status = 503
+    told.send(row("B", code="12"), name="second.csv")
+    notify(told.as_run)
+    told.later(days=399)
+    notify(told.as_run)
+    assert known(told) == [1, 2, 3, 4]
+    told.later(days=2)
+    notify(told.as_run)
+    assert known(told) == [4], "one still waits"
+    webhook.status = 200
+    again_at_once(told)
+    notify(told.as_run)
+    notify(told.as_run)
+    assert known(told) == []
+    assert ["second.csv" in one.body for one in webhook.messages] == [False, True]
+
+
+def known(shop: Shop) -> list[int]:
+    """The notices that the registry has."""
+    return sorted(shop.registry.select(columns_of("notices", "notice"), "FROM notices")["notice"])
+
+
+def test_a_clock_that_is_set_back_keeps_no_notice_from_its_channel(told: Shop, webhook: Webhook) -> None:
+    webhook.status = 503
+    told.send(row("A", code="12"))
+    notify(told.as_run)
+    told.registry.execute("UPDATE notice_deliveries SET leased_until = leased_until + 86400")
+    webhook.status = 200
+    notify(told.as_run)
+    assert len(webhook.messages) == 1
+
+
+def test_serve_tries_again_by_itself_and_a_slow_receiver_delays_nothing(told: Shop, webhook: Webhook) -> None:
+    told.now = datetime.now(UTC).astimezone()
+    webhook.status = 503
+    told.send(row("A", code="12"))
+    notify(told.as_run)
+    again_at_once(told)
+    webhook.status, webhook.seconds = 200, 1
+    logged: list[str] = []
+    begin = time.monotonic()
+    with Notifier(told.settings, lambda event, **_: logged.append(event), seconds=0.1):
+        assert time.monotonic() - begin < 0.5
+        while not webhook.messages:
+            time.sleep(0.05)
+            assert time.monotonic() - begin < 20
+    assert waits(told) == [], "a message that is on its way is noted as sent before it ends"
+    assert logged == ["notices sent"]
+
+
 def test_a_failure_to_notify_fails_no_run(told: Shop, worker: Worker) -> None:
     told.drop("first.csv", csv_of(row("A", quantity="1")))
     ended = worker.run(
@@ -576,6 +689,25 @@ def test_a_failure_to_notify_fails_no_run(told: Shop, worker: Worker) -> None:
     assert "Apprise does not know such an address" in ended.err
     assert "mail to …@example.com (" in ended.err
     assert "CARDS_NOTIFY_MAIL" in ended.err
+
+
+def test_who_is_killed_while_a_message_is_on_its_way_sends_it_once_more(
+    told: Shop, webhook: Webhook, mail: MailServer, worker: Worker
+) -> None:
+    webhook.seconds = 1
+    told.drop("first.csv", csv_of(row("A", code="12")))
+    worker.start("run", environment=desk(told))
+    while not webhook.messages:
+        time.sleep(0.02)
+    worker.kill()
+    assert worker.end().code == -9
+    webhook.seconds = 0
+    assert worker.run("run", environment=desk(told)).code == 0
+    assert len(webhook.messages) == 1, "it may still be on its way"
+    again_at_once(told)
+    assert worker.run("run", environment=desk(told)).code == 0
+    assert (len(webhook.messages), len(mail.messages)) == (2, 1)
+    assert waits(told) == []
 
 
 @pytest.mark.parametrize("first", sampled(range(16), 5))
@@ -741,19 +873,31 @@ def test_certificates_are_always_verified() -> None:
     assert to_url("jsons://example.com/?verify=yes", "") == "jsons://example.com/?verify=yes"
 
 
-def test_a_receiver_whose_certificate_is_not_known_gets_nothing(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of localhost that nobody knows, and its key."""
+    folder = tmp_path_factory.mktemp("certificate")
+    made = (folder / "cert.pem", folder / "key.pem")
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    with Webhook(certificate, key) as server, Sender(load_settings(_env_file=None, home=tmp_path)) as sender:
-        assert not sender.send(Channel("", server.url().replace("json://127.0.0.1", "jsons://localhost")), "t", "b").accepted
-        assert server.requests == 0
-    with pytest.MonkeyPatch.context() as patch, Webhook(certificate, key) as server:
-        patch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        with Sender(load_settings(_env_file=None, home=tmp_path)) as sender:
-            assert sender.send(Channel("", server.url().replace("json://127.0.0.1", "jsons://localhost")), "t", "b").accepted
-        assert server.requests == 1
+    subprocess.run([*command, "-out", made[0], "-keyout", made[1]], check=True, capture_output=True)
+    return made
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_receiver_whose_certificate_is_not_known_gets_nothing(
+    is_known: bool, certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_known:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    with Webhook(*certificate) as webhook, MailServer(*certificate) as mail:
+        server = mail.url.replace("mailto://127.0.0.1", "mailtos://localhost")
+        with Sender(load_settings(_env_file=None, home=tmp_path, notify_mail=server)) as sender:
+            addresses = [webhook.url().replace("json://127.0.0.1", "jsons://localhost"), DESK]
+            accepted = [sender.send(Channel("", address), "title", "body").accepted for address in addresses]
+    assert accepted == [is_known] * 2
+    assert [len(webhook.messages), len(mail.messages)] == [int(is_known)] * 2
 
 
 def test_a_mail_address_takes_a_mail_server() -> None:

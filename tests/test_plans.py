@@ -159,7 +159,7 @@ def live(shop: Shop) -> None:
         assert accepting.messages
         assert not refusing.messages
         shop.settings = shop.settings.model_copy(update={"notify": accepting.url()})
-        shop.later(days=9)
+        shop.later(days=500)
         notify(shop.as_run)
         assert notices.waiting(shop.registry).filter(recipient="").is_empty()
 

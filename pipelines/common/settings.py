@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from pipelines.common.database_url import mask_url
 from pipelines.common.errors import UsageError
+from schemas.notices import ADDRESS
 
 _PREFIX: Final = "CARDS_"
 
@@ -22,7 +23,7 @@ def _registry_url(value: str) -> str:
 
 
 def _addresses(value: str) -> str:
-    if wrong := [one for one in value.split() if not re.match(r"[a-z][a-z0-9]*://|[^@\s/]+@[^@\s/]+$", one)]:
+    if wrong := [one for one in value.split() if not re.match(ADDRESS, one)]:
         raise ValueError(f"takes Apprise addresses (slack://…, json://…) and mail addresses; {len(wrong)} of these are neither")
     return value
 

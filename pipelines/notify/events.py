@@ -17,7 +17,8 @@ NOTICES: Final = pl.Schema(dict.fromkeys(["kind", "subject", "recipient", "words
 """A frame of notices: what kind of thing, about what (with the kind and the recipient, what tells it from all others), for
 whom, and in which words."""
 _LINES: Final = 20
-_LONGEST: Final = 300
+_LONGEST: Final = 500
+_REASONS: Final = 3
 _MARKS: Final = str.maketrans("<>@[]`|*", "________")
 """What services take for links, mentions and markup, which a file's name may hold."""
 _EXAMPLES: Final = 5
@@ -63,32 +64,60 @@ def _notices_of(
 # -- files ---------------------------------------------------------------------------------------------------------------
 
 
-def of_files(files: pl.DataFrame) -> pl.DataFrame:
-    """Order files that were answered: `source`, `file_name`, `folder`, `rows`, `orders_placed`, `rows_rejected`, `whole` (of
-    findings about the whole file, 0: none) and `reasons` in words. The subject is the folder, whose name no other gets.
+def with_reasons(files: pl.DataFrame, reasons: pl.DataFrame) -> pl.DataFrame:
+    """Events with their `reasons` (`event`, `reason`, `rows`): the most frequent ones as text, whether one of them is the quota
+    (`is_over_quota`), and how many rows just wait for approval (`rows_on_hold`), which are not rejected then.
     """
-    subject = pl.format("{}/{}", "source", "folder")
-    is_rejected = (pl.col("rows_rejected") > 0) | (pl.col("whole") > 0) | (pl.col("reasons") != "")
-    rejected, whole = files.filter(is_rejected), pl.col("whole") > 0
-    what = (
-        pl.when(whole).then(pl.lit("was rejected as a whole"))
-        .otherwise(pl.format("was answered: {} placed, {} of {} rejected", _counted("orders_placed", "order"), "rows_rejected",
-                             _counted("rows", "row")))
+    on_hold, rows = pl.col("reason") == "ORDER_ON_HOLD", pl.col("rows")
+    shown = pl.format("{} {}", "reason", "rows").filter(~on_hold)
+    more = pl.when((~on_hold).sum() > _REASONS).then(pl.lit(" …")).otherwise(pl.lit(""))
+    ordered = reasons.sort("event", "rows", "reason", descending=[False, True, False])
+    each = ordered.group_by("event", maintain_order=True).agg(
+        reasons=pl.concat_str(shown.head(_REASONS).str.join(", "), more),
+        is_over_quota=(pl.col("reason") == "QUOTA_EXCEEDED").any(),
+        rows_on_hold=rows.filter(on_hold).sum(),
+    )
+    both = files.join(each, left_on="original_event", right_on="event", how="left", maintain_order="left").with_columns(
+        pl.col("reasons").fill_null(""), pl.col("is_over_quota").fill_null(False), pl.col("rows_on_hold").fill_null(0)
+    )
+    return both.with_columns(pl.col("rows_rejected") - pl.col("rows_on_hold"))
+
+
+def of_files(files: pl.DataFrame) -> pl.DataFrame:
+    """Order files that were answered: `source`, `file_name`, `folder`, `rows`, `orders_placed`, `orders_already_placed`,
+    `rows_rejected`, `rows_on_hold`, how many findings are about the `whole` file, and `reasons` in words. The subject is the
+    folder, whose name no other gets.
+    """
+    subject, where = pl.format("{}/{}", "source", "folder"), pl.format("See outbox/{}/{}", "source", "folder")
+    is_rejected = (pl.col("rows_rejected") > 0) | (pl.col("whole") > 0)
+    orders = pl.concat_str(
+        _counted("orders_placed", "order"),
+        pl.lit(" placed"),
+        _if_any("orders_already_placed", pl.format(", {} already placed", "orders_already_placed")),
+        _if_any("rows_on_hold", pl.format(", {} for approval", _counted("rows_on_hold", "row waits", "rows wait"))),
+    )
+    rejected = (
+        pl.when(pl.col("whole") > 0).then(pl.format("was rejected as a whole ({})", "reasons"))
+        .otherwise(pl.format("was answered: {}, {} of {} rejected ({})", orders, "rows_rejected", _counted("rows", "row"),
+                             "reasons"))
     )  # fmt: skip
-    where = pl.format("See outbox/{}/{}", "source", "folder")
-    words = pl.format("{} {} ({}). {}", "file_name", what, "reasons", where)
-    good = files.filter(~is_rejected)
-    placed = pl.format("{} was answered: {} placed. {}", "file_name", _counted("orders_placed", "order"), where)
+    words = pl.format("{} {}. {}", "file_name", rejected, where)
+    bad, good = files.filter(is_rejected), files.filter(~is_rejected, pl.col("source") != HOUSE)
     return pl.concat([
-        _notices_of(rejected, NoticeKind.FILE_REJECTED, subject, OPERATOR, pl.format("{}: {}", "source", words)),
-        _notices_of(rejected.filter(pl.col("source") != HOUSE), NoticeKind.FILE_REJECTED, subject, "source", words),
-        _notices_of(good.filter(pl.col("source") != HOUSE), NoticeKind.FILE_ANSWERED, subject, "source", placed),
+        _notices_of(bad, NoticeKind.FILE_REJECTED, subject, OPERATOR, pl.format("{}: {}", "source", words)),
+        _notices_of(bad.filter(pl.col("source") != HOUSE), NoticeKind.FILE_REJECTED, subject, "source", words),
+        _notices_of(good, NoticeKind.FILE_ANSWERED, subject, "source",
+                    pl.format("{} was answered: {}. {}", "file_name", orders, where)),
     ])  # fmt: skip
 
 
+def _if_any(number: str, words: pl.Expr) -> pl.Expr:
+    return pl.when(pl.col(number) > 0).then(words).otherwise(pl.lit(""))
+
+
 def over_quota(files: pl.DataFrame) -> pl.DataFrame:
-    """Resellers of whose files some orders were over the quota of codes (`source`, `at`, `reasons`)."""
-    over = files.filter(pl.col("reasons").str.contains("QUOTA_EXCEEDED")).with_columns(day=pl.col("at").str.head(10))
+    """Resellers some of whose orders were over the quota of codes (`source`, `at`, `is_over_quota`)."""
+    over = files.filter("is_over_quota").with_columns(day=pl.col("at").str.head(10))
     return _quota(over.select(reseller="source", day="day", what=pl.lit("codes; further orders of today are rejected")))
 
 
@@ -126,7 +155,7 @@ def orders_on_hold(holds: pl.DataFrame) -> pl.DataFrame:
     subject = pl.format("{} {} {}", "account", "customer_order_id", "hold")
     words = pl.format("order {} of account {} asks for {}", "customer_order_id", "account", _counted("codes", "code"))
     waits = pl.lit(" and waits for the operator's approval")
-    how = pl.lit(" and waits for approval. cards holds lists it, cards approve and cards reject decide")
+    how = pl.format(" and waits. Decide with cards approve H{} or cards reject H{}", "hold", "hold")
     return pl.concat([
         _notices_of(holds, NoticeKind.ORDER_ON_HOLD, subject, OPERATOR, pl.concat_str("source", pl.lit(": "), words, how)),
         _notices_of(holds.filter(pl.col("source") != HOUSE), NoticeKind.ORDER_ON_HOLD, subject, "source",

@@ -36,24 +36,28 @@ def since(run: Run, after: int) -> Happened:
     One that is not delivered after ten minutes keeps no other waiting; it is looked at when it is delivered.
     """
     registry, now = run.registry, run.runtime.now()
-    is_late = _before(now - _LATE)
-    undelivered = notices.undelivered(registry)
-    late, in_hand = undelivered.filter(is_late), undelivered.filter(~is_late, pl.col("event") > after)
-    found = notices.events_after(registry, after)
-    if len(in_hand):
-        found = found.filter(pl.col("event") < in_hand["event"].min())
-    seen = int(found["event"][-1]) if len(found) else after
-    passed = found["event"].filter(found["event"].is_in(late["event"].implode())).to_list()
+    found, late = _delivered_after(run, after)
+    seen = max([after, *found["event"], *late["event"]])
     resumed = notices.late_events(registry)
-    looked_at = pl.concat([notices.events(registry, resumed), found.filter(~pl.col("event").is_in(passed))])
-    recent = looked_at.filter(~_before(now - _OLD))
+    recent = pl.concat([notices.events(registry, resumed), found]).filter(~_before(now - _OLD))
     parts = [
         *_of_events(run, recent),
         events.late_answers(late),
         events.orders_on_hold(notices.orders_on_hold(registry, after, seen)),
         events.nearly_full(notices.nearly_full_btns(registry, after, seen)),
     ]
-    return Happened(pl.concat(parts), seen, passed, resumed)
+    return Happened(pl.concat(parts), seen, late["event"].to_list(), resumed)
+
+
+def _delivered_after(run: Run, after: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The events after this one that are delivered, up to the first that is in hand, and those that should be and are not."""
+    found = notices.events_after(run.registry, after)
+    undelivered = notices.undelivered(run.registry).filter(pl.col("event") > after)
+    is_late = _before(run.runtime.now() - _LATE)
+    if len(in_hand := undelivered.filter(~is_late)):
+        found = found.filter(pl.col("event") < in_hand["event"].min())
+    late = found.join(undelivered.filter(is_late), on="event", how="semi", maintain_order="left")
+    return found.join(late, on="event", how="anti", maintain_order="left"), late
 
 
 def _before(time: datetime) -> pl.Expr:
@@ -64,16 +68,13 @@ def _before(time: datetime) -> pl.Expr:
 def _of_events(run: Run, found: pl.DataFrame) -> list[pl.DataFrame]:
     if found.is_empty():
         return []
-    reasons = lists.reasons(run.registry, found["original_event"]).sort("event", "reason")
-    words = reasons.group_by("event", maintain_order=True).agg(reasons=pl.format("{} {}", "reason", "rows").str.join(", "))
-    found = found.join(words, left_on="original_event", right_on="event", how="left", maintain_order="left")
-    found = found.with_columns(pl.col("reasons").fill_null(""))
+    found = events.with_reasons(found, lists.reasons(run.registry, found["original_event"]))
     files, nights = found.filter(kind="orders"), found.filter(kind="night")
     reports = found.filter(pl.col("kind") == "report", pl.col("original_event") == pl.col("event"))
-    found_in = [events.of_files(files), events.over_quota(files)]
+    parts = [events.of_files(files), events.over_quota(files)]
     if len(reports):
-        found_in.append(events.of_reports(reports, notices.waiting_reports(run.registry, reports["event"])))
-    return found_in + _of_nights(run, nights) if len(nights) else found_in
+        parts.append(events.of_reports(reports, notices.waiting_reports(run.registry, reports["event"])))
+    return parts + _of_nights(run, nights) if len(nights) else parts
 
 
 def _of_nights(run: Run, nights: pl.DataFrame) -> list[pl.DataFrame]:

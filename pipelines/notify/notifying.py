@@ -25,6 +25,8 @@ from pipelines.run import Run
 
 _LEASE_SECONDS: Final = SECONDS + 60
 _DROPPED_AFTER: Final = timedelta(days=7)
+_FORGOTTEN_AFTER: Final = timedelta(days=400)
+"""A BTN that is nearly full may be reported again after this; everything else is over by then."""
 
 
 def warner(runtime: Runtime) -> Callable[[str], None]:
@@ -118,34 +120,36 @@ def enter(run: Run, known: list[Channel], also: list[Notice]) -> None:
         new = new.with_columns(pl.col("words").map_elements(events.plain, pl.String))
         run.runtime.checkpoint("notices derived")
         notices.enter(registry, new, given, run.runtime.timestamp(), news.seen, news.passed, news.resumed)
-    before = (run.runtime.now() - _DROPPED_AFTER).isoformat(timespec="seconds")
-    notices.drop_unconfigured(registry, given["channel"], before)
+    notices.drop_unconfigured(registry, given["channel"], _ago(run, _DROPPED_AFTER))
+    notices.forget(registry, _ago(run, _FORGOTTEN_AFTER))
+
+
+def _ago(run: Run, time: timedelta) -> str:
+    return (run.runtime.now() - time).isoformat(timespec="seconds")
 
 
 def send(run: Run, known: list[Channel]) -> list[str]:
     """Send to each channel what waits for it, in one message; what was not accepted, in words."""
-    refused = []
     with Sender(run.settings) as sender:
-        for channel in known:
-            waiting = notices.claim(run.registry, channel.key, channel.recipient, _LEASE_SECONDS)
-            if waiting.is_empty():
-                continue
-            run.runtime.checkpoint("notices claimed")
-            outcome = sender.send(channel, *events.message(waiting))
-            run.runtime.checkpoint("notices sent")
-            if outcome.accepted:
-                notices.mark_sent(run.registry, channel.key, waiting, run.runtime.timestamp())
-                run.runtime.log(
-                    log_events.NOTICES_SENT, channel=channel.shown, reseller=channel.recipient, notices=len(waiting)
-                )
-            else:
-                notices.mark_failed(run.registry, channel.key, waiting)
-                refused.append(
-                    f"{channel.shown} of {channel.recipient or 'the operator'} did not accept "
-                    f"{count(len(waiting), 'notice')}: {outcome.why}. They are sent later"
-                )
-            run.runtime.checkpoint("notices marked")
-    return refused
+        return [line for channel in known for line in _send_all(run, sender, channel)]
+
+
+def _send_all(run: Run, sender: Sender, channel: Channel) -> Iterator[str]:
+    """Send what waits for a channel, and what others enter meanwhile, who leave it to whoever is sending."""
+    registry = run.registry
+    while len(waiting := notices.claim(registry, channel.key, channel.recipient, _LEASE_SECONDS)):
+        run.runtime.checkpoint("notices claimed")
+        outcome = sender.send(channel, *events.message(waiting))
+        run.runtime.checkpoint("notices sent")
+        if not outcome.accepted:
+            notices.mark_failed(registry, channel.key, waiting)
+            number = count(len(waiting), "notice")
+            whom = channel.recipient or "the operator"
+            yield f"{channel.shown} of {whom} did not accept {number}: {outcome.why}. They are sent later"
+            return
+        notices.mark_sent(registry, channel.key, waiting, run.runtime.timestamp())
+        run.runtime.log(log_events.NOTICES_SENT, channel=channel.shown, reseller=channel.recipient, notices=len(waiting))
+        run.runtime.checkpoint("notices marked")
 
 
 def send_tests(run: Run, reseller: str) -> list[dict[str, Any]]:

@@ -213,6 +213,11 @@ def _empty(columns: Columns) -> Page:
 
 # -- submissions -------------------------------------------------------------------------------------------------------
 
+ALREADY_PLACED: Final = (
+    "(SELECT count(*) FROM duplicate_orders WHERE duplicate_orders.event = events.original_event)"
+    " + (SELECT count(*) FROM orders WHERE orders.event = events.original_event AND events.original_event <> events.event)"
+)
+"""How many orders of an event's file were placed before."""
 _SUBMISSION: Final = {
     "number": integer("events.event"),
     "original": integer("events.original_event"),
@@ -220,10 +225,7 @@ _SUBMISSION: Final = {
     "file": text("events.file_name"),
     **columns_of("events", "folder", "at", "rows", "delivered"),
     "orders_placed": integer("(SELECT count(*) FROM orders WHERE orders.event = events.event)"),
-    "orders_already_placed": integer(
-        "(SELECT count(*) FROM duplicate_orders WHERE duplicate_orders.event = events.original_event)"
-        " + (SELECT count(*) FROM orders WHERE orders.event = events.original_event AND events.original_event <> events.event)"
-    ),
+    "orders_already_placed": integer(ALREADY_PLACED),
     "rows_rejected": integer("(SELECT count(*) FROM rejected_rows WHERE rejected_rows.event = events.original_event)"),
 }
 _REJECTED: Final = "EXISTS (SELECT 1 FROM findings WHERE findings.event = events.original_event)"

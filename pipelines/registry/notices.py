@@ -10,6 +10,7 @@ import polars as pl
 
 from pipelines.registry.columns import Columns, columns_of, integer, text
 from pipelines.registry.database import Database
+from pipelines.registry.lists import ALREADY_PLACED
 from pipelines.registry.schema import INT, NEARLY_FULL, NOTICE
 from schemas.actions import ApprovalDecision
 from schemas.sources import NETWORK
@@ -60,9 +61,8 @@ def begin(registry: Database) -> None:
 
 
 def undelivered(registry: Database) -> pl.DataFrame:
-    """The events whose answers may not be complete: `event`, `kind`, `source`, `file_name`, `folder`, `at`."""
-    columns = columns_of("events", "event", "kind", "source", "file_name", "folder", "at")
-    return registry.select(columns, "FROM events WHERE events.delivered = 0 ORDER BY events.event")
+    """The events whose answers may not be complete: `event`, `at`."""
+    return registry.select(columns_of("events", "event", "at"), "FROM events WHERE events.delivered = 0 ORDER BY events.event")
 
 
 def late_events(registry: Database) -> list[int]:
@@ -78,6 +78,7 @@ _EVENT: Final = {
     **columns_of("events", "event", "kind", "source", "file_name", "folder", "at", "rows", "readable", "original_event",
                  "reconciliation_date"),
     "orders_placed": integer("(SELECT count(*) FROM orders WHERE orders.event = events.event)"),
+    "orders_already_placed": integer(ALREADY_PLACED),
     "rows_rejected": integer("(SELECT count(*) FROM rejected_rows WHERE rejected_rows.event = events.original_event)"),
     "whole": integer(
         "(SELECT count(*) FROM findings WHERE findings.event = events.original_event AND findings.source_row = 0)"
@@ -259,7 +260,7 @@ def claim(registry: Database, channel: str, recipient: str, seconds: int) -> pl.
     """
     with registry.claim_transaction():
         waiting = registry.select(
-            {**_WAITING, "taken": integer(f"CASE WHEN notice_deliveries.leased_until > {registry.clock} THEN 1 ELSE 0 END")},
+            {**_WAITING, "taken": integer(f"CASE WHEN {_is_leased(registry)} THEN 1 ELSE 0 END")},
             f"""
             FROM notice_deliveries JOIN notices ON notices.notice = notice_deliveries.notice
             WHERE notice_deliveries.channel = $1 AND notice_deliveries.sent_at = '' AND notices.recipient = $2
@@ -272,6 +273,12 @@ def claim(registry: Database, channel: str, recipient: str, seconds: int) -> pl.
             return waiting.clear().drop("taken")
         _update(registry, channel, waiting, f"leased_until = {registry.clock} + {seconds}")
     return waiting.drop("taken")
+
+
+def _is_leased(registry: Database) -> str:
+    """That a notice is not to be taken yet; a clock that is set back keeps none for longer than the longest wait."""
+    until = "notice_deliveries.leased_until"
+    return f"{until} > {registry.clock} AND {until} <= {registry.clock} + {BACKOFF[-1]}"
 
 
 def mark_sent(registry: Database, channel: str, notices: pl.DataFrame, at: str) -> None:
@@ -297,6 +304,26 @@ def _update(registry: Database, channel: str, notices: pl.DataFrame, changes: st
         WHERE channel = '{channel}' AND sent_at = '' AND notice IN (SELECT notice FROM given)
         """,
     )
+
+
+def forget(registry: Database, before: str) -> None:
+    """Remove notices of before this time that wait for no channel, some at a time: what is as old is never looked at again."""
+    old = registry.select(
+        columns_of("notices", "notice"),
+        f"""
+        FROM notices
+        WHERE notices.notice < (SELECT min(first.notice) FROM notices AS first) + {_PORTION} AND notices.at < $1
+        AND NOT EXISTS (
+            SELECT 1 FROM notice_deliveries WHERE notice_deliveries.notice = notices.notice AND notice_deliveries.sent_at = ''
+        )
+        """,
+        before,
+    )
+    if old.is_empty():
+        return
+    with registry.transaction():
+        for table in ("notice_deliveries", "notices"):
+            registry.execute_with(old, "notice", f"DELETE FROM {table} WHERE notice IN (SELECT notice FROM given)")
 
 
 def drop_unconfigured(registry: Database, channels: pl.Series, before: str) -> None:
