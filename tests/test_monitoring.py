@@ -1,4 +1,4 @@
-"""docs/monitoring: the table of metrics, the alerts and the dashboard agree with what is exposed. `--golden` writes the table."""
+"""docs/monitoring: the table of metrics, the alerts and the dashboard agree with what is exposed (`--golden`: the table)."""
 
 import json
 import re
@@ -87,7 +87,7 @@ QUERIES = list(expressions())
 
 
 @pytest.fixture
-def exposed(shop: Shop, fresh: None) -> dict[str, set[str]]:  # noqa: F811
+def exposed(shop: Shop, fresh: None) -> dict[str, set[str]]:
     """The name of each sample of a process that has seen everything, and its labels."""
     watched = Observed(shop)
     shop.drop("one.csv", csv_of(row("A", quantity="3"), row("B", code="12")))

@@ -27,7 +27,9 @@ def observer_of(settings: Settings) -> Observer:
 
 
 @contextmanager
-def observed(settings: Settings, flow: str, runtime: Runtime, observer: Observer, also: Also | None = None) -> Iterator[Runtime]:
+def observed(
+    settings: Settings, flow: str, runtime: Runtime, observer: Observer, also: Also | None = None
+) -> Iterator[Runtime]:
     """A runtime whose log and steps are observed. When the block ends, whatever it raises, the run is counted, and
     CARDS_METRICS_FILE is written. `also`: who else gets the lines.
     """
