@@ -1,4 +1,4 @@
-"""The commands by which the operator decides: about reports on hold and surplus cards."""
+"""The commands by which the operator decides: about reports and orders on hold, and surplus cards."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -6,35 +6,35 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from pipelines.cli_helpers import AsJson, open_cli_run
+from pipelines.cli_helpers import AsJson, open_cli_run, submission_row
 from pipelines.common import errors
 from pipelines.common.words import count
 
 _BY: Final = typer.Option("--by", metavar="NAME", help="Who decides.")
 _WHY: Final = typer.Option("--why", metavar="TEXT", help="Why; it is kept for good.")
-_REPORT: Final = typer.Argument(help="The folder of the report, as cards holds shows it.")
+_ON_HOLD: Final = typer.Argument(metavar="ID", help="The hold of an order (H12) or the folder of a report, as in cards holds.")
 
 
 def approve(
-    report: Annotated[str, _REPORT], by: Annotated[str, _BY], why: Annotated[str, _WHY], as_json: AsJson = False
+    what: Annotated[str, _ON_HOLD], by: Annotated[str, _BY], why: Annotated[str, _WHY], as_json: AsJson = False
 ) -> None:
-    """Let a network report on hold take effect: the next night uses it."""
+    """Let an order on hold be placed, now; or a network report on hold take effect: the next night uses it."""
     from pipelines.admin import approvals
 
     with open_cli_run(changes=True) as opened:
-        done = approvals.approve(opened, report, by, why)
-    _print(done, as_json, f"{done.folder} is approved. It lies in inbox/network again, and the next night uses it.")
+        done = approvals.approve(opened, what, by, why)
+    later = "" if done.hold else " It lies in inbox/network again, and the next night uses it."
+    _print(done, as_json, f"{done.hold or done.folder} is approved.{later}")
 
 
-def reject(
-    report: Annotated[str, _REPORT], by: Annotated[str, _BY], why: Annotated[str, _WHY], as_json: AsJson = False
-) -> None:
-    """Leave a network report on hold without effect, for good."""
+def reject(what: Annotated[str, _ON_HOLD], by: Annotated[str, _BY], why: Annotated[str, _WHY], as_json: AsJson = False) -> None:
+    """Leave an order on hold unplaced, or a network report on hold without effect, for good."""
     from pipelines.admin import approvals
 
     with open_cli_run(changes=True) as opened:
-        done = approvals.reject(opened, report, by, why)
-    _print(done, as_json, f"{done.folder} is rejected. Its orders wait for another report.")
+        done = approvals.reject(opened, what, by, why)
+    later = "" if done.hold else " Its orders wait for another report."
+    _print(done, as_json, f"{done.hold or done.folder} is rejected.{later}")
 
 
 def surplus(
@@ -80,12 +80,14 @@ def _print(decision: Any, as_json: bool, line: str) -> None:
 
     if as_json:
         console.print_json(asdict(decision))
-    else:
-        console.print_line(line)
+        return
+    console.print_line(line)
+    if decision.results:
+        console.print_table("Answered again", [submission_row(one) for one in decision.results])
 
 
 COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    'cards approve 20261125-020000-report --by Ana --why "The network lost the order, Ben called"': approve,
+    'cards approve H12 --by Ana --why "Ben called"; cards approve 20261125-020000-report --by Ana --why "It is right"': approve,
     'cards reject 20261125-020000-report --by Ana --why "It was last month\'s report"': reject,
     "cards surplus; cards surplus --disconnect": surplus,
 }

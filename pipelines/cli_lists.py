@@ -96,18 +96,22 @@ def submissions(
 
 
 def holds(after: AfterName = "", limit: Limit = None, csv: Csv = None, as_json: AsJson = False) -> None:
-    """List the resellers on hold: since when, why, and how to lift it. And the network reports that wait for a decision."""
+    """List the resellers on hold: since when, why, and how to lift it. And the network reports and orders that wait for a
+    decision.
+    """
     from pipelines import console
     from pipelines.admin import approvals, lists
 
     with open_cli_run() as opened:
-        reports = approvals.reports_on_hold(opened)
+        reports, waiting = approvals.reports_on_hold(opened), approvals.orders_on_hold(opened)
         _show(
             lambda start, most: lists.holds(opened.registry, start, most),
-            lambda page: lists.hold_list(page, reports), _hold_row, after=after, limit=limit, csv=csv, as_json=as_json,
+            lambda page: lists.hold_list(page, reports, waiting), _hold_row, after=after, limit=limit, csv=csv, as_json=as_json,
         )  # fmt: skip
     if reports and not csv and not as_json:
         console.print_table("Network reports on hold", [_hold_row(asdict(report)) for report in reports])
+    if waiting and not csv and not as_json:
+        console.print_table("Orders that wait for approval", [_hold_row(asdict(one)) for one in waiting])
 
 
 def status(

@@ -13,10 +13,10 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.common.errors import CardsError, ConflictError, UsageError, to_cards_error
+from pipelines.answering import answer_decided, decide_and_deliver
+from pipelines.common.errors import CardsError, UsageError, to_cards_error
 from pipelines.common.memory import give_back
 from pipelines.delivery import recovery, trials
-from pipelines.delivery.deliver import deliver
 from pipelines.delivery.log_lines import log_failures
 from pipelines.delivery.receipts import Receipts
 from pipelines.delivery.rejections import sorted_findings
@@ -24,27 +24,21 @@ from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
-from pipelines.intake.private_copy import SPOOL, PrivateCopy, Spool, has_ended, remove_dropped
+from pipelines.intake.private_copy import SPOOL, Spool, has_ended, remove_dropped
 from pipelines.intake.reader import Parser
 from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
-from pipelines.orders.batch import Batch, OrderFile, build_batch, first_files
+from pipelines.orders.batch import OrderFile
 from pipelines.orders.claiming import claim_portion
-from pipelines.orders.decision import Decision, decide
-from pipelines.orders.facts import load_facts
-from pipelines.orders.loading import UNREAD, load_file, load_portion, with_original_events
+from pipelines.orders.loading import load_file, load_portion
 from pipelines.orders.trial import try_file
 from pipelines.registry import limits
-from pipelines.registry.replays import replayed
 from pipelines.registry.trials import charge_trial
 from pipelines.run import Run, open_claims, require_current
 from schemas.orders import HEADERS
 from schemas.reasons import REASONS
 from schemas.sources import NETWORK, OPERATOR
 
-_TRIES: Final = 20
-_CODES_TOGETHER: Final = 400_000
-"""Files are decided together up to so many codes; one that asks for more is decided alone."""
 _RUN_SECONDS: Final = 600
 """A run takes no new files after this; the next one goes on with what has come meanwhile."""
 _LOOK_SECONDS: Final = 1
@@ -69,7 +63,7 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
         stable, failures = _stable_files(run, sources)
         if stable:
             parser.start()  # it comes up while the registry is asked
-        deliveries = [recovery.finish_undelivered(run, sources)]
+        deliveries = [recovery.finish_undelivered(run, sources), answer_decided(run, parser, sources)]
         if deliveries[0].results or deliveries[0].failures:  # it took files away
             stable, failures = _stable_files(run, sources)
         if files := _ready_files(run, stable, receipts):
@@ -231,65 +225,6 @@ def _try(run: Run, file: OrderFile, taken: set[Path]) -> list[trials.TrialAnswer
     charge_trial(run.registry, trial.ingest)
     run.runtime.checkpoint("charged")
     return [trials.TrialAnswer(folder, file.copy, trial.records)]
-
-
-def decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
-    """Decide files together, commit them in one transaction, and deliver; what had to wait for it is decided again.
-
-    The list of files is empty afterwards: what is decided is given back before its answers are written.
-    """
-    batch = build_batch(files, run.settings.max_quantity, run.settings.max_findings)
-    files.clear()
-    tries = 0
-    while (batch := _still_wanted(run, batch)).files:
-        events, left = _decide_and_commit(run, batch)
-        tries = 0 if events else tries + 1
-        if tries > _TRIES:
-            raise CardsError("Other workers keep getting ahead of this one. The files stay in the inbox for the next run.")
-        run.runtime.checkpoint("committed")
-        batch = batch.subset([file for file in batch.files if file.number in left])
-        yield deliver(run, events)
-
-
-def _still_wanted(run: Run, batch: Batch) -> Batch:
-    """The batch without what somebody else has answered again meanwhile."""
-    wanted = [file.replays for file in batch.files if file.replays]
-    done = set(replayed(run.registry, pl.Series(wanted, dtype=pl.Int64))) if wanted else set()
-    return batch.subset([file for file in batch.files if file.replays not in done]) if done else batch
-
-
-def _decide_and_commit(run: Run, batch: Batch) -> tuple[dict[int, PrivateCopy | None], set[int]]:
-    """Decide and commit the first files of a batch; the private copy of each event, and the files that are left."""
-    settings = run.settings
-    first = with_original_events(first_files(batch, min(settings.max_quantity, _CODES_TOGETHER)), run.registry)
-    # one that was not read, as its bytes had an answer that they get no longer, is the next run's
-    now = batch.subset([file for file in first if file.original_event or file.table is not UNREAD])
-    left = {file.number for file in batch.files} - {file.number for file in first}
-    if not now.files:
-        return {}, left
-    decision = decide(now, load_facts(now, run.registry, settings, run.runtime), run.runtime.random_bytes)
-    run.runtime.checkpoint("decided")
-    events, waiting = _commit(run, now.files, decision)
-    return events, left | waiting
-
-
-def _commit(run: Run, files: list[OrderFile], decision: Decision) -> tuple[dict[int, PrivateCopy | None], set[int]]:
-    """Commit all files that can be; the private copy of each event, and files that must be decided again, because they
-    want what an earlier one got, or what another worker got meanwhile.
-    """
-    copies = {file.number: file.copy for file in files}
-    replays = {file.number for file in files if file.replays}
-    waiting = decision.waiting_for(decision.deferred)
-    while ready := copies.keys() - waiting:
-        try:
-            entered = run.registry.commit(
-                decision.ingest.of(ready), lambda file: file in replays or inbox.is_unchanged(copies[file].file)
-            )
-        except ConflictError as conflict:
-            waiting = decision.waiting_for(waiting | conflict.files & ready)
-        else:
-            return {event: copies[file] for file, event in entered.items()}, waiting
-    return {}, waiting
 
 
 @dataclass(frozen=True)

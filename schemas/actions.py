@@ -1,6 +1,7 @@
 """The table of actions: what an order can ask for, on which cards, and what becomes of them.
 
-A new action is one new row here. An action without `cards_in` issues new cards; one with it takes cards that exist.
+A new action is one new row here. An action with `cards_in` takes cards that exist; one that `cancels` takes back an order that
+waits for approval; any other issues new cards.
 """
 
 from enum import IntEnum
@@ -11,7 +12,8 @@ class Action(NamedTuple):
     """What an order asks for.
 
     `cards_in` are the states a card may be in for it; `card_becomes` is its state once the network confirms
-    (empty: the state stays); `changes` says that the order's other columns are new values for the card.
+    (empty: the state stays); `changes` says that the order's other columns are new values for the card; `cancels`, that it
+    names an order that is not placed yet, of which nothing goes to the network.
     """
 
     name: str
@@ -19,6 +21,7 @@ class Action(NamedTuple):
     cards_in: tuple[str, ...] = ()
     card_becomes: str = ""
     changes: bool = False
+    cancels: bool = False
 
 
 _TABLE = [
@@ -27,6 +30,7 @@ _TABLE = [
     Action("Disconnect", "D", cards_in=("ready", "blocked", "surplus"), card_becomes="disconnected"),
     Action("Block", "B", cards_in=("ready",), card_becomes="blocked"),
     Action("Unblock", "U", cards_in=("blocked",), card_becomes="ready"),
+    Action("Cancel", "", cancels=True),
 ]
 
 ACTIONS: dict[str, Action] = {action.name: action for action in _TABLE}
@@ -34,12 +38,17 @@ ACTIONS: dict[str, Action] = {action.name: action for action in _TABLE}
 
 def issuing() -> list[str]:
     """Names of the actions that issue new cards."""
-    return [action.name for action in ACTIONS.values() if not action.cards_in]
+    return [action.name for action in ACTIONS.values() if not (action.cards_in or action.cancels)]
+
+
+def cancelling() -> list[str]:
+    """Names of the actions that take back an order."""
+    return [action.name for action in ACTIONS.values() if action.cancels]
 
 
 def spellings() -> dict[str, str]:
     """Every lower-case spelling of an action, to its name."""
-    return {word.lower(): action.name for action in ACTIONS.values() for word in (action.name, action.letter)}
+    return {word.lower(): action.name for action in ACTIONS.values() for word in (action.name, action.letter) if word}
 
 
 class Awaiting(IntEnum):

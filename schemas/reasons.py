@@ -106,12 +106,21 @@ _TABLE = [
            "An earlier order of this account has this ID and other content. Give this order a new ID."),
     Reason("ORDER_INCOMPLETE", "order", "",
            "This row is valid, but another row of the same order is not. Fix that row and resubmit the whole order."),
+    Reason("ORDER_ON_HOLD", "order", "",
+           "The order is valid, and so large that it waits for the operator's approval. You need not resubmit it. To take it "
+           "back, send a row with the action Cancel and its Customer Order ID."),
+    Reason("ORDER_NOT_APPROVED", "order", "",
+           "The operator has not approved an order of this size. Ask the operator, or order fewer codes."),
+    Reason("ORDER_NOT_WAITING", "row", "Customer Order ID",
+           "No order of this account with this ID waits for approval, so there is nothing to cancel. Correct the ID; cards of "
+           "a placed order can be disconnected once they are ready."),
 ]  # fmt: skip
 
 _PASSING: Final = {
     "ACCOUNT_UNKNOWN", "PRODUCT_UNKNOWN", "ACCESS_NOT_OFFERED", "BTN_UNKNOWN",  # the catalogue changes
     "QUOTA_EXCEEDED", "QUANTITY_LIMIT", "BTN_EXHAUSTED",  # another day, another limit
     "CARD_UNKNOWN", "CARD_NOT_READY",  # a card is placed, becomes ready
+    "ORDER_ON_HOLD", "ORDER_NOT_APPROVED", "ORDER_NOT_WAITING",  # somebody decides, or another limit holds
 }  # fmt: skip
 """A taken code stays taken, a used Customer Order ID used and a disconnected card disconnected, whatever else changes."""
 REASONS: dict[str, Reason] = {

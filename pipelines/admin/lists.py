@@ -9,7 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.admin import queries
-from pipelines.admin.approvals import ReportOnHold
+from pipelines.admin.approvals import OrderOnHold, ReportOnHold
 from pipelines.common.durable_files import write_atomically
 from pipelines.common.errors import CardsError, UsageError, require_printable
 from pipelines.common.masking import mask_codes
@@ -107,14 +107,15 @@ class Hold:
 
 @dataclass(frozen=True)
 class HoldList:
-    """A page of holds, and the network reports on hold. `next`: the reseller that the next page comes after; empty: this is
-    the end.
+    """A page of holds, and the network reports and orders that wait for a decision. `next`: the reseller that the next page
+    comes after; empty: this is the end.
     """
 
     holds: list[Hold]
     more: int
     next: str
     reports: list[ReportOnHold]
+    orders: list[OrderOnHold]
 
 
 @dataclass(frozen=True)
@@ -250,9 +251,9 @@ def holds(registry: Registry, after: str = "", limit: int = PAGE) -> Page:
     return page._replace(rows=rows.select(*Hold.__dataclass_fields__))
 
 
-def hold_list(page: Page, reports: list[ReportOnHold]) -> HoldList:
-    """A page of holds, and the reports on hold, as a document."""
-    return HoldList([Hold(**row) for row in page.rows.iter_rows(named=True)], page.more, page.next, reports)
+def hold_list(page: Page, reports: list[ReportOnHold], orders: list[OrderOnHold]) -> HoldList:
+    """A page of holds, and the reports and orders on hold, as a document."""
+    return HoldList([Hold(**row) for row in page.rows.iter_rows(named=True)], page.more, page.next, reports, orders)
 
 
 def btns(registry: Registry, after: str = "", limit: int = PAGE) -> Page:

@@ -10,6 +10,7 @@ import polars as pl
 from pipelines.codes.capacity import free_pins
 from pipelines.common.errors import CardsError, UsageError, require_file, require_printable
 from pipelines.registry import queries
+from pipelines.registry.order_holds import approval_of
 from pipelines.registry.store import Registry
 from schemas import telephone
 from schemas.actions import ActionOutcome
@@ -83,7 +84,7 @@ class OrderReport:
     """The order-ID report: an order, how many of its cards are in each state, and its cards (`codes`).
 
     `state` is `awaited` until the network has reported on the order, then `closed`; `cards` is their number when it
-    was placed.
+    was placed; `approval`: who approved it, why and when, where it needed that.
     """
 
     order_id: str
@@ -102,6 +103,7 @@ class OrderReport:
     placed_at: str
     folder: str
     state: str
+    approval: str
     counts: dict[str, int]
     codes: list[OrderCard]
 
@@ -242,6 +244,7 @@ def find_order(order_id: str, registry: Registry) -> OrderReport | None:
         placed_at=found["placed_at"],
         folder=found["folder"],
         state="awaited" if found["awaiting"] else "closed",
+        approval=approval_of(registry, found["order_pk"]),
         counts=_counts(codes),
         codes=_order_cards(codes),
     )

@@ -12,7 +12,8 @@ import polars as pl
 
 from pipelines.admin.outbox_reading import Folder, Found, Outbox, csv_rows, digests, local_time, original_of
 from pipelines.admin.recovery_state import Recovery, at_time, entering
-from pipelines.admin.replay import note_of
+from pipelines.admin.replay import WHY
+from pipelines.answering import DECIDED, note_of
 from pipelines.delivery.originals import gone
 from pipelines.delivery.submission import PLACEMENT
 from pipelines.delivery.written_files import as_frame
@@ -36,7 +37,7 @@ from schemas.orders import HEADERS, NAMES
 
 _CONFIRMATION: Final = ["Order ID", "Customer Account Number", "Customer Order ID", "Action", "Authorization Code", "State"]
 _KEYS: Final = ["account", "customer_order_id"]
-_REPLAY: Final = re.compile(note_of("outbox/([^/<]+)/([^/<]+)"))
+_REPLAY: Final = re.compile("|".join(note_of("outbox/([^/<]+)/([^/<]+)", why) for why in (WHY, DECIDED)))
 
 
 class Submission(NamedTuple):
@@ -175,7 +176,7 @@ def _order_file(recovery_: Recovery, one: Submission, name: str, content: bytes,
     if replayed := _replayed(one):
         folders = pl.DataFrame([replayed], ["source", "folder"], orient="row")
         for event in recovery.events_of_folders(run.registry, folders)["event"]:
-            notes = [*table.notes, note_of("/".join(("outbox", *replayed)))]
+            notes = [*table.notes, note_of("/".join(("outbox", *replayed)), WHY)]
             return file._replace(replays=event, table=table._replace(notes=notes))
     (file,) = with_original_events([file], run.registry)
     is_new = not file.original_event or (run.registry.event_key(file.original_event) or ("",))[0] == one.at
@@ -192,7 +193,7 @@ def _replayed(one: Submission) -> tuple[str, str] | None:
             except zipfile.BadZipFile:  # a damaged workbook, which verify finds
                 continue
             if match := next((match for part in parts if (match := _REPLAY.search(part))), None):
-                return match[1], match[2]
+                return match[1] or match[3], match[2] or match[4]
     return None
 
 

@@ -4,26 +4,26 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipelines.admin.lists import known_reseller, parse_since
+from pipelines.answering import answer_again, claim_submission, copy_of_original, load_original, submission_of
 from pipelines.common.errors import CardsError, UsageError, require_printable, to_cards_error
 from pipelines.common.words import count
-from pipelines.delivery import archive, recovery
-from pipelines.delivery.originals import take_original
+from pipelines.delivery import recovery
 from pipelines.delivery.results import SubmissionResult
 from pipelines.delivery.trials import trial_result
-from pipelines.intake.private_copy import PrivateCopy, Spool
+from pipelines.intake.private_copy import Spool
 from pipelines.intake.reader import Parser
 from pipelines.orders.batch import OrderFile
 from pipelines.orders.loading import load_copy
 from pipelines.orders.trial import try_file
-from pipelines.process_orders import decide_and_deliver
 from pipelines.registry import audit_trail
-from pipelines.registry.claims import Claims, FileKey
+from pipelines.registry.claims import Claims
 from pipelines.registry.replays import findings_of, replayable
 from pipelines.run import Run, open_claims
 from schemas.reasons import REASONS
 
 ANSWERED, WOULD, UNCHANGED, ARCHIVED = "answered", "would be answered", "unchanged", "in an archive, not tried"
-_NOT_KEPT: Final = "its original was not kept. Have it dropped again."
+WHY: Final = "because the rejection was not due to the file"
+"""Why a submission is answered again, as its new answer says."""
 
 
 @dataclass(frozen=True)
@@ -83,48 +83,24 @@ def _try(run: Run, parser: Parser, spool: Spool, one: dict[str, Any]) -> Replaye
     """What would become of a submission."""
     if one["archived"]:
         return _replayed(run, one, ARCHIVED)
-    copy = _original(run, spool, one)
+    copy = copy_of_original(run, spool, one)
     return _compared(run, one, load_copy(copy, parser, run.settings))
 
 
 def _replay(run: Run, parser: Parser, spool: Spool, claims: Claims, one: dict[str, Any]) -> Replayed | None:
     """Answer a submission again, unless it would be rejected as before; None while another worker has it in hand."""
-    if not claims.claim(lambda claimed: [key for key in [_key(one)] if key not in claimed]):
+    if not claim_submission(claims, one):
         return None
-    archive.bring_back_submission(run, one["event"])
-    copy = _original(run, spool, one)
-    file = load_copy(copy, parser, run.settings)
-    run.runtime.checkpoint("read")
+    file = load_original(run, parser, spool, one)
     compared = _compared(run, one, file)
     if compared.outcome == UNCHANGED:
-        copy.path.unlink()
+        file.copy.path.unlink()
         return compared
-    spool.hold([copy])
-    note = note_of(compared.submission)
-    table = file.table._replace(notes=[*file.table.notes, note])
-    deliveries = list(decide_and_deliver(run, [file._replace(table=table, replays=one["event"])]))
-    spool.hold([])
+    deliveries = answer_again(run, spool, file, one, WHY)
     for error in (error for delivery in deliveries for error in delivery.failures):
         raise error
     result = [done for delivery in deliveries for done in delivery.results if isinstance(done, SubmissionResult)]
     return _replayed(run, one, ANSWERED, result[0]) if result else None
-
-
-def note_of(submission: str) -> str:
-    """The remark of the new answer of a submission that had one."""
-    return f"Answers {submission} again, because the rejection was not due to the file."
-
-
-def _key(one: dict[str, Any]) -> FileKey:
-    """What a submission is claimed by: no file has such an inode."""
-    return FileKey(one["source"], one["file_name"], 0, 0, -one["event"])
-
-
-def _original(run: Run, spool: Spool, one: dict[str, Any]) -> PrivateCopy:
-    copy = take_original(run, spool, one["source"], one["folder"], one["file_name"], one["digest"])
-    if copy is None:
-        raise CardsError(f"{_submission(run, one)}: {_NOT_KEPT}")
-    return copy
 
 
 def _compared(run: Run, one: dict[str, Any], file: OrderFile) -> Replayed:
@@ -137,15 +113,10 @@ def _compared(run: Run, one: dict[str, Any], file: OrderFile) -> Replayed:
 
 
 def _replayed(run: Run, one: dict[str, Any], outcome: str, result: SubmissionResult | None = None, placed: int = 0) -> Replayed:
-    submission = _submission(run, one)
+    submission = submission_of(run, one)
     if result is None:
         return Replayed(one["source"], one["file_name"], submission, outcome)
     return Replayed(
         one["source"], one["file_name"], submission, outcome, result.folder, result.orders_placed or placed,
         result.orders_already_placed, result.orders_rejected, result.reasons,
     )  # fmt: skip
-
-
-def _submission(run: Run, one: dict[str, Any]) -> str:
-    folder = run.settings.outbox / str(one["source"]) / str(one["folder"])
-    return str(folder.relative_to(run.settings.home))

@@ -13,6 +13,7 @@ from pipelines.excel.presentation import local_time, offset_of, telephone, time_
 from pipelines.excel.writers import WriteBook
 from pipelines.registry.records import SubmissionRecords
 from schemas import actions
+from schemas.actions import ApprovalDecision
 from schemas.sources import OPERATOR
 
 _NAMED: Final = 10
@@ -74,6 +75,19 @@ def _named(label: str, column: pl.Series) -> list[tuple[str, Any]]:
     return [(label, ", ".join(each[:_NAMED]) + more)] if each else []
 
 
+def _some(name: str, number: int) -> list[tuple[str, Any]]:
+    return [(name, number)] if number else []
+
+
+def _approved(holds: pl.DataFrame) -> list[tuple[str, Any]]:
+    """The orders that the file placed after they had been approved, and when they were."""
+    if holds.is_empty():
+        return []
+    placed = holds.filter(pl.col("order_pk") > 0, closed_here=1, decision=ApprovalDecision.APPROVED)
+    return [(f"Order {one['customer_order_id']} approved", time_value(one["decided_at"]))
+            for one in placed.head(_NAMED).iter_rows(named=True)]  # fmt: skip
+
+
 def write_confirmation(
     path: Path,
     records: SubmissionRecords,
@@ -96,6 +110,9 @@ def write_confirmation(
         ("Rows in the file", counts.rows),
         ("Orders placed", counts.orders_placed),
         ("Orders already placed", counts.orders_already_placed),
+        *_some("Orders on hold, waiting for approval", counts.orders_on_hold),
+        *_some("Orders cancelled before they were placed", counts.orders_cancelled),
+        *_approved(records.holds),
         ("Orders rejected", counts.orders_rejected),
         ("Rows rejected", counts.rows_rejected),
         ("Cards ordered", cards),

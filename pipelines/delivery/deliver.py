@@ -8,11 +8,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+import polars as pl
+
 from pipelines.common.durable_files import ensure_dir, fsync, move_file, staging_dir, thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.log_events import PLACEMENT_WRITTEN
 from pipelines.common.settings import Settings
-from pipelines.delivery import index, reconciliation_workbook, submission, written_files
+from pipelines.delivery import index, reconciliation_workbook, status, submission, written_files
 from pipelines.delivery.access import access_for
 from pipelines.delivery.log_lines import log_result, submission_of
 from pipelines.delivery.results import Delivery, Result, report_result
@@ -29,6 +31,7 @@ from schemas.sources import NETWORK
 
 REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "already-placed.", "release-", "refused-", "outcome-", "status.json")
 _NAME_BYTES: Final = 255
+NO_EVENTS: Final = pl.Series("event", [], pl.Int64)
 AT_ONCE: Final = 8
 """So many folders are written at once: most of the time they wait for the disk, which writes several in one go."""
 
@@ -71,11 +74,16 @@ def deliver(
                     results.append(outcome[0])
                     log_result(run, outcome[0], events[one.event["event"]])
             run.runtime.progress("delivering", done, len(reports))
+    closed = records.holds.filter(closed_here=1)["held_event"] if len(records.holds) else NO_EVENTS
+    renewed, unrenewed = status.rewrite(run, closed)  # of files that orders waited because of
+    failures += unrenewed
     unlisted = _write_index(run.settings, [one for one in reports if one.event["event"] in set(delivered)], once=again)
     failures += unlisted.values()
     complete = [one.event["event"] for one in reports
                 if one.event["event"] in set(delivered) and one.event["source"] not in unlisted]  # fmt: skip
-    run.registry.mark_delivered(complete, written_files.as_frame([file for file in files if file.event in set(complete)]))
+    run.registry.mark_delivered(
+        complete, written_files.as_frame([file for file in files if file.event in set(complete)] + renewed)
+    )
     run.runtime.checkpoint("delivered")
     return Delivery(results, failures)
 

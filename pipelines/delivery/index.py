@@ -44,7 +44,8 @@ def answers_of(records: SubmissionRecords, counts: SubmissionResult) -> list[Ans
     if len(records.findings):
         path = f"{event['folder']}/rejections.csv"
         reasons = "; ".join(counts.reasons)
-        made.append(Answer(event["at"], event["file_name"], "rejections", path, counts.orders_rejected, 0, reasons))
+        orders = counts.orders_rejected + counts.orders_on_hold
+        made.append(Answer(event["at"], event["file_name"], "rejections", path, orders, 0, reasons))
     return made
 
 

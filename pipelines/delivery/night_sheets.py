@@ -49,7 +49,19 @@ def sheets(night: NightRecords, registry: Registry, overdue_hours: float) -> lis
         ),
         Sheet("Awaited", _awaited(night, overdue_hours, offset), formats={"Awaited since": zoned}),
         Sheet("Reports", _reports(night, offset), formats={"Written": zoned}),
+        Sheet("Decisions", _decisions(night, offset), formats={"When": zoned}),
     ]
+
+
+def _decisions(night: NightRecords, offset: str) -> pl.DataFrame:
+    """A row for each thing that people did since the night before."""
+    return night.decisions.select(
+        local_time("at", offset).alias("When"),
+        pl.col("who").alias("Who"),
+        pl.col("action").alias("What"),
+        pl.col("subject").alias("Of what"),
+        pl.col("about").alias("Why, or how much"),
+    )
 
 
 def _reports(night: NightRecords, offset: str) -> pl.DataFrame:

@@ -19,6 +19,9 @@ from schemas.sources import OPERATOR
 OF_REPORTS: Final = ["target_order_id", "code"]
 """The columns of an order file that rejected rows of a network report have: Order ID and Code."""
 
+_WAITING: Final = (
+    "These orders wait for the operator's approval. You need not resubmit them; a new answer says what was decided."
+)
 _NEW_ID: Final = "Other rows of this order were placed: give this row a new Customer Order ID."
 
 
@@ -135,6 +138,7 @@ def write_rejections(
     facts: list[tuple[str, Any]] = [
         ("File", event["file_name"]),
         ("Rows rejected", counts.rows_rejected),
+        *([("Orders on hold", counts.orders_on_hold)] if counts.orders_on_hold else []),
         *found,
     ]
     if event["kind"] == "report":
@@ -153,7 +157,12 @@ def write_rejections(
         advice = "Nothing in this file was placed. Correct the file as described below and resubmit it."
         writers.write(path, Book("The file could not be used", advice, facts, [], what))
         return
-    book = Book("Rejected orders", advice, facts, [Sheet("Orders", rows, marks)], what, opens_on="Orders")
+    title = "Rejected orders"
+    if counts.orders_on_hold and not counts.rows_rejected:
+        title, advice = "Orders on hold", _WAITING
+    elif counts.orders_on_hold:
+        advice += f" Leave rows with the reason ORDER_ON_HOLD as they are: {_WAITING[0].lower()}{_WAITING[1:]}"
+    book = Book(title, advice, facts, [Sheet("Orders", rows, marks)], what, opens_on="Orders")
     reseller = "" if event["source"] == OPERATOR else str(event["source"])
     if original is None or not annotator.write_own(path, book, original, reseller):
         writers.write(path, book)

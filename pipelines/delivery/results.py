@@ -17,7 +17,8 @@ T = TypeVar("T")
 class SubmissionResult:
     """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason.
 
-    Of a `trial`, `orders_placeable` counts the orders that would be placed; nothing is.
+    Of a `trial`, `orders_placeable` counts the orders that would be placed; nothing is. `orders_on_hold`: valid ones that wait
+    for approval; `orders_cancelled`: orders that waited, and were taken back by this file.
     """
 
     reseller: str
@@ -32,6 +33,8 @@ class SubmissionResult:
     reasons: dict[str, int] = field(default_factory=dict)
     trial: bool = False
     orders_placeable: int = 0
+    orders_on_hold: int = 0
+    orders_cancelled: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,24 @@ def submission_result(records: SubmissionRecords, folder: str) -> SubmissionResu
         rows=event["rows"],
         rows_rejected=rejected.rows,
         reasons=reason_counts(records),
+        orders_on_hold=rejected.on_hold,
+        orders_cancelled=count_cancelled(records),
     )
 
 
+def count_cancelled(records: SubmissionRecords) -> int:
+    """How many waiting orders a file took back."""
+    if records.holds.is_empty():
+        return 0
+    return len(records.holds.filter(closed_here=1, decision=ApprovalDecision.CANCELLED))
+
+
 class Rejected(NamedTuple):
-    """How many orders and rows of a file were rejected."""
+    """How many orders and rows of a file were rejected, and how many orders wait for approval."""
 
     orders: int
     rows: int
+    on_hold: int
 
 
 def count_rejected(
@@ -106,14 +119,16 @@ def count_rejected(
     them is an order by itself.
     """
     keys = ["account", "customer_order_id"]
-    if len(rejected):
-        orders = rejected.select(*keys, "source_row").join(placed.select(keys), on=keys, how="anti")
-        loose = pl.any_horizontal(pl.col(keys) == "")
-        count = orders.select(pl.struct(*keys, pl.when(loose).then("source_row").otherwise(0)).n_unique()).item()
-    else:
-        count = 0
     whole = len(findings) > 0 and bool((findings["source_row"] == 0).any())
-    return Rejected(count, rows - duplicate_rows if whole else len(rejected))
+    if rejected.is_empty():
+        return Rejected(0, rows - duplicate_rows if whole else 0, 0)
+    waits = findings.filter(reason="ORDER_ON_HOLD")["source_row"]
+    waiting = rejected.filter(pl.col("source_row").is_in(waits.implode())) if len(waits) else rejected.head(0)
+    refused = rejected.join(waiting, on="source_row", how="anti") if len(waits) else rejected
+    orders = refused.select(*keys, "source_row").join(placed.select(keys), on=keys, how="anti")
+    loose = pl.any_horizontal(pl.col(keys) == "")
+    count = orders.select(pl.struct(*keys, pl.when(loose).then("source_row").otherwise(0)).n_unique()).item()
+    return Rejected(count, rows - duplicate_rows if whole else len(refused), waiting.select(pl.struct(keys).n_unique()).item())
 
 
 def _repeated_result(records: SubmissionRecords, folder: str) -> SubmissionResult:

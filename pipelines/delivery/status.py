@@ -20,7 +20,7 @@ from pipelines.registry.records import SubmissionRecords, by_event
 from pipelines.registry.submissions import submission_records
 from pipelines.run import Run
 from schemas import actions
-from schemas.actions import ActionOutcome
+from schemas.actions import ActionOutcome, ApprovalDecision
 
 VERSION: Final = 1
 NAME: Final = "status.json"
@@ -60,6 +60,22 @@ class OrderStatus:
 
 
 @dataclass(frozen=True)
+class OrderOnHold:
+    """An order that waits for approval because of the submission, or did; or that the submission placed after approval, took
+    back or replaced.
+
+    `state`: waiting, approved (not placed yet), placed, rejected, cancelled, superseded (by another order with its ID);
+    `decided`: when, empty as long as it waits.
+    """
+
+    customer_order_id: str
+    customer_account: str
+    codes: int
+    state: str
+    decided: str
+
+
+@dataclass(frozen=True)
 class Rejected:
     """What was rejected, and how many rows for each reason."""
 
@@ -72,8 +88,8 @@ class Rejected:
 class Status:
     """Where a submission stands.
 
-    `state`: answered (nothing is placed by it), placed (an order waits for the network), partly_released (that, and some of
-    it is released), released (nothing waits any more).
+    `state`: on_hold (nothing is placed, and an order waits for approval), answered (nothing is placed by it), placed (an order
+    waits for the network), partly_released (that, and some of it is released), released (nothing waits any more).
     """
 
     version: int
@@ -84,6 +100,7 @@ class Status:
     state: str
     already_placed: int
     rejected: Rejected
+    on_hold: list[OrderOnHold]
     orders_total: int
     orders: list[OrderStatus]
 
@@ -113,6 +130,7 @@ def status_of(records: SubmissionRecords, counts: SubmissionResult, folder: Path
         state=_state(records),
         already_placed=counts.orders_already_placed,
         rejected=Rejected(counts.orders_rejected, counts.rows_rejected, counts.reasons),
+        on_hold=[_on_hold(row) for row in records.holds.head(MOST_ORDERS).iter_rows(named=True)],
         orders_total=total,
         orders=orders,
     )
@@ -148,10 +166,21 @@ def _rewrite(settings: Settings, records: SubmissionRecords) -> WrittenFile | Ca
 
 def _state(records: SubmissionRecords) -> str:
     if records.orders.is_empty():
-        return "answered"
+        waits = len(records.holds) > 0 and bool((records.holds["decision"] == ApprovalDecision.WAITING).any())
+        return "on_hold" if waits else "answered"
     waits = bool((records.orders["awaiting"] > 0).any())
     released = bool((records.order_files["kind"] == RELEASE).any())
     return ("partly_released" if released else "placed") if waits else "released"
+
+
+def _on_hold(hold: dict[str, Any]) -> OrderOnHold:
+    return OrderOnHold(
+        customer_order_id=hold["customer_order_id"],
+        customer_account=hold["account"],
+        codes=hold["codes"],
+        state="placed" if hold["order_pk"] else ApprovalDecision(hold["decision"]).name.lower(),
+        decided=hold["decided_at"],
+    )
 
 
 def _done(card_actions: pl.DataFrame) -> dict[int, int]:

@@ -156,7 +156,12 @@ def examples(model: dict[str, str]) -> list[dict[str, str]]:
     number = count(1)
     for action in ACTIONS.values():
         new = action.name in issuing()
-        for lines in _new(action, codes) if new else _taking(action, model, codes):
+        if action.cancels:
+            name = f"{action.name}: take back an order that waits for approval"
+            examples = [[{"example": name}]]
+        else:
+            examples = _new(action, codes) if new else _taking(action, model, codes)
+        for lines in examples:
             order = {"action": action.name, "account": model["account"], "customer_order_id": f"EXAMPLE-{next(number)}"}
             rows += [{**order, **(model if new else {}), **line} for line in lines]
     return rows

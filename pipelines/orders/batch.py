@@ -8,6 +8,7 @@ import polars as pl
 from pipelines.intake.private_copy import PrivateCopy
 from pipelines.intake.reader import Table, missing_columns, rejected_file
 from pipelines.orders import file_rules, normalize
+from schemas import actions
 from schemas.findings import FINDING, MAX_FINDINGS, NO_FINDINGS, ROW, findings, flooded_files
 from schemas.orders import HEADERS, NAMES
 from schemas.sources import OPERATOR
@@ -143,13 +144,17 @@ def _missing_columns(table: Table) -> pl.DataFrame:
     required = ["account", "customer_order_id"]
     if not {"product", "access_number"} <= set(table.found) and table.rows.select(_adds().any()).item():
         required += ["product", "access_number"]
-    if not {"code", "quantity", "target_order_id"} & set(table.found):
+    if not {"code", "quantity", "target_order_id"} & set(table.found) and table.rows.select((~_cancels()).any()).item():
         required.append("code")
     return missing_columns(table, {name: HEADERS[name] for name in required})
 
 
 def _adds() -> pl.Expr:
     return pl.col("action").str.to_lowercase().is_in(["add", "a"]).fill_null(value=True)
+
+
+def _cancels() -> pl.Expr:
+    return pl.col("action").str.to_lowercase().is_in([name.lower() for name in actions.cancelling()]).fill_null(value=False)
 
 
 def _missing_by_file(files: list[OrderFile], missing: list[pl.DataFrame]) -> pl.DataFrame:

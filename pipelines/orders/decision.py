@@ -10,6 +10,7 @@ from pipelines.common.context import RandomBytes
 from pipelines.common.frames import rows_in, rows_not_in
 from pipelines.intake.inbox import display_name
 from pipelines.orders import file_rules, normalize, registry_rules
+from pipelines.orders.approval import cancel_findings, large_orders, seen_holds
 from pipelines.orders.batch import Batch, first_of_floods
 from pipelines.orders.facts import Facts
 from pipelines.orders.ownership import account_findings, btn_findings, contested_btns, owned_rows
@@ -33,8 +34,8 @@ _DEPENDENT: Final = ("BTN_EXHAUSTED", "QUOTA_EXCEEDED", "CARD_NOT_READY", "FILE_
 class Decision(NamedTuple):
     """What becomes of a batch.
 
-    `orders` with their `decision` (accepted, duplicate, rejected); `ingest`: what is to be entered; `deferred`: files
-    that want something which an earlier file of the batch gets, and are decided again when that one has been entered;
+    `orders` with their `decision` (accepted, duplicate, cancelled, rejected); `ingest`: what is to be entered; `deferred`:
+    files that want something which an earlier file of the batch gets, and are decided again when that one has been entered;
     `dependent`: files with findings that may follow from an earlier file.
     """
 
@@ -67,6 +68,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     duplicates, used = _duplicate_rows(batch, rows, facts)
     rows = rows_not_in(rows, duplicates, "row_id")
     owned = owned_rows(rows, facts.accounts)
+    readable = rows_not_in(owned, whole_files(batch.findings), "file")  # whose facts were read
     codes = batch.codes.join(owned.select("row_id", "action", "account"), on="row_id", maintain_order="left")
     asked = codes.filter(pl.col("action").is_in(actions.issuing()))
     named = codes.filter(~pl.col("action").is_in(actions.issuing()))
@@ -85,10 +87,16 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
             _not_on_hold(registry_rules.card_findings(named, facts.cards), on_hold),
             registry_rules.order_card_findings(by_order, facts.order_cards, facts.cards),
             btn_findings(owned, facts.btn_owners),
+            cancel_findings(readable, facts),
         ]
     )
     found, flooded = _without_floods(found, facts)
-    found = _with_claims(rows, found, asked, pl.concat([named, by_order], how="diagonal"), facts)
+    takes = pl.concat([named, by_order], how="diagonal")
+    claimed = _with_claims(rows, found, asked, takes, facts)
+    on_hold_orders = large_orders(_good(rows, claimed), asked, batch.orders, facts)
+    if len(on_hold_orders.findings):  # what waits leaves room for others
+        claimed = _with_claims(rows, pl.concat([found, on_hold_orders.findings]), asked, takes, facts)
+    found = claimed
     found, flooded_by_claims = _without_floods(found, facts)
     bad = rows["acceptance_group"].is_in(_rejected_groups(rows, found).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
@@ -99,8 +107,9 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
                        for frame in (named.drop("order"), _expanded(_of(by_order, good), facts.order_cards))])  # fmt: skip
     orders = _order_decisions(batch.orders, duplicates, good, issued, taken)
     accepted = orders.filter(pl.col("decision") == "accepted").drop("decision")
+    cancelled = orders.filter(pl.col("decision") == "cancelled")
     ingest = IngestBatch(
-        events=_events(batch, found, facts.at),
+        events=_events(batch, found, cancelled, facts.at),
         orders=accepted.with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
         codes=issued.select("order", "code"),
         card_actions=taken.select("order", "code"),
@@ -115,9 +124,12 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         named_cards=_named_cards(named, by_order, facts),
         order_cards=_order_cards(by_order, facts),
         standing=_standing(batch, facts),
+        order_holds=on_hold_orders.orders,
+        cancelled=cancelled.select("file", "account", "customer_order_id"),
+        seen_holds=seen_holds(readable, facts),
     )
     dependent = set(found.filter(pl.col("reason").is_in(_DEPENDENT))["file"])
-    return Decision(orders, ingest, _deferred(batch, accepted, ingest), dependent)
+    return Decision(orders, ingest, _deferred(batch, accepted, owned, ingest), dependent)
 
 
 def with_acceptance_groups(batch: Batch, accounts: pl.DataFrame) -> pl.DataFrame:
@@ -137,7 +149,7 @@ def _duplicate_rows(batch: Batch, rows: pl.DataFrame, facts: Facts) -> tuple[pl.
     earlier one uses with other content (`order`).
     """
     own = rows_in(batch.orders, facts.accounts, ["file", "account"]).drop_nulls("customer_order_id")
-    own = rows_not_in(own, whole_files(batch.findings), "file")
+    own = rows_not_in(own, whole_files(batch.findings), "file").filter(~pl.col("action").is_in(actions.cancelling()))
     both = own.join(facts.orders, on=["account", "customer_order_id"], suffix="_earlier", maintain_order="left")
     of_used = both.select("order", "order_pk", same=pl.col("content") == pl.col("content_earlier"))
     matched = rows.join(of_used, on="order", maintain_order="left")
@@ -316,6 +328,7 @@ def _order_decisions(
         orders = orders.join(counts, on="order", how="left", maintain_order="left")
     decision = (
         pl.when(pl.col("earlier") == pl.col("rows")).then(pl.lit("duplicate"))
+        .when((pl.col("accepted") > 0) & pl.col("action").is_in(actions.cancelling())).then(pl.lit("cancelled"))
         .when(pl.col("accepted") > 0).then(pl.lit("accepted")).otherwise(pl.lit("rejected"))
     )  # fmt: skip
     return orders.with_columns(decision=decision, rows=pl.coalesce("accepted", "rows")).drop("accepted", "earlier")
@@ -356,17 +369,24 @@ def btn_claims(good: pl.DataFrame) -> pl.DataFrame:
     return rows.select("order", pl.col("btn").cast(pl.Int64), "account").unique(maintain_order=True)
 
 
-def _deferred(batch: Batch, accepted: pl.DataFrame, ingest: IngestBatch) -> set[int]:
-    """Files that want what an earlier file of the batch gets: an order ID, a code, a card, or the answer to the same bytes.
+def _deferred(batch: Batch, accepted: pl.DataFrame, owned: pl.DataFrame, ingest: IngestBatch) -> set[int]:
+    """Files that want what an earlier file of the batch gets: an order ID, a code, a card, or the answer to the same bytes;
+    and those that take back, or send again, an order which an earlier file has put on hold.
 
     A file also waits for an earlier one that waits itself.
     """
     if len(batch.files) == 1:
         return set()
     of_orders = accepted.select("order", "file")
+    cancels = owned.filter(pl.col("action").is_in(actions.cancelling()))
+    named = pl.concat(
+        [frame.select("file", "account", "customer_order_id") for frame in (accepted, ingest.order_holds, cancels)]
+    )
     keys = [
         batch.digests,
-        accepted.select("file", key=pl.concat_str(pl.lit("order "), "account", pl.lit(" "), "customer_order_id")),
+        named.drop_nulls()
+        .unique()
+        .select("file", key=pl.concat_str(pl.lit("order "), "account", pl.lit(" "), "customer_order_id")),
         _keys(ingest.codes.join(of_orders, on="order"), "code"),
         _keys(ingest.card_actions.join(of_orders, on="order"), "code"),
     ]
@@ -383,12 +403,12 @@ def _keys(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     return frame.select("file", key=pl.col(name))
 
 
-def _events(batch: Batch, found: pl.DataFrame, at: str) -> pl.DataFrame:
+def _events(batch: Batch, found: pl.DataFrame, cancelled: pl.DataFrame, at: str) -> pl.DataFrame:
     """A row a file, as the registry keeps it. The same bytes get the same answer again (`final`), unless a reason of it may
-    pass by itself.
+    pass by itself, or it took back an order, which may wait again.
     """
     refused = set(whole_files(found)["file"])
-    open_ended = set(found.filter(pl.col("reason").is_in(passing()))["file"])
+    open_ended = {*found.filter(pl.col("reason").is_in(passing()))["file"], *cancelled["file"]}
     events = [
         {"file": file.number, "original_event": file.original_event, "kind": "orders", "source": file.copy.file.source,
          "digest": file.copy.digest, "file_name": display_name(file.copy.file.path.name), "at": at,

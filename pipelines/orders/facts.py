@@ -3,7 +3,7 @@
 Only what the rows' own accounts own is asked for; see `ownership`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import polars as pl
@@ -17,6 +17,7 @@ from pipelines.orders.batch import Batch
 from pipelines.orders.ownership import accounts_by_file, owned_rows
 from pipelines.orders.registry_rules import pin_demands
 from pipelines.registry import limits
+from pipelines.registry.order_holds import NO_HOLDS, holds_of
 from pipelines.registry.store import Registry
 from schemas import actions
 from schemas.findings import MAX_FINDINGS, whole_files
@@ -33,6 +34,7 @@ class Limits(NamedTuple):
     btn_fill: float
     findings: int = MAX_FINDINGS
     file_codes: int = 1_000_000
+    approve_above: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Facts:
     asked for that are not free; `cards`: `account`, `code`, `state`, `awaited` of the cards that rows name;
     `order_cards`: `account`, `order_id`, `code` of orders that rows name; `btn_owners`: `btn`, `owner`; `btn_codes`:
     `btn`, `code` of used PINs; `attempts` and `usage`: `source`, `codes` of today; `on_hold`: sources; `unused`: random
-    numbers that nobody has, enough for the batch.
+    numbers that nobody has, enough for the batch; `holds`: orders with the IDs of the batch that wait for approval, and what
+    was decided (see `holds_of`).
     """
 
     at: str
@@ -63,6 +66,7 @@ class Facts:
     on_hold: pl.Series
     unused: pl.Series
     limits: Limits
+    holds: pl.DataFrame = field(default_factory=lambda: NO_HOLDS)
 
 
 def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Runtime) -> Facts:
@@ -109,8 +113,18 @@ def load_facts(batch: Batch, registry: Registry, settings: Settings, runtime: Ru
             settings.max_btn_fill,
             settings.max_findings,
             settings.max_quantity,
+            settings.approve_above,
         ),
+        holds=_holds(rows, mine, registry, settings.approve_above),
     )
+
+
+def _holds(rows: pl.DataFrame, accounts: pl.DataFrame, registry: Registry, limit: int) -> pl.DataFrame:
+    """What is asked where orders need approval, or are cancelled."""
+    asks = limit > 0 or bool((accounts["approve_above"] > 0).any()) or rows["action"].is_in(actions.cancelling()).any()
+    if not asks:
+        return NO_HOLDS
+    return holds_of(registry, rows.select("account", "customer_order_id").drop_nulls().unique())
 
 
 def _own_btns(rows: pl.DataFrame, owners: pl.DataFrame) -> pl.Series:

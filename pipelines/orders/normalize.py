@@ -11,6 +11,18 @@ from schemas.findings import schema_findings
 from schemas.orders import BTN4, ORDER_FIELDS, RANDOM, SPECIFIED
 
 TELEPHONES: Final = ("access_number", "btn")
+_OF_CARDS: Final = (
+    "product",
+    "access_number",
+    "origin",
+    "termination",
+    "code_type",
+    "code",
+    "quantity",
+    "btn",
+    "target_order_id",
+)
+"""Cells that say nothing where an order is taken back: whoever does so may send its rows again with another action."""
 CODES_IN_CELL: Final = r"[^\s,;]+"
 CELL_CODES: Final = 1_000
 """So many codes are taken from one cell."""
@@ -27,6 +39,8 @@ def normalize(raw: pl.DataFrame) -> pl.DataFrame:
         _spelled("code_type", orders.CODE_TYPES),
         *(telephone.normalized(pl.col(name)) for name in TELEPHONES),
     )
+    if (cancels := rows["action"].is_in(actions.cancelling())).any():
+        rows = rows.with_columns(pl.when(~cancels).then(pl.col(_OF_CARDS)))
     return rows.with_columns(
         pl.when(issues).then(pl.coalesce("code_type", _inferred())).alias("code_type"),
         pl.when(issues).then(pl.col("origin").fill_null("No")).otherwise("origin").alias("origin"),

@@ -12,13 +12,15 @@ from schemas.orders import ACCOUNT, BTN4, TELEPHONE
 
 
 def accounts_by_file(accounts: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
-    """The accounts that each file may order on: `file`, `account`, `product`, `acceptance`. The operator may use all.
+    """The accounts that each file may order on: `file`, `account`, `product`, `acceptance`, `approve_above`. The operator may
+    use all.
 
     `sources`: `file`, `source`, `operator` (whether the file is the operator's own).
     """
     own = sources.filter(~pl.col("operator")).join(accounts, left_on="source", right_on="reseller")
     everything = sources.filter("operator").join(accounts, how="cross")
-    return pl.concat([frame.select("file", "account", "product", "acceptance") for frame in (own, everything)])
+    names = ("file", "account", "product", "acceptance", "approve_above")
+    return pl.concat([frame.select(names) for frame in (own, everything)])
 
 
 def owned_rows(rows: pl.DataFrame, accounts: pl.DataFrame) -> pl.DataFrame:

@@ -54,6 +54,7 @@ def _records(decision: Decision, earlier: pl.DataFrame, at: str) -> SubmissionRe
         states=none,
         repeated=none,
         repeated_reasons=none,
+        holds=none,
         events=ingest.events.select(fields),
         orders=ingest.orders.with_columns(_NO_EVENT, order_id=pl.lit(""), at=pl.lit(at)),
         codes=ingest.codes.select(_NO_EVENT),

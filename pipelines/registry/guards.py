@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from pipelines.registry import limits
+from pipelines.registry.order_holds import outdated_holds
 from pipelines.registry.records import IngestBatch
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def outdated_files(registry: "Registry", batch: IngestBatch) -> set[int]:
         _with_other_orders(registry, batch.order_cards),
         _with_other_answers(registry, batch.events),
         _past_limits(registry, batch),
+        outdated_holds(registry, batch.seen_holds),
     ]
     return {file for files in found for file in files}
 

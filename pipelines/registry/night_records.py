@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from pipelines.registry import audit_trail
 from pipelines.registry.columns import Columns, columns_of, integer, text
 from pipelines.registry.queries import CHANGED, changing
 from pipelines.registry.reconciliation import OUTCOME, REFUSED, RELEASE, of_night
@@ -70,7 +71,19 @@ def load_reconciliation(registry: Registry, event: dict[str, Any]) -> NightRecor
         surplus_cards=int(
             registry.select({"cards": integer("count(*)")}, f"FROM cards WHERE cards.state = {CardState.SURPLUS}").item()
         ),
+        decisions=audit_trail.decisions(registry, _night_before(registry, date), str(event["at"])),
     )
+
+
+def _night_before(registry: Registry, date: int) -> str:
+    """When the last night of an earlier date was; empty: there was none."""
+    rest = f"""
+        FROM events WHERE events.reconciliation_date > 0 AND events.kind = 'night' AND events.reconciliation_date = (
+            SELECT coalesce(max(night.reconciliation_date), 0) FROM events AS night
+            WHERE night.reconciliation_date > 0 AND night.reconciliation_date < {date}
+        )
+    """
+    return str(registry.select({"at": text("coalesce(max(events.at), '')")}, rest).item())
 
 
 def _orders(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:

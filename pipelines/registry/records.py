@@ -27,8 +27,8 @@ class NightRecords(NamedTuple):
 
     `orders` that the night changed; `counts` of state transitions an order; codes `refused`, `replaced`, ready after they
     were refused (`late`) and `surplus`; `outcomes` of the cards in orders that take cards; `unexpected` codes; orders still
-    `awaited`; `btns` that changed or are nearly full; the `reports` that came, with what became of them; and how many cards
-    are surplus by now (`surplus_cards`).
+    `awaited`; `btns` that changed or are nearly full; the `reports` that came, with what became of them; how many cards are
+    surplus by now (`surplus_cards`); and what people did since the night before (`decisions`: see `audit_trail.decisions`).
     """
 
     event: dict[str, Any]
@@ -44,6 +44,7 @@ class NightRecords(NamedTuple):
     btns: pl.DataFrame
     reports: pl.DataFrame
     surplus_cards: int
+    decisions: pl.DataFrame
 
 
 class FileCards(NamedTuple):
@@ -67,6 +68,12 @@ _NO_LIMITS: Final = pl.DataFrame(
 )  # fmt: skip
 
 
+_ORDER: Final = {**_FILE, "customer_order_id": pl.String}
+NO_ORDERS_ON_HOLD: Final = pl.DataFrame(schema={**_ORDER, "content": pl.String, "codes": pl.Int64})
+_NO_ORDERS: Final = pl.DataFrame(schema=_ORDER)
+_NO_HOLDS: Final = pl.DataFrame(schema={**_ORDER, "hold": pl.Int64, "decision": pl.Int64})
+
+
 class IngestBatch(NamedTuple):
     """What comes of order files and is entered in one transaction. `file` is the number of a file in its batch.
 
@@ -81,7 +88,11 @@ class IngestBatch(NamedTuple):
     `named_cards`: the cards that a file names by code or by order (`file`, `account`, `code`), with `state` and `awaited`
     (null: no such card); `order_cards`: the cards of an order that a file names (`file`, `account`, `order_id`, `code`;
     null: none); `standing`: what the source of a file has used of its limits on a `day` (`codes`, `attempts`), whether it is
-    `held`, and the limits (`most_codes`, `most_attempts`).
+    `held`, and the limits (`most_codes`, `most_attempts`); `seen_holds`: orders of a file with a hold, or that it takes back
+    (`file`, `account`, `customer_order_id`), with `hold` and `decision` (null: none).
+
+    `order_holds`: orders that wait for approval (`file`, `account`, `customer_order_id`, `content`, `codes`); `cancelled`:
+    those that are taken back (the first three).
 
     Frames without `file` go by `order`: what belongs to no order among `orders` is not entered.
     """
@@ -101,6 +112,9 @@ class IngestBatch(NamedTuple):
     named_cards: pl.DataFrame = _NO_CARDS
     order_cards: pl.DataFrame = _NO_ORDER_CARDS
     standing: pl.DataFrame = _NO_LIMITS
+    order_holds: pl.DataFrame = NO_ORDERS_ON_HOLD
+    cancelled: pl.DataFrame = _NO_ORDERS
+    seen_holds: pl.DataFrame = _NO_HOLDS
 
     def of(self, files: set[int]) -> "IngestBatch":
         """The part of some files."""
@@ -117,7 +131,10 @@ class SubmissionRecords(NamedTuple):
     `states`: how many of their cards (`order_pk`, `cards`) are in which `state`, or have had which `outcome` of an order that
     takes cards, now. A file whose bytes were answered before for good is `repeated`: where (`folder`), how many `orders` that
     had, placed or placed before it, of which the first are among the duplicates, and what was rejected of it
-    (`orders_rejected`, `rows_rejected`, and `repeated_reasons` with `rows`); it has nothing else of its own.
+    (`orders_rejected`, `rows_rejected`, and `repeated_reasons` with `rows`); it has nothing else of its own. `holds`:
+    orders that wait because of the file or were decided since, and those that it placed after approval or took back (`hold`,
+    `account`, `customer_order_id`, `codes`, `decision`, `decided_at`, `order_pk`; `held_event`: the file that they wait because
+    of; `closed_here`: 1 of the latter).
     """
 
     events: pl.DataFrame
@@ -132,6 +149,7 @@ class SubmissionRecords(NamedTuple):
     states: pl.DataFrame
     repeated: pl.DataFrame
     repeated_reasons: pl.DataFrame
+    holds: pl.DataFrame
 
     def of_event(self, event: int) -> "SubmissionRecords":
         """The part of one event."""

@@ -79,7 +79,7 @@ ORDER_HOLD: Final = pl.Schema(
 )  # fmt: skip
 """An order that asks for so many codes that it waits for approval: the submission that last said so, how many, and since when;
 what was decided (see ApprovalDecision), by whom, why and when; the order that was placed by it (0: none), and the submission
-that placed it, cancelled it or came in its stead (0: none)."""
+with which it was placed, cancelled, replaced, or answered again after the decision (0: none yet)."""
 AUDIT_ENTRY: Final = pl.Schema({"entry": INT, "at": TEXT, "who": TEXT, "action": TEXT, "subject": TEXT, "about": TEXT})
 """What somebody did that is not an event: when, who, what, to what, and why or with which figures. Entries are never changed
 and never deleted."""
@@ -255,7 +255,7 @@ INDEXES: Final = [
     "CREATE INDEX findings_event ON findings (event)",
     "CREATE INDEX btns_changed ON btns (changed_event)",
     "CREATE INDEX order_holds_order_id ON order_holds (account, customer_order_id)",
-    "CREATE INDEX order_holds_open ON order_holds (hold) WHERE order_pk = 0 AND decision < 2",
+    "CREATE INDEX order_holds_open ON order_holds (hold) WHERE closed_event = 0",
     "CREATE INDEX order_holds_event ON order_holds (event)",
     "CREATE INDEX order_holds_order ON order_holds (order_pk) WHERE order_pk > 0",
     "CREATE INDEX order_holds_closed ON order_holds (closed_event) WHERE closed_event > 0",

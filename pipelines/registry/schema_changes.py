@@ -726,7 +726,7 @@ def add_oversight(database: Database) -> None:
     database.create_table("watermarks", {"name": TEXT, "event": INT}, "name")
     for definition in (
         "INDEX order_holds_order_id ON order_holds (account, customer_order_id)",
-        "INDEX order_holds_open ON order_holds (hold) WHERE order_pk = 0 AND decision < 2",
+        "INDEX order_holds_open ON order_holds (hold) WHERE closed_event = 0",
         "INDEX order_holds_event ON order_holds (event)",
         "INDEX order_holds_order ON order_holds (order_pk) WHERE order_pk > 0",
         "INDEX order_holds_closed ON order_holds (closed_event) WHERE closed_event > 0",

@@ -36,8 +36,7 @@ class Standing(NamedTuple):
 
 
 _WAITING: Final = {
-    "orders_on_hold": f"order_holds WHERE order_holds.order_pk = 0 AND order_holds.decision < 2 "
-    f"AND order_holds.decision = {ApprovalDecision.WAITING}",
+    "orders_on_hold": f"order_holds WHERE order_holds.closed_event = 0 AND order_holds.decision = {ApprovalDecision.WAITING}",
     "reports_on_hold": f"approvals WHERE approvals.decision = {ApprovalDecision.WAITING}",
     "resellers_on_hold": "holds",
     "files_undelivered": "events WHERE events.delivered = 0",

@@ -22,6 +22,7 @@ from pipelines.registry.db_errors import translate_db_errors
 from pipelines.registry.guards import outdated_files
 from pipelines.registry.migrations import prepare
 from pipelines.registry.numbers import codes_under, enter_cards, enter_external
+from pipelines.registry.order_holds import close_holds, enter_holds, note_answered
 from pipelines.registry.outbox_files import note_files
 from pipelines.registry.records import IngestBatch, SubmissionRecords
 from pipelines.registry.replays import replayed, retire_answers
@@ -266,6 +267,9 @@ class Registry(Database):
         findings = batch.findings.join(events, on="file", maintain_order="left")
         self.append("findings", findings.rename({"column": "column_name"}))
         limits.add_usage(self, _usage_by_day(batch, events.with_columns(day=day), orders))
+        close_holds(self, _closed_holds(batch, orders, events))
+        enter_holds(self, batch.order_holds.join(events.drop("source"), on="file", maintain_order="left").drop("file"))
+        note_answered(self, entered.filter(pl.col("replays") > 0))
         for source, at in batch.on_hold.join(events, on="file").select("source", "at").unique("source").iter_rows():
             limits.hold(self, source, at)
         return dict(events.select("file", "event").iter_rows())
@@ -431,6 +435,15 @@ def folder_stem(at: str, file_name: str) -> str:
     """How the name of a submission's folder begins: the local time and the stem of the file's name."""
     time = datetime.fromisoformat(at).strftime("%Y%m%d-%H%M%S")
     return f"{time}-{re.sub(r'[^A-Za-z0-9._-]+', '_', Path(file_name).stem)[:80].strip('._') or 'file'}"
+
+
+def _closed_holds(batch: IngestBatch, placed: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """Orders after which no other of the same ID waits any more; see `order_holds.close_holds`."""
+    names = ("file", "account", "customer_order_id", "content", "order_pk", "cancelled")
+    again = batch.order_holds.with_columns(order_pk=pl.lit(0, INT), cancelled=pl.lit(value=False))
+    cancelled = batch.cancelled.with_columns(content=pl.lit(""), order_pk=pl.lit(0, INT), cancelled=pl.lit(value=True))
+    parts = (placed.with_columns(cancelled=pl.lit(value=False)), again, cancelled)
+    return pl.concat([part.select(names) for part in parts]).join(events, on="file", maintain_order="left").drop("file")
 
 
 def _usage_by_day(batch: IngestBatch, events: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:

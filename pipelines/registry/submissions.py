@@ -6,6 +6,7 @@ import polars as pl
 
 from pipelines.registry.columns import Columns, columns_of, integer, schema_of, text
 from pipelines.registry.database import Database
+from pipelines.registry.order_holds import holds_of_events
 from pipelines.registry.records import SubmissionRecords
 from pipelines.registry.schema import INT, ORDER
 
@@ -76,6 +77,7 @@ def submission_records(registry: Database, events: list[int], *, with_codes: boo
             "JOIN findings ON findings.event = delivery.original_event GROUP BY delivery.event, findings.reason",
             "delivery.event, findings.reason",
         ),
+        holds=holds_of_events(registry, known.filter(~is_again).select("event")),
     )
 
 

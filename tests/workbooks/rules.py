@@ -42,7 +42,7 @@ def findings(path: Path) -> list[Finding]:
     return [Finding(name, *found) for name, check in RULES.items() for found in check(package)]
 
 
-_SENDERS: Final = "Rejected orders"
+_SENDERS: Final = ("Rejected orders", "Orders on hold")
 _OURS: Final = ("Row", "Reason", "What to fix")
 _HIDDEN: Final = "Lists"
 _EASILY_READ: Final = 7.5
@@ -65,7 +65,7 @@ def _tabled(package: Package) -> list[tuple[Page, Table]]:
 
 def _senders_columns(package: Package, page: Page) -> set[int]:
     """The columns of a rejection workbook whose cells are the sender's: they keep what was sent, and its look."""
-    if package.property("title") != _SENDERS or page.title != "Orders":
+    if package.property("title") not in _SENDERS or page.title != "Orders":
         return set()
     return {cell.column for cell in page.cells if cell.row == 1 and cell.value not in _OURS}
 
