@@ -407,6 +407,7 @@ def test_a_server_of_its_own_ends_with_it_while_it_still_starts(house: House, nu
 def test_a_worker_does_the_same(house: House, server: tuple[str, Path]) -> None:
     api, prefect = server
     house.environment["PREFECT_API_URL"] = api
+    house.environment |= {"CARDS_LOG": "json", "CARDS_METRICS_FILE": str(house.home / "cards.prom")}
     house.do("prefect", "work-pool", "create", "cards", "--type", "process")
     house.do("prefect", "--no-prompt", "deploy", "--all")
     path = house.drop("worked.csv", row("W1", quantity="2"))
@@ -416,6 +417,8 @@ def test_a_worker_does_the_same(house: House, server: tuple[str, Path]) -> None:
         assert look()["name"] == "orders: 1 file from acme"
         assert not path.exists()
         assert len(read_csv(house.folder("worked.csv") / "confirmation.csv")) == 2
+        assert 'cards_last_run_codes{flow="orders"} 2.0' in (house.home / "cards.prom").read_text()
+        until(lambda: '"event": "file answered"' in house.said(), 5, house)
         worker.terminate()
         worker.wait(60)
     house.assert_no_code_shown(prefect)
