@@ -35,7 +35,7 @@ def open_job_run(job: str, *, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
     from pipelines.observing.observer import observed, observer_of
 
     settings = load_settings()
-    with observed(settings, job, Runtime(), observer_of(settings)) as runtime:
+    with observed(settings, job, Runtime(log=_warn_of_metrics), observer_of(settings)) as runtime:
         try:
             with (
                 outage.watched(settings, print_warning),
@@ -48,6 +48,15 @@ def open_job_run(job: str, *, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
         except Exception as error:
             runtime.log(RUN_FAILED, error=str(errors.to_cards_error(error)))
             raise
+
+
+def _warn_of_metrics(event: str, **figures: Any) -> None:
+    """What is said without CARDS_LOG: nothing, as the command's result says it, but that there are no metrics."""
+    from pipelines.common.log_events import NO_METRICS
+    from pipelines.console import print_warning
+
+    if event == NO_METRICS:
+        print_warning(f"CARDS_METRICS_FILE was not written. {figures['error']}")
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from pipelines.orders.claiming import claim_portion
 from pipelines.orders.loading import load_file, load_portion
 from pipelines.orders.trial import try_file
 from pipelines.registry import limits
+from pipelines.registry.order_holds import decided_submissions
 from pipelines.registry.trials import charge_trial
 from pipelines.run import Run, open_claims, require_current
 from schemas.orders import HEADERS
@@ -74,12 +75,15 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
 
 
 def has_work(run: Run, sources: Callable[[str], bool] = lambda _: True) -> bool:
-    """Whether a run would find something to do: files to answer, what an earlier run left, or an error to report."""
+    """Whether a run would find something to do: files to answer, what an earlier run left, orders on hold that were decided, or
+    an error to report.
+    """
     stable, failures = _stable_files(run, sources)
     spool = run.settings.home / SPOOL
     left = spool.is_dir() and any(spool.iterdir())
     resellers = run.registry.catalogue()[0]["reseller"]
-    return bool(failures or left or run.registry.undelivered() or _in_turn(run, resellers, stable))
+    decided = any(sources(source) for source in decided_submissions(run.registry)["source"])
+    return bool(failures or left or decided or run.registry.undelivered() or _in_turn(run, resellers, stable))
 
 
 def _ready_files(run: Run, stable: list[InboxFile], receipts: Receipts) -> list[InboxFile]:

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from pipelines.admin import demo
+from pipelines.common.log_events import EVENTS
 from pipelines.common.settings import Settings
 from pipelines.insight.datasets import DATASETS, INSTANT, exported
 from schemas import catalogue, network, orders
@@ -148,6 +149,11 @@ def datasets() -> str:
     return "\n".join(parts)
 
 
+def log() -> str:
+    """What is logged."""
+    return table(("event", "level", "meaning"), ((f"`{name}`", *words) for name, words in EVENTS.items()))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "columns": lambda: columns(orders.COLUMNS),
     "reasons": reasons,
@@ -158,6 +164,7 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "datasets": datasets,
     "notices": notices,
+    "log": log,
     "commands": commands,
 }
 

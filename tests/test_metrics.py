@@ -462,6 +462,33 @@ def test_commands_keep_the_file_and_log(tmp_path: Path) -> None:
     assert found["cards_registry_up", ()] == 0
 
 
+@pytest.mark.one_database
+def test_a_command_without_a_log_warns_that_there_are_no_metrics(tmp_path: Path) -> None:
+    from tests.security.attack import House
+
+    home = tmp_path / "home"
+    home.mkdir()
+    house = House(home).lay()
+    house.environment["CARDS_METRICS_FILE"] = str(tmp_path / f"{CODES[0]}" / "cards.prom")
+    house.drop("one.csv", csv_of(row("A", quantity="2")))
+    ended = house.cards("run", "--json")
+    assert json.loads(ended.out)["submissions"][0]["codes_placed"] == 2
+    (line,) = ended.err.splitlines()
+    assert line.startswith("cards: warning: CARDS_METRICS_FILE was not written. ")
+    assert "No such file or directory" in line
+    assert CODES[0] not in line
+
+
+def test_orders_that_wait_for_approval_are_counted(tmp_path: Path, registry_url: str, fresh: None) -> None:
+    watched = Observed(Shop(tmp_path / "home", registry_url, approve_above=2))
+    watched.shop.drop("one.csv", csv_of(row("A", quantity="3"), row("B", quantity="1")))
+    watched.run("orders", lambda: run_with(watched.shop))
+    exposed = watched.exposed()
+    assert (exposed["cards_orders_total", ("placed",)], exposed["cards_orders_total", ("on_hold",)]) == (1, 1)
+    assert exposed["cards_orders_on_hold", ()] == 1
+    watched.shop.registry.close()
+
+
 def test_the_metrics_module_is_not_loaded_by_commands_that_need_none() -> None:
     done = subprocess.run(
         [re.sub(r"python[0-9.]*$", "python", __import__("sys").executable), "-X", "importtime", "-c",

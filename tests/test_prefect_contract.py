@@ -38,7 +38,7 @@ CALLS: list[tuple[str, int, set[str]]] = [
     ("prefect.flow_engine:run_flow", 2, {"return_type"}),
     ("prefect.logging.handlers:APILogWorker.drain_all", 0, {"timeout"}),
     ("prefect.utilities.engine:propose_state_sync", 2, {"flow_run_id"}),
-    ("prefect:Flow.to_deployment", 2, {"description", "schedules", "concurrency_limit", "paused"}),
+    ("prefect:Flow.to_deployment", 2, {"description", "parameters", "schedules", "concurrency_limit", "paused"}),
     ("prefect.deployments.runner:RunnerDeployment.apply", 1, set()),
     ("prefect.client.orchestration:SyncPrefectClient.api_healthcheck", 1, set()),
     ("prefect.client.orchestration:SyncPrefectClient.get_scheduled_flow_runs_for_deployments", 3, set()),
@@ -224,7 +224,7 @@ def _deployment() -> Any:
     from prefect.client.schemas.schedules import construct_schedule
 
     made: Any = flow(name="process-inbox")(_nothing).to_deployment(
-        "orders", description="Answers.", schedules=[construct_schedule(interval=60)],
+        "orders", description="Answers.", parameters={"resellers": None}, schedules=[construct_schedule(interval=60)],
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy="CANCEL_NEW"), paused=False,
     )  # fmt: skip
     made.work_pool_name = made.work_queue_name = None

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pipelines.common import log_events
 from schemas.reasons import REASONS
 
-JOBS: Final = ("orders", "night")
+FLOWS: Final = ("orders", "night")
 _FILES: Final = {
     log_events.FILE_ANSWERED: "orders",
     log_events.TRIAL_ANSWERED: "trial",
@@ -27,8 +27,8 @@ NOT_USED: Final = (log_events.REPORT_REJECTED, log_events.REPORT_ON_HOLD)
 class Tally:
     """What one run did, from the lines that it logs: files, orders, codes, and whether all went well."""
 
-    def __init__(self, job: str) -> None:
-        self.job = job
+    def __init__(self, flow: str) -> None:
+        self.flow = flow
         self.files = self.orders = self.codes = 0
         self.is_ok = True
         self.ended_at = self.seconds = 0.0
@@ -64,10 +64,10 @@ class Metrics:
                 made.labels(value)
             return made
 
-        self._runs = Counter("cards_runs", "Runs, by job and result", ["job", "result"], registry=self.registry)
-        for job in JOBS:
+        self._runs = Counter("cards_runs", "Runs, by flow and result", ["flow", "result"], registry=self.registry)
+        for flow in FLOWS:
             for result in ("ok", "failed"):
-                self._runs.labels(job, result)
+                self._runs.labels(flow, result)
         self._files = known(Counter, "cards_files_answered", "Order files and trials answered", "kind", _FILES.values())
         self._orders = known(Counter, "cards_orders", "Orders of answered files, by what became of them", "outcome", _ORDERS)
         self._codes = Counter("cards_codes_placed", "Codes placed for orders", registry=self.registry)
@@ -89,7 +89,7 @@ class Metrics:
             registry=self.registry, buckets=_SECONDS,
         )  # fmt: skip
         self._last = {
-            name: Gauge(f"cards_last_run_{name}", words, ["job"], registry=self.registry) for name, words in LAST_RUN.items()
+            name: Gauge(f"cards_last_run_{name}", words, ["flow"], registry=self.registry) for name, words in LAST_RUN.items()
         }
 
     def hear(self, event: str, figures: dict[str, Any]) -> None:
@@ -118,13 +118,13 @@ class Metrics:
 
     def ran(self, tally: Tally) -> None:
         """Note how a run ended."""
-        self._runs.labels(tally.job, "ok" if tally.is_ok else "failed").inc()
-        self.set_last(tally.job, last_of(tally))
+        self._runs.labels(tally.flow, "ok" if tally.is_ok else "failed").inc()
+        self.set_last(tally.flow, last_of(tally))
 
-    def set_last(self, job: str, values: dict[str, float]) -> None:
-        """Set what is kept of the last run of a job."""
+    def set_last(self, flow: str, values: dict[str, float]) -> None:
+        """Set what is kept of the last run of a flow."""
         for name, value in values.items():
-            self._last[name].labels(job).set(value)
+            self._last[name].labels(flow).set(value)
 
 
 LAST_RUN: Final = {
@@ -138,7 +138,7 @@ LAST_RUN: Final = {
 
 
 def last_of(tally: Tally) -> dict[str, float]:
-    """What is kept of a run as the last one of its job."""
+    """What is kept of a run as the last one of its flow."""
     return {
         "timestamp_seconds": tally.ended_at,
         "seconds": tally.seconds,

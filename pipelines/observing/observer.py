@@ -1,4 +1,4 @@
-"""Watch a run: its log, how long its steps take, and what is kept of it as the last of its job."""
+"""Watch a run: its log, how long its steps take, and what is kept of it as the last of its flow."""
 
 import threading
 import time
@@ -27,11 +27,13 @@ def observer_of(settings: Settings) -> Observer:
 
 
 @contextmanager
-def observed(settings: Settings, job: str, runtime: Runtime, observer: Observer, also: Also | None = None) -> Iterator[Runtime]:
+def observed(
+    settings: Settings, flow: str, runtime: Runtime, observer: Observer, also: Also | None = None
+) -> Iterator[Runtime]:
     """A runtime whose log and steps are observed. When the block ends, whatever it raises, the run is counted, and
     CARDS_METRICS_FILE is written. `also`: who else gets the lines.
     """
-    tally, metrics = Tally(job), observer.metrics
+    tally, metrics = Tally(flow), observer.metrics
     written = open_log(observer.form, observer.stream, also) if observer.form or also else None
     heard = _heard(tally, metrics, written or runtime.log)
     checkpoint = _timed(metrics, runtime.checkpoint) if metrics else runtime.checkpoint

@@ -10,7 +10,7 @@ from pipelines.common.context import Log
 from pipelines.common.errors import to_cards_error
 from pipelines.common.log_events import NO_METRICS
 from pipelines.common.settings import Settings
-from pipelines.observing.metrics import JOBS, LAST_RUN, Tally, last_of
+from pipelines.observing.metrics import FLOWS, LAST_RUN, Tally, last_of
 from pipelines.observing.reading import Read
 from pipelines.observing.state import gauges, read_queues, read_registry
 
@@ -27,7 +27,7 @@ def renew(settings: Settings, tally: Tally, log: Log) -> None:
 
 
 def _kept(path: Path) -> dict[str, dict[str, float]]:
-    """What the file says of the last run of each job: those of another job are kept."""
+    """What the file says of the last run of each flow: those of another flow are kept."""
     from prometheus_client.parser import text_string_to_metric_families
 
     last: dict[str, dict[str, float]] = {}
@@ -38,8 +38,8 @@ def _kept(path: Path) -> dict[str, dict[str, float]]:
     for family in families:
         for sample in family.samples:
             name = sample.name.removeprefix("cards_last_run_")
-            if name in LAST_RUN and sample.labels.get("job") in JOBS:
-                last.setdefault(sample.labels["job"], {})[name] = sample.value
+            if name in LAST_RUN and sample.labels.get("flow") in FLOWS:
+                last.setdefault(sample.labels["flow"], {})[name] = sample.value
     return last
 
 
@@ -47,10 +47,10 @@ def _content(settings: Settings, tally: Tally, kept: dict[str, dict[str, float]]
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    last = {name: Gauge(f"cards_last_run_{name}", words, ["job"], registry=registry) for name, words in LAST_RUN.items()}
-    for job, values in {**kept, tally.job: last_of(tally)}.items():
+    last = {name: Gauge(f"cards_last_run_{name}", words, ["flow"], registry=registry) for name, words in LAST_RUN.items()}
+    for flow, values in {**kept, tally.flow: last_of(tally)}.items():
         for name, value in values.items():
-            last[name].labels(job).set(value)
+            last[name].labels(flow).set(value)
     registry.register(_Now(gauges(_read(lambda: read_registry(settings)), _read(lambda: read_queues(settings)))))
     return generate_latest(registry)
 

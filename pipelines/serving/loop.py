@@ -222,6 +222,7 @@ def _deploy(name: str) -> UUID:
     deployment: Any = FLOWS[name].to_deployment(
         name,
         description=deployed["description"],
+        parameters=deployed["parameters"],
         schedules=[construct_schedule(**schedule) for schedule in deployed["schedules"]],
         concurrency_limit=ConcurrencyLimitConfig(**deployed["concurrency_limit"]),
         paused=False,
