@@ -96,6 +96,7 @@ def answer_decided(run: Run, parser: Parser, is_asked_for: Callable[[str], bool]
     rejected the reseller learns. What a run leaves, as when it dies, the next one does.
     """
     decided = decided_holds(run.registry)
+    decided = decided.filter(pl.Series([is_asked_for(source) for source in decided["source"]], dtype=pl.Boolean))
     deliveries: list[Delivery[Result]] = []
     if decided.is_empty():
         return Delivery([], [])
@@ -103,7 +104,7 @@ def answer_decided(run: Run, parser: Parser, is_asked_for: Callable[[str], bool]
         for (event,), holds in decided.partition_by("event", as_dict=True, maintain_order=True).items():
             try:
                 one = latest_answer(run.registry, int(str(event)))
-                if is_asked_for(one["source"]) and claim_submission(claims, one):
+                if claim_submission(claims, one):
                     file = _orders_of(load_original(run, parser, spool, one), holds)
                     deliveries += answer_again(run, spool, file, one, DECIDED)
             except Exception as error:  # a submission never takes another with it

@@ -33,7 +33,7 @@ from pipelines.orders.claiming import claim_portion
 from pipelines.orders.loading import load_file, load_portion
 from pipelines.orders.trial import try_file
 from pipelines.registry import limits
-from pipelines.registry.order_holds import decided_submissions
+from pipelines.registry.order_holds import decided_holds
 from pipelines.registry.trials import charge_trial
 from pipelines.run import Run, open_claims, require_current
 from schemas.orders import HEADERS
@@ -82,7 +82,7 @@ def has_work(run: Run, sources: Callable[[str], bool] = lambda _: True) -> bool:
     spool = run.settings.home / SPOOL
     left = spool.is_dir() and any(spool.iterdir())
     resellers = run.registry.catalogue()[0]["reseller"]
-    decided = any(sources(source) for source in decided_submissions(run.registry)["source"])
+    decided = any(sources(source) for source in decided_holds(run.registry)["source"])
     return bool(failures or left or decided or run.registry.undelivered() or _in_turn(run, resellers, stable))
 
 

@@ -53,10 +53,13 @@ def open_holds(registry: Database) -> pl.DataFrame:
 
 def decided_holds(registry: Database) -> pl.DataFrame:
     """Orders that are approved or rejected, of which the reseller has no new answer yet: `hold`, `event` of the submission that
-    they waited because of, `account`, `customer_order_id`; earliest first.
+    they waited because of, `source`, `account`, `customer_order_id`; earliest first.
     """
-    rest = f"FROM order_holds WHERE {_OPEN} AND order_holds.decision <> {ApprovalDecision.WAITING} ORDER BY order_holds.hold"
-    return registry.select(columns_of("order_holds", "hold", "event", *KEYS), rest)
+    rest = f"""
+        FROM order_holds JOIN events ON events.event = order_holds.event
+        WHERE {_OPEN} AND order_holds.decision <> {ApprovalDecision.WAITING} ORDER BY order_holds.hold
+    """
+    return registry.select({**columns_of("order_holds", "hold", "event", *KEYS), **columns_of("events", "source")}, rest)
 
 
 def latest_answer(registry: Database, event: int) -> dict[str, Any]:
@@ -145,7 +148,9 @@ def close_holds(registry: Database, closed: pl.DataFrame) -> None:
 
 def _has_any(registry: Database) -> bool:
     """Whether any order ever waited: where none needs approval, no more is asked."""
-    return not registry.select({"hold": integer("order_holds.hold")}, "FROM order_holds LIMIT 1").is_empty()
+    return not registry.select(
+        {"hold": integer("order_holds.hold")}, "FROM order_holds WHERE order_holds.hold > 0 LIMIT 1"
+    ).is_empty()
 
 
 def note_answered(registry: Database, answered: pl.DataFrame) -> None:
