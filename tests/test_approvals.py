@@ -117,6 +117,17 @@ def test_an_order_that_is_wrong_is_rejected_at_once_and_waits_for_nobody(shop: S
     assert set(answer.told["reasons"]) == {"CODE_TAKEN", "ORDER_INCOMPLETE"}
 
 
+def test_a_large_order_of_many_rows_is_no_flood_of_errors(registry_url: str, tmp_path: Path) -> None:
+    shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_findings=4)
+    answer = shop.send(*(row("A", code=code) for code in CODES), row("B", quantity="1"))
+    assert (answer.told["reasons"], placed(shop)) == ({"ORDER_ON_HOLD": 6}, {"B"})
+    broken = [row(name, quantity="x") for name in "CDEFG"]
+    answer = shop.send(*(row("H", code=code) for code in CODES), *broken, name="flood.csv")
+    assert "FILE_TOO_MANY_ERRORS" in answer.told["reasons"]
+    assert [name for _, name, _ in holds(shop)] == ["A"]
+    shop.registry.close()
+
+
 def test_what_waits_uses_up_no_quota_and_no_code(registry_url: str, tmp_path: Path) -> None:
     shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_daily_codes=5)
     assert shop.send(row("A", quantity="4"), row("B", quantity="3")).told["orders_on_hold"] == 1

@@ -23,7 +23,7 @@ from tests.faults.worker import Worker
 
 KILLED = -9
 REASON = "PRODUCT_UNKNOWN"
-NEW = ("acme", "10023456", "9999", "a product that was forgotten", "whole")
+NEW = ("acme", "10023456", "9999", "a product that was forgotten", "whole", "", 0)
 
 
 def mend_catalogue(shop: Shop) -> None:
@@ -96,7 +96,7 @@ def test_a_replay_that_still_has_the_reason_is_replayed_itself(shop: Shop) -> No
     mend_catalogue(shop)
     assert outcomes(replayed(shop)) == [("both.csv", "answered")]
     assert outcomes(replayed(shop)) == [("both.csv", "unchanged")]
-    more = pl.DataFrame([NEW, ("acme", "10023456", "8888", "", "whole")], ACCOUNTS.columns, orient="row")
+    more = pl.DataFrame([NEW, ("acme", "10023456", "8888", "", "whole", "", 0)], ACCOUNTS.columns, orient="row")
     shop.registry.load_catalogue(pl.concat([ACCOUNTS, more]), ACCESS_NUMBERS, BILLING_NUMBERS)
     assert outcomes(replayed(shop)) == [("both.csv", "answered")]
     assert orders(shop) == ["A", "B"]

@@ -23,6 +23,10 @@ class OnHold(NamedTuple):
     findings: pl.DataFrame
     orders: pl.DataFrame
 
+    def but_of(self, files: pl.Series) -> "OnHold":
+        """Without those of files that are rejected as a whole."""
+        return OnHold(*(frame.filter(~pl.col("file").is_in(files.implode())) for frame in self)) if len(files) else self
+
 
 def large_orders(good: pl.DataFrame, asked: pl.DataFrame, orders: pl.DataFrame, facts: Facts) -> OnHold:
     """ORDER_ON_HOLD and ORDER_NOT_APPROVED findings: valid orders for more codes than may be placed without approval, unless

@@ -94,11 +94,12 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     found, flooded = _without_floods(found, facts)
     takes = pl.concat([named, by_order], how="diagonal")
     claimed = _with_claims(rows, found, asked, takes, facts)
-    on_hold_orders = large_orders(_good(rows, claimed), asked, batch.orders, facts)
-    if len(on_hold_orders.findings):  # what waits leaves room for others
-        claimed = _with_claims(rows, pl.concat([found, on_hold_orders.findings]), asked, takes, facts)
-    found = claimed
-    found, flooded_by_claims = _without_floods(found, facts)
+    large = large_orders(_good(rows, claimed), asked, batch.orders, facts)
+    if len(large.findings):  # what waits leaves room for others
+        claimed = _with_claims(rows, pl.concat([found, large.findings]), asked, takes, facts)
+    found, flooded_by_claims = _without_floods(rows_not_in(claimed, large.findings, ROW), facts)
+    large = large.but_of(flooded_by_claims)  # a large order has many rows, and is no flood of errors
+    found = pl.concat([found, large.findings])
     bad = rows["acceptance_group"].is_in(_rejected_groups(rows, found).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
     rejected = _shown_of_floods(rejected, found, pl.concat([flooded, flooded_by_claims]))
@@ -125,7 +126,7 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
         named_cards=_named_cards(named, by_order, facts),
         order_cards=_order_cards(by_order, facts),
         standing=_standing(batch, facts),
-        order_holds=on_hold_orders.orders,
+        order_holds=large.orders,
         cancelled=cancelled.select("file", "account", "customer_order_id"),
         seen_holds=seen_holds(readable, facts),
         decided_holds=pl.DataFrame(
