@@ -218,12 +218,18 @@ HELD = (
     "CARDS_REPORT_MAX_EXTERNAL=0 cards reconcile > night.log || test $? = 3"
 )
 """A report is put on hold."""
+LARGE = (
+    "printf 'Account,Product,Access,Customer Order ID,Quantity\\n20098765,8001,8008604444,LARGE,9\\n' "
+    "> inbox/globex/large.csv; "
+    "CARDS_APPROVE_ABOVE=5 cards run > large.log"
+)
+"""An order waits for approval."""
 DOCUMENTS = {
     "run": "cp outbox/globex/*-cards/cards.csv inbox/globex/again.csv; cat inbox/globex/again.csv | sed s/G10/H10/ "
     "> inbox/globex/more.csv; cards run --json",
     "check": "cards check outbox/globex/*-cards/cards.csv --reseller globex --json || true",
     "reconcile": "echo Order ID > inbox/network/bad.csv; cards reconcile --json || test $? = 3",
-    "approve": f"{HELD}; cards approve outbox/network/*-strange --by Ana --why 'They exist there' --json",
+    "approve": f"{LARGE}; CARDS_APPROVE_ABOVE=5 cards approve H1 --by Ana --why 'For their fair' --json",
     "surplus": "(echo Order ID,Code; tail -qn +2 outbox/acme/*-october/confirmation.csv | cut -d, -f1,5; tail -qn +2 "
     "outbox/network/*/placement-network-*.csv | cut -d, -f1,6) > inbox/network/all.csv; cards reconcile > night.log; "
     "cards surplus --json",
@@ -232,7 +238,7 @@ DOCUMENTS = {
     "submissions": "cards submissions --json",
     "holds": "printf 'Account,Product,Access,Customer Order ID,Code\\n20098765,8001,8008604444,X,73905162840517\\n"
     "20098765,8001,8008604444,X,73905162840518\\n' > inbox/globex/taken.csv; "
-    f"CARDS_MAX_TAKEN_CODE_ATTEMPTS=1 cards run > run.log; {HELD}; cards holds --json",
+    f"CARDS_MAX_TAKEN_CODE_ATTEMPTS=1 cards run > run.log; {HELD}; {LARGE}; cards holds --json",
     "status": "cards status 73905162840517 --json",
     "capacity": "cards capacity 303-555-0142 --json",
     "capacity list": "cards capacity --json",
