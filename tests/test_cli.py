@@ -26,7 +26,8 @@ from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, NewRegistry, csv_of, read_c
 CODES = some_codes(3)
 SUBMISSION = {
     "reseller", "file", "folder", "orders_placed", "orders_already_placed", "orders_rejected", "codes_placed", "rows",
-    "rows_rejected", "reasons", "trial", "orders_placeable",
+    "rows_rejected", "reasons", "trial", "orders_placeable", "orders_on_hold",
+    "orders_cancelled",
 }  # fmt: skip
 
 LOADED = "Loaded 3 product accounts, 3 access numbers and 1 billing number.\n"
@@ -113,7 +114,7 @@ def test_run_answers_the_inbox_with_exactly_the_document_of_the_specification(ho
     assert good == {
         "reseller": "acme", "file": "good.csv", "folder": good["folder"], "orders_placed": 2, "orders_already_placed": 0,
         "orders_rejected": 0, "codes_placed": 4, "rows": 2, "rows_rejected": 0, "reasons": {},
-        "trial": False, "orders_placeable": 0,
+        "trial": False, "orders_placeable": 0, "orders_on_hold": 0, "orders_cancelled": 0,
     }  # fmt: skip
     assert (mixed["orders_placed"], mixed["orders_rejected"], mixed["rows_rejected"]) == (1, 1, 2)
     assert mixed["reasons"]["QUANTITY_FORMAT"] == 1
