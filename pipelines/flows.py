@@ -243,6 +243,7 @@ _COLUMNS: Final = {
     "file": "file", "reseller": "reseller", "trial": "trial", "orders_placeable": "would be placed",
     "orders_placed": "placed", "orders_already_placed": "already placed",
     "orders_rejected": "rejected", "codes_placed": "codes", "rows": "rows", "rows_rejected": "rows rejected",
+    "orders_on_hold": "waiting for approval", "orders_cancelled": "cancelled",
     "repeated": "repeated", "on_hold": "on hold", "reasons": "reasons (rows)", "folder": "folder",
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ import xlsxturbo
 from pipelines.codes import allocation
 from tests.benchmarks.stage import POSTGRESQL, SQLITE, Home, Line, Measured, Stage
 from tests.faults.namespaces import NotPermittedError
+from tests.receivers import Webhook
 
 MILLION: Final = 1_000_000
 FIELDS: Final = {
@@ -343,6 +344,27 @@ def start(stage: Stage, database: str) -> list[Line]:
     ]  # fmt: skip
 
 
+def oversight(stage: Stage, database: str) -> list[Line]:
+    """16: a sweep by `cards run` with notifications, log and metrics, against one without."""
+    count = stage.scaled(1000, 4)
+    cards = Path(sys.executable).with_name("cards")
+    with Webhook() as webhook:
+
+        def run(*, observed: bool) -> Measured:
+            with stage.home(database) as home:
+                _small_files(home, count)
+                fields(1, Quantity="many").write_csv(home.path / "inbox/acme/wrong.csv")  # which the operator hears of
+                more = {"CARDS_NOTIFY": webhook.url(), "CARDS_LOG": "json", "CARDS_METRICS_FILE": f"{home.path}/cards.prom"}
+                command = ["sh", "-c", f"exec {cards} run 2> {home.path}/log"]
+                return Measured(stage.process(command, home, more if observed else {})[0], 0, {})
+
+        done = stage.race({"with": partial(run, observed=True), "without": partial(run, observed=False)})
+        assert webhook.messages
+    seconds, plain = done["with"].seconds, done["without"].seconds
+    return [Line(f"`cards run`, {count:,} files, with notifications, log and metrics", database, seconds, 0,
+                 f"without: {plain:.1f} s", seconds / plain, 1.03, "×")]  # fmt: skip
+
+
 def under_prefect(stage: Stage, database: str) -> list[Line]:
     """10: a sweep under Prefect, against one without."""
     if stage.short:
@@ -477,6 +499,6 @@ RACES: Final[dict[str, tuple[Callable[[Stage, str], list[Line]], tuple[str, ...]
     "start": (start, (SQLITE,)), "prefect": (under_prefect, _BOTH), "past": (past, _BOTH), "blocks": (blocks, _BOTH),
     "year": (year, (SQLITE,)),
     "migration": (migration, _BOTH), "verify": (verification, _BOTH), "workers": (workers, _BOTH),
-    "machines": (over_network, (POSTGRESQL,)),
+    "machines": (over_network, (POSTGRESQL,)), "oversight": (oversight, _BOTH),
 }  # fmt: skip
 """Each race and the databases on which it is run."""
