@@ -15,7 +15,7 @@ from schemas.rules import check, present
 
 COLUMNS: Final = (
     Column("action", "Action", ("Act", "Order Action", "Activity"),
-           "`Add` (also when empty), `Change`, `Disconnect`, `Block`, `Unblock`, or the first letter"),
+           "`Add` (also when empty), `Change`, `Disconnect`, `Block`, `Unblock`, or the first letter; `Cancel`"),
     Column("service_type", "Service Type", ("Service", "Svc Type"), "`Card`, or empty"),
     Column("account", "Customer Account Number", ("Customer Account", "Account", "Account Number", "Acct", "CAN"),
            "8 digits"),

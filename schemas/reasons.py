@@ -45,7 +45,7 @@ _TABLE = [
     Reason("COLUMN_MISSING", "file", "", "Add this column to the header row; `cards template` makes a complete file."),
     Reason("COLUMN_REPEATED", "file", "", "Two columns of the file mean the same. Delete or rename one of them."),
     # row
-    Reason("ACTION_UNKNOWN", "row", "Action", "Write Add, Change, Disconnect, Block or Unblock."),
+    Reason("ACTION_UNKNOWN", "row", "Action", "Write Add, Change, Disconnect, Block, Unblock or Cancel."),
     Reason("SERVICE_TYPE", "row", "Service Type", "Write Card, or leave the cell empty."),
     Reason("ACCOUNT_FORMAT", "row", "Customer Account Number",
            "Write all 8 digits. Format the column as Text first, so that Excel keeps leading zeros."),

@@ -1,9 +1,10 @@
 """Golden cases: each folder of `tests/cases` holds an order file and the reports that must come of it, byte for byte.
 
 `orders.csv` or `orders.xlsx` is dropped; before it, where there is one, `earlier.csv`. The sender is acme, or who
-`sender.txt` names; `settings.json` has settings other than the usual. `confirmation.csv` and `rejections.csv` are what must come; one that is not there must not come.
-After a change that is meant, `pytest tests/test_cases.py --golden` writes them anew: read the difference before you
-commit it. A bug in the field leaves a case behind. `python -m tests.cases.make` makes the inputs that are no text.
+`sender.txt` names; `settings.json` has settings other than the usual. `confirmation.csv` and `rejections.csv` are what must
+come; one that is not there must not come. After a change that is meant, `pytest tests/test_cases.py --golden` writes them
+again: read the difference before you commit it. A bug in the field leaves a case behind. `python -m tests.cases.make` makes
+the inputs that are no text.
 """
 
 import json
