@@ -118,14 +118,34 @@ def test_an_order_that_is_wrong_is_rejected_at_once_and_waits_for_nobody(shop: S
 
 
 def test_a_large_order_of_many_rows_is_no_flood_of_errors(registry_url: str, tmp_path: Path) -> None:
-    shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_findings=4)
-    answer = shop.send(*(row("A", code=code) for code in CODES), row("B", quantity="1"))
-    assert (answer.told["reasons"], placed(shop)) == ({"ORDER_ON_HOLD": 6}, {"B"})
-    broken = [row(name, quantity="x") for name in "CDEFG"]
-    answer = shop.send(*(row("H", code=code) for code in CODES), *broken, name="flood.csv")
+    shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_findings=20)
+    many = some_codes(60)
+    answer = shop.send(*(row("A", code=code) for code in many[:30]), row("B", quantity="1"))
+    assert (answer.told["reasons"], answer.told["rows"], placed(shop)) == ({"ORDER_ON_HOLD": 10}, 31, {"B"})
+    assert holds(shop) == [("H1", "A", 30)]
+    broken = [row(f"C{number}", quantity="x") for number in range(15)]
+    answer = shop.send(*(row("H", code=code) for code in many[30:]), *broken, name="flood.csv")
     assert "FILE_TOO_MANY_ERRORS" in answer.told["reasons"]
     assert [name for _, name, _ in holds(shop)] == ["A"]
+    (done,) = approve(shop, "H1")
+    assert (done["orders_placed"], done["codes_placed"]) == (1, 30)
     shop.registry.close()
+
+
+def test_a_flood_of_large_orders_is_refused_as_a_whole(registry_url: str, tmp_path: Path) -> None:
+    shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_findings=20)
+    answer = shop.send(*(row(f"A{number}", quantity="9") for number in range(21)))
+    assert ("FILE_TOO_MANY_ERRORS" in answer.told["reasons"], holds(shop)) == (True, [])
+    shop.registry.close()
+
+
+def test_rows_of_a_reseller_that_orders_in_part_wait_together(shop: Shop) -> None:
+    globex = {"account": "20098765", "product": "8001"}
+    codes = some_codes(30)
+    answer = shop.send(*(row("A", code=code, **globex) for code in codes), sender="globex")
+    assert (answer.told["orders_on_hold"], answer.codes, answer.told["reasons"]) == (1, [], {"ORDER_ON_HOLD": 10})
+    (done,) = approve(shop, "H1")
+    assert (done["orders_placed"], done["codes_placed"]) == (1, 30)
 
 
 def test_what_waits_uses_up_no_quota_and_no_code(registry_url: str, tmp_path: Path) -> None:

@@ -9,19 +9,23 @@ from pipelines.orders.facts import Facts
 from pipelines.registry.records import NO_ORDERS_ON_HOLD
 from schemas import actions
 from schemas.actions import ApprovalDecision
-from schemas.findings import NO_FINDINGS, violations
+from schemas.findings import NO_FINDINGS, ROW, violations
 
 _NEVER: Final = pl.lit(value=False)
 _KEYS: Final = ["account", "customer_order_id"]
+_KEPT: Final = 10
+"""So many rows are kept of an order that waits."""
 
 
 class OnHold(NamedTuple):
-    """Orders that are not placed because they are large: their findings (`file`, `source_row`, …), and those that wait for
-    approval (`file`, `account`, `customer_order_id`, `content`, `codes`).
+    """Orders that are not placed because they are large: their findings (`file`, `source_row`, …), those that wait for
+    approval (`file`, `account`, `customer_order_id`, `content`, `codes`), and rows of these that are not kept (`hidden`): nobody
+    has to correct them, and a large order has many.
     """
 
     findings: pl.DataFrame
     orders: pl.DataFrame
+    hidden: pl.DataFrame
 
     def but_of(self, files: pl.Series) -> "OnHold":
         """Without those of files that are rejected as a whole."""
@@ -34,7 +38,7 @@ def large_orders(good: pl.DataFrame, asked: pl.DataFrame, orders: pl.DataFrame, 
 
     `good`: rows of valid orders; `asked`: `row_id`, `code` that they and others name; `orders`: see `normalize.group_orders`.
     """
-    none = OnHold(NO_FINDINGS, NO_ORDERS_ON_HOLD)
+    none = OnHold(NO_FINDINGS, NO_ORDERS_ON_HOLD, NO_FINDINGS.select(ROW))
     limits = facts.accounts.select("file", "account", "approve_above").unique(["file", "account"])
     if facts.limits.approve_above == 0 and not (limits["approve_above"] > 0).any():
         return none
@@ -58,7 +62,10 @@ def large_orders(good: pl.DataFrame, asked: pl.DataFrame, orders: pl.DataFrame, 
         _without_values(violations(rows_in(good, part, "order"), _NEVER, reason, "customer_order_id"))
         for part, reason in ((rejected, "ORDER_NOT_APPROVED"), (waiting, "ORDER_ON_HOLD"))
     ]
-    return OnHold(pl.concat(found), waiting.select(NO_ORDERS_ON_HOLD.columns))
+    rows = rows_in(good, waiting, "order").select(*ROW, number=pl.int_range(pl.len()).over("order"))
+    return OnHold(
+        pl.concat(found), waiting.select(NO_ORDERS_ON_HOLD.columns), rows.filter(pl.col("number") >= _KEPT).select(ROW)
+    )
 
 
 def _without_values(found: pl.DataFrame) -> pl.DataFrame:

@@ -97,12 +97,12 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     large = large_orders(_good(rows, claimed), asked, batch.orders, facts)
     if len(large.findings):  # what waits leaves room for others
         claimed = _with_claims(rows, pl.concat([found, large.findings]), asked, takes, facts)
-    found, flooded_by_claims = _without_floods(rows_not_in(claimed, large.findings, ROW), facts)
-    large = large.but_of(flooded_by_claims)  # a large order has many rows, and is no flood of errors
-    found = pl.concat([found, large.findings])
-    bad = rows["acceptance_group"].is_in(_rejected_groups(rows, found).implode())
+    found, flooded_by_claims = _without_floods(rows_not_in(claimed, large.hidden, ROW), facts)
+    large = large.but_of(flooded_by_claims)
+    bad = rows["acceptance_group"].is_in(_rejected_groups(rows, pl.concat([found, large.findings])).implode())
     good, rejected = rows.filter(~bad), rows.filter(bad)
     rejected = _shown_of_floods(rejected, found, pl.concat([flooded, flooded_by_claims]))
+    rejected = rows_not_in(rejected, large.hidden, ROW)
     found = pl.concat([found, _incomplete(rejected, found)])
     issued = _allocate(good, asked, facts, random_bytes)
     taken = pl.concat([frame.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "code")
