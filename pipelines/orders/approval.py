@@ -19,8 +19,8 @@ _KEPT: Final = 10
 
 class OnHold(NamedTuple):
     """Orders that are not placed because they are large: their findings (`file`, `source_row`, …), those that wait for
-    approval (`file`, `account`, `customer_order_id`, `content`, `codes`), and rows of these that are not kept (`hidden`): nobody
-    has to correct them, and a large order has many.
+    approval (`file`, `account`, `customer_order_id`, `content`, `codes`), and rows of these that are not kept (`hidden`):
+    nobody has to correct them, and a large order has many.
     """
 
     findings: pl.DataFrame

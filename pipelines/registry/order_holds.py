@@ -16,6 +16,7 @@ from pipelines.registry.schema import INT, TEXT
 from schemas.actions import ApprovalDecision
 
 KEYS: Final = ["account", "customer_order_id"]
+MOST_LISTED: Final = 10_000
 NO_HOLDS: Final = pl.DataFrame(
     schema={"account": TEXT, "customer_order_id": TEXT, "content": TEXT, "hold": INT, "decision": INT, "event": INT}
 )
@@ -46,8 +47,11 @@ def holds_of(registry: Database, orders: pl.DataFrame) -> pl.DataFrame:
 
 
 def open_holds(registry: Database) -> pl.DataFrame:
-    """The orders that wait for approval, or are decided and not answered again yet, earliest first."""
-    rest = f"FROM order_holds JOIN events ON events.event = order_holds.event WHERE {_OPEN} ORDER BY order_holds.hold"
+    """The orders that wait for approval, or are decided and not answered again yet, earliest first; MOST_LISTED at the most."""
+    rest = f"""
+        FROM order_holds JOIN events ON events.event = order_holds.event
+        WHERE {_OPEN} ORDER BY order_holds.hold LIMIT {MOST_LISTED}
+    """
     return registry.select(_LISTED, rest)
 
 
