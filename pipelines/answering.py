@@ -18,7 +18,7 @@ from pipelines.orders.decision import Decision, decide
 from pipelines.orders.facts import load_facts
 from pipelines.orders.loading import UNREAD, load_copy, with_original_events
 from pipelines.registry.claims import Claims, FileKey
-from pipelines.registry.order_holds import decided_holds, latest_answer
+from pipelines.registry.order_holds import decided_holds, latest_answer, note_answered
 from pipelines.registry.replays import replayed
 from pipelines.run import Run, open_claims
 
@@ -27,6 +27,10 @@ _CODES_TOGETHER: Final = 400_000
 """Files are decided together up to so many codes; one that asks for more is decided alone."""
 DECIDED: Final = "because the operator has decided about an order on hold"
 """Why a submission is answered again, as its new answer says."""
+
+
+class OriginalLostError(CardsError):
+    """A submission can't be answered again: the file that was dropped is not in the outbox."""
 
 
 def decide_and_deliver(run: Run, files: list[OrderFile]) -> Iterator[Delivery[Result]]:
@@ -102,11 +106,15 @@ def answer_decided(run: Run, parser: Parser, is_asked_for: Callable[[str], bool]
         return Delivery([], [])
     with Spool(run.settings.home) as spool, open_claims(run, spool.name) as claims:
         for (event,), holds in decided.partition_by("event", as_dict=True, maintain_order=True).items():
+            one = latest_answer(run.registry, int(str(event)))
             try:
-                one = latest_answer(run.registry, int(str(event)))
                 if claim_submission(claims, one):
                     file = _orders_of(load_original(run, parser, spool, one), holds)
                     deliveries += answer_again(run, spool, file, one, DECIDED)
+            except OriginalLostError as error:
+                with run.registry.transaction():  # or every run would try it again, and fail
+                    note_answered(run.registry, holds.select("hold", event=pl.lit(one["event"], pl.Int64)))
+                deliveries.append(Delivery([], [error]))
             except Exception as error:  # a submission never takes another with it
                 deliveries.append(Delivery([], [to_cards_error(error)]))
     return merge(deliveries)
@@ -141,7 +149,7 @@ def copy_of_original(run: Run, spool: Spool, one: Mapping[str, Any]) -> PrivateC
     """A private copy of the original of a submission; see `load_original`."""
     copy = take_original(run, spool, one["source"], one["folder"], one["file_name"], one["digest"])
     if copy is None:
-        raise CardsError(f"{submission_of(run, one)}: its original was not kept. Have it dropped again.")
+        raise OriginalLostError(f"{submission_of(run, one)}: its original was not kept. Have it dropped again.")
     return copy
 
 

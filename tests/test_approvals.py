@@ -253,6 +253,7 @@ def test_an_original_that_was_lost_is_reported_and_the_approval_stays(shop: Shop
     (answer.folder / "orders.csv").unlink()
     with pytest.raises(CardsError, match="its original was not kept"):
         approve(shop, "H1")
+    assert (shop.run(), shop.failures) == ([], [])  # once is enough
     assert shop.send(row("A", quantity="4"), name="again.csv").told["orders_placed"] == 1
 
 
