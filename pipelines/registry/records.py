@@ -71,6 +71,7 @@ _NO_LIMITS: Final = pl.DataFrame(
 _ORDER: Final = {**_FILE, "customer_order_id": pl.String}
 NO_ORDERS_ON_HOLD: Final = pl.DataFrame(schema={**_ORDER, "content": pl.String, "codes": pl.Int64})
 _NO_ORDERS: Final = pl.DataFrame(schema=_ORDER)
+_NO_DECIDED: Final = pl.DataFrame(schema={"file": pl.UInt32, "hold": pl.Int64})
 _NO_HOLDS: Final = pl.DataFrame(schema={**_ORDER, "hold": pl.Int64, "decision": pl.Int64})
 
 
@@ -115,7 +116,7 @@ class IngestBatch(NamedTuple):
     order_holds: pl.DataFrame = NO_ORDERS_ON_HOLD
     cancelled: pl.DataFrame = _NO_ORDERS
     seen_holds: pl.DataFrame = _NO_HOLDS
-    decided_holds: pl.DataFrame = _NO_HOLDS.select("file", "hold")
+    decided_holds: pl.DataFrame = _NO_DECIDED
 
     def of(self, files: set[int]) -> "IngestBatch":
         """The part of some files."""
