@@ -385,7 +385,13 @@ def held(tmp_path: Path, registry_url: str) -> Iterator[Shop]:
 def test_holds_say_since_when_and_why_and_how_to_lift_them(held: Shop, command: Callable[..., str]) -> None:
     expected = {"reseller": "globex", "since": "2026-10-05T09:30:00-06:00", "reason": "too many taken codes", "attempts": 3,
                 "lift": "cards clear-hold globex"}  # fmt: skip
-    assert json.loads(command(held, "holds", "--json")) == {"holds": [expected], "more": 0, "next": "", "reports": []}
+    assert json.loads(command(held, "holds", "--json")) == {
+        "holds": [expected],
+        "more": 0,
+        "next": "",
+        "reports": [],
+        "orders": [],
+    }
     assert "cards clear-hold globex" in command(held, "holds")
     held.registry.clear_hold("globex", held.runtime.timestamp())
     assert command(held, "holds") == "Holds: none\n"

@@ -171,7 +171,7 @@ def _lists(offer: Offer) -> dict[str, list[str]]:
     everyones = offer.numbers.filter(pl.col("account") == "")["access_number"]
     items: dict[str, Iterable[str]] = {
         "Actions": ACTIONS,
-        "CardActions": [action.name for action in ACTIONS.values() if action.cards_in or action.cancels],
+        "CardActions": [action.name for action in ACTIONS.values() if action.cards_in],
         "Changes": [action.name for action in ACTIONS.values() if action.changes],
         "ServiceTypes": ["Card"],
         "CodeTypes": dict.fromkeys(CODE_TYPES.values()),
