@@ -78,20 +78,20 @@ class WorkerProcess:
 
         When the child dies of one, those that follow it fail with it.
         """
-        with self._one:
-            connection, before, self._last = self.start(), self._last, Event()
-            mine = self._last
-            with self._lost():
-                for part in parts:
-                    connection.send_bytes(part)
+        mine = Event()
         try:
+            with self._one:
+                connection, before, self._last = self.start(), self._last, mine
+                with self._lost():
+                    for part in parts:
+                        connection.send_bytes(part)
             before.wait()
             with self._lost():
                 if not connection.poll(self._seconds):
                     raise TimeoutError
                 return json.loads(connection.recv_bytes()), connection.recv_bytes()
         finally:
-            mine.set()
+            mine.set()  # whatever happened, or those that follow would wait for ever
 
     @contextmanager
     def _lost(self) -> Iterator[None]:
