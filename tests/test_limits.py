@@ -25,7 +25,7 @@ def url(new_registry: NewRegistry) -> Iterator[str]:
 @pytest.fixture
 def registry(url: str) -> Iterator[Registry]:
     with open_registry(url) as made:
-        for table in TABLES:
+        for table in TABLES.keys() - {"audit_entries"}:  # which refuses that
             made.execute(f"DELETE FROM {table}")
         yield made
 

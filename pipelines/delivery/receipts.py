@@ -76,7 +76,7 @@ class Receipts:
         """
         if self._known != self._sources:  # files that an earlier process acknowledged may have been answered since
             self._sources = self._known
-            self._acknowledged |= {one for one in self._sources if (self._settings.outbox / one / NAME).exists()}
+            self._acknowledged |= {one for one in self._sources if _text(self._settings.outbox / one / NAME)}
         self._digests = self._digested([file for file in files if file.source in self._sources])
         waiting = {source: list(of) for source, of in groupby(sorted(self._digests, key=_age), key=lambda file: file.source)}
         for source in sorted(self._acknowledged | waiting.keys()):

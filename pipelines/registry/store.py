@@ -443,7 +443,11 @@ def _closed_holds(batch: IngestBatch, placed: pl.DataFrame, events: pl.DataFrame
     again = batch.order_holds.with_columns(order_pk=pl.lit(0, INT), cancelled=pl.lit(value=False))
     cancelled = batch.cancelled.with_columns(content=pl.lit(""), order_pk=pl.lit(0, INT), cancelled=pl.lit(value=True))
     parts = (placed.with_columns(cancelled=pl.lit(value=False)), again, cancelled)
-    return pl.concat([part.select(names) for part in parts]).join(events, on="file", maintain_order="left").drop("file")
+    return (
+        pl.concat([part.select(names) for part in parts], how="vertical_relaxed")
+        .join(events, on="file", maintain_order="left")
+        .drop("file")
+    )
 
 
 def _usage_by_day(batch: IngestBatch, events: pl.DataFrame, orders: pl.DataFrame) -> pl.DataFrame:

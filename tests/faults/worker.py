@@ -133,14 +133,14 @@ def _cards() -> int:
 
 def _poison(where: str) -> None:
     """Have the process die of an order with the comment POISON, as of a fault of ours or of too little memory."""
-    from pipelines import process_orders, reconcile_network
+    from pipelines import answering, reconcile_network
     from pipelines.delivery import submission
     from pipelines.orders import loading
 
     places: dict[str, tuple[Any, str, Callable[..., bool]]] = {
         "read": (loading, "read", lambda content, *_: b"POISON" in content),
         "report": (reconcile_network, "read", lambda content, *_: b"POISON" in content),
-        "decide": (process_orders, "decide", lambda batch, *_: "POISON" in batch.rows["comments"]),
+        "decide": (answering, "decide", lambda batch, *_: "POISON" in batch.rows["comments"]),
         "write": (submission, "write_confirmation", lambda _, records, *__: "POISON" in records.orders["comments"]),
     }
     module, name, is_deadly = places[where]
