@@ -96,10 +96,14 @@ def begin(run: Run) -> list[Channel]:
 
 
 def _notify(run: Run, known: list[Channel], also: list[Notice], warn: Callable[[str], None]) -> None:
-    if known:
+    if not known:
+        return
+    with Sender(run.settings) as sender:
+        if also or notices.has_news(run.registry):
+            sender.start()  # it imports Apprise while the registry is asked
         enter(run, known, also)
         run.runtime.checkpoint("notices entered")
-        for line in send(run, known):
+        for line in send(run, known, sender):
             warn(line)
 
 
@@ -128,10 +132,9 @@ def _ago(run: Run, time: timedelta) -> str:
     return (run.runtime.now() - time).isoformat(timespec="seconds")
 
 
-def send(run: Run, known: list[Channel]) -> list[str]:
+def send(run: Run, known: list[Channel], sender: Sender) -> list[str]:
     """Send to each channel what waits for it, in one message; what was not accepted, in words."""
-    with Sender(run.settings) as sender:
-        return [line for channel in known for line in _send_all(run, sender, channel)]
+    return [line for channel in known for line in _send_all(run, sender, channel)]
 
 
 def _send_all(run: Run, sender: Sender, channel: Channel) -> Iterator[str]:

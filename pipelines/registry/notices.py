@@ -45,6 +45,12 @@ def channels_of_resellers(registry: Database) -> dict[str, str]:
 # -- what happened -------------------------------------------------------------------------------------------------------
 
 
+def has_news(registry: Database) -> bool:
+    """Whether anything was entered since events were last looked at."""
+    rest = f"FROM events WHERE events.event > {watermark(registry) or 0} LIMIT 1"
+    return not registry.select(columns_of("events", "event"), rest).is_empty()
+
+
 def watermark(registry: Database) -> int | None:
     """The last event that was looked at; None before any was."""
     columns = columns_of("watermarks", "event")
