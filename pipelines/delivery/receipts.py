@@ -28,7 +28,7 @@ VERSION: Final = 1
 MOST_FILES: Final = 1_000
 """So many files are listed; `files_total` counts them all."""
 _SECONDS: Final = 0.1
-"""Reading files for their digests stops after this until the next look, so that no sender can keep the service busy."""
+"""Reading files for their digests stops after this until the next look, so that no source can keep the service busy."""
 
 
 @dataclass(frozen=True)

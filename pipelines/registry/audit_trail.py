@@ -83,6 +83,22 @@ def enter_entry(registry: Database, entry: Entry) -> None:
     registry.execute(f"INSERT INTO audit_entries VALUES ({int(number)}, $1, $2, $3, $4, $5)", *entry)
 
 
+def keep_decision(registry: Database, waiting: str, decision: int, by: str, why: str, entry: Entry) -> bool:
+    """Keep what was decided about what waits, with an entry; False when it waits no more. `waiting`: the table, and after WHERE
+    the condition of the one row that waits.
+    """
+    table, _, condition = waiting.partition(" WHERE ")
+    with registry.transaction():
+        if registry.select({"waiting": integer("1")}, f"FROM {table} WHERE {condition}").is_empty():
+            return False
+        registry.execute(
+            f"UPDATE {table} SET decision = {int(decision)}, decided_by = $1, why = $2, decided_at = $3 WHERE {condition}",
+            by, why, entry.at,
+        )  # fmt: skip
+        enter_entry(registry, entry)
+    return True
+
+
 def newest(registry: Database, since: str, until: str, limit: int) -> pl.DataFrame:
     """The newest rows of the trail from a time on and before another (empty: no bound), newest first: `at`, `origin`, `number`,
     `who`, `action` (the kind of an event), `subject`, `file_name`, `rows`, `about`, `reconciliation_date`.

@@ -5,7 +5,7 @@ from typing import Any, Final
 import polars as pl
 
 from pipelines.registry import reconciliation
-from pipelines.registry.audit_trail import Entry, enter_entry
+from pipelines.registry.audit_trail import Entry, keep_decision
 from pipelines.registry.columns import columns_of, integer, text
 from pipelines.registry.schema import INT
 from pipelines.registry.store import Registry
@@ -39,20 +39,8 @@ def report_on_hold(registry: Registry, folder: str) -> dict[str, Any] | None:
 
 def decide(registry: Registry, event: int, decision: ApprovalDecision, by: str, why: str, entry: Entry) -> bool:
     """Keep what was decided about a report on hold, with an entry in the audit trail; False when it was decided before."""
-    with registry.transaction():
-        waiting = f"FROM approvals WHERE event = {event} AND decision = {ApprovalDecision.WAITING}"
-        if registry.select({"event": integer("event")}, waiting).is_empty():
-            return False
-        registry.execute(
-            f"""
-            UPDATE approvals SET decision = {decision}, decided_by = $1, why = $2, decided_at = $3 WHERE event = {event}
-            """,
-            by,
-            why,
-            entry.at,
-        )
-        enter_entry(registry, entry)
-    return True
+    waiting = f"approvals WHERE event = {event} AND decision = {ApprovalDecision.WAITING}"
+    return keep_decision(registry, waiting, decision, by, why, entry)
 
 
 _SURPLUS: Final = {

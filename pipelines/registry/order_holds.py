@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.registry.audit_trail import Entry, enter_entry
+from pipelines.registry.audit_trail import Entry, keep_decision
 from pipelines.registry.columns import columns_of, integer
 from pipelines.registry.database import Database
 from pipelines.registry.schema import INT, TEXT
@@ -88,16 +88,8 @@ def hold_by_number(registry: Database, hold: int) -> dict[str, Any] | None:
 
 def decide(registry: Database, hold: int, decision: ApprovalDecision, by: str, why: str, entry: Entry) -> bool:
     """Keep what was decided about a waiting order, with an entry in the audit trail; False when it waits no more."""
-    with registry.transaction():
-        waiting = f"FROM order_holds WHERE hold = {hold} AND order_pk = 0 AND decision = {ApprovalDecision.WAITING}"
-        if registry.select({"hold": integer("hold")}, waiting).is_empty():
-            return False
-        registry.execute(
-            f"UPDATE order_holds SET decision = {decision}, decided_by = $1, why = $2, decided_at = $3 WHERE hold = {hold}",
-            by, why, entry.at,
-        )  # fmt: skip
-        enter_entry(registry, entry)
-    return True
+    waiting = f"order_holds WHERE hold = {hold} AND order_pk = 0 AND decision = {ApprovalDecision.WAITING}"
+    return keep_decision(registry, waiting, decision, by, why, entry)
 
 
 def enter_holds(registry: Database, held: pl.DataFrame) -> None:
