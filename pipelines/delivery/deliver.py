@@ -31,7 +31,7 @@ from schemas.sources import NETWORK
 
 REPORT_PREFIXES: Final = ("confirmation.", "rejections.", "already-placed.", "release-", "refused-", "outcome-", "status.json")
 _NAME_BYTES: Final = 255
-NO_EVENTS: Final = pl.Series("event", [], pl.Int64)
+_NO_EVENTS: Final = pl.Series("event", [], pl.Int64)
 AT_ONCE: Final = 8
 """So many folders are written at once: most of the time they wait for the disk, which writes several in one go."""
 
@@ -74,7 +74,7 @@ def deliver(
                     results.append(outcome[0])
                     log_result(run, outcome[0], events[one.event["event"]])
             run.runtime.progress("delivering", done, len(reports))
-    closed = records.holds.filter(closed_here=1)["held_event"] if len(records.holds) else NO_EVENTS
+    closed = records.holds.filter(closed_here=1)["held_event"] if len(records.holds) else _NO_EVENTS
     renewed, unrenewed = status.rewrite(run, closed)  # of files that orders waited because of
     failures += unrenewed
     unlisted = _write_index(run.settings, [one for one in reports if one.event["event"] in set(delivered)], once=again)
