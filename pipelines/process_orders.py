@@ -23,10 +23,10 @@ from pipelines.delivery.rejections import sorted_findings
 from pipelines.delivery.results import Delivery, Result, SubmissionResult, merge
 from pipelines.excel import writers
 from pipelines.intake import inbox
+from pipelines.intake.fairness import Budget, in_turns, within_budget
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.private_copy import SPOOL, Spool, has_ended, remove_dropped
 from pipelines.intake.reader import Parser
-from pipelines.intake.senders import Budget, in_turns, within_budget
 from pipelines.orders import file_rules
 from pipelines.orders.batch import OrderFile
 from pipelines.orders.claiming import claim_portion

@@ -9,7 +9,7 @@ Level = Literal["file", "order", "row"]
 
 
 class Reason(NamedTuple):
-    """One way to be refused: its code, what it concerns, the column at fault and the words for the sender.
+    """One way to be refused: its code, what it concerns, the column at fault and the words for the reseller.
 
     `passes`: whether the same bytes may be answered otherwise another time, because of what happens elsewhere: in the
     catalogue, to a card, on another day, to a limit. What is wrong with a file as a whole is looked at again each time.

@@ -225,9 +225,9 @@ def unprivileged() -> Iterator[None]:
 
 
 class Answer(NamedTuple):
-    """What became of a file: `told` by the run, the submission's `folder`, and its reports (empty where there is none)."""
+    """What became of a file: the `result` that the run reports, the submission's `folder`, its reports (or empty ones)."""
 
-    told: dict[str, Any]
+    result: dict[str, Any]
     folder: Path
     confirmation: pl.DataFrame
     rejections: pl.DataFrame
@@ -250,8 +250,8 @@ class Shop:
 
     def __init__(self, home: Path, url: str, seed: int = 1, **settings: Any) -> None:
         self.settings = load_settings(_env_file=None, home=home, registry=url, settle_seconds=0, **settings)
-        for sender in ("acme", "globex"):
-            (self.settings.inbox / sender).mkdir(parents=True)
+        for source in ("acme", "globex"):
+            (self.settings.inbox / source).mkdir(parents=True)
         self.registry: Registry = open_registry(url)
         self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)
         self.registry.import_codes(pl.Series("code", EXTERNAL, pl.Int64))
@@ -260,9 +260,9 @@ class Shop:
         self._dropped = 0
         self.failures: list[CardsError] = []
 
-    def drop(self, name: str | bytes, content: bytes | str, sender: str = "acme") -> Path:
+    def drop(self, name: str | bytes, content: bytes | str, source: str = "acme") -> Path:
         """Put a file into a reseller's inbox (`house`: into the inbox itself), later than all before it."""
-        folder = self.settings.inbox if sender == "house" else self.settings.inbox / sender
+        folder = self.settings.inbox if source == "house" else self.settings.inbox / source
         path = folder / os.fsdecode(name)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         self._dropped += 1
@@ -281,13 +281,13 @@ class Shop:
         self.failures = done.failures
         return [self._answer(asdict(one)) for one in done.results]
 
-    def _answer(self, told: dict[str, Any]) -> Answer:
-        folder = self.settings.home / told["folder"]
-        return Answer(told, folder, read_csv(folder / "confirmation.csv"), read_csv(folder / "rejections.csv"))
+    def _answer(self, result: dict[str, Any]) -> Answer:
+        folder = self.settings.home / result["folder"]
+        return Answer(result, folder, read_csv(folder / "confirmation.csv"), read_csv(folder / "rejections.csv"))
 
-    def send(self, *rows: dict[str, str], name: str = "orders.csv", sender: str = "acme") -> Answer:
+    def send(self, *rows: dict[str, str], name: str = "orders.csv", source: str = "acme") -> Answer:
         """Drop a CSV file of these rows, run, and take the one answer."""
-        self.drop(name, csv_of(*rows), sender)
+        self.drop(name, csv_of(*rows), source)
         (answer,) = self.run()
         return answer
 
@@ -324,7 +324,7 @@ class Shop:
         return [path for path in self.settings.inbox.rglob("*") if not path.is_dir()]
 
     def placements(self) -> pl.DataFrame:
-        """All that the network was told to load."""
+        """All that the network was asked to load."""
         paths = sorted((self.settings.outbox / "network").rglob("placement-*.csv"))
         return pl.concat([read_csv(path) for path in paths]) if paths else pl.DataFrame({"Authorization Code": []})
 

@@ -17,7 +17,7 @@ BTNS = ("3035550142", "3035550143")
 
 
 class Life:
-    """A shop whose resellers order every day, with a network that loads most of what it is told and reports it."""
+    """A shop whose resellers order every day, with a network that loads most of what it is sent and reports it."""
 
     def __init__(self, shop: Shop, seed: int) -> None:
         self.shop, self.chance = shop, random.Random(seed)
@@ -85,11 +85,11 @@ class Life:
         name = f"{self.chance.choice(['orders', 'more', 'october'])}.csv"
         content = csv_of(*rows)
         if self.sent and self.chance.random() < 0.2:
-            name, content, sender = self.chance.choice(self.sent)
+            name, content, source = self.chance.choice(self.sent)
         else:
-            sender = "globex" if rows[0]["Customer Account Number"] == "20098765" else "acme"
-            self.sent.append((name, content, sender))
-        self.shop.drop(name, content, sender)
+            source = "globex" if rows[0]["Customer Account Number"] == "20098765" else "acme"
+            self.sent.append((name, content, source))
+        self.shop.drop(name, content, source)
         if self.chance.random() < 0.1:
             self.shop.drop("noise.bin", bytes(self.chance.randrange(256) for _ in range(50)), "globex")
 
@@ -213,15 +213,15 @@ def meaning(registry: Registry) -> dict[str, list[str]]:
 
 def differences(lost: dict[str, list[str]], found: dict[str, list[str]]) -> list[str]:
     """What one registry says and the other does not."""
-    told = []
+    result = []
     for name, lines in lost.items():
         before, after = list(lines), list(found[name])
         for line in lines:
             if line in after:
                 after.remove(line)
                 before.remove(line)
-        told += [f"{name}: - {line}" for line in before] + [f"{name}: + {line}" for line in after]
-    return told
+        result += [f"{name}: - {line}" for line in before] + [f"{name}: + {line}" for line in after]
+    return result
 
 
 # -- losing ------------------------------------------------------------------------------------------------------------

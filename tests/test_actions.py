@@ -45,7 +45,7 @@ def confirm(answer: Answer, shop: Shop, *but: str, name: str = "report") -> None
 def ready(shop: Shop) -> Shop:
     """A shop with the cards ONE and TWO (10023456-1) and THREE (10023456-2), all ready, and globex's card FOUR."""
     mine = row("A", code=f"{ONE} {TWO}"), row("B", code=THREE)
-    confirm(shop.send(*mine, row("G", account="20098765", product="8001", code=FOUR), sender="house"), shop, name="1")
+    confirm(shop.send(*mine, row("G", account="20098765", product="8001", code=FOUR), source="house"), shop, name="1")
     return shop
 
 
@@ -58,7 +58,7 @@ def bring(shop: Shop, code: str, state: str) -> None:
 
 
 def files(shop: Shop, action: str) -> list[tuple[str, ...]]:
-    """What the network was told to do with existing cards."""
+    """What the network was asked to do with existing cards."""
     return shop.placements().filter(pl.col("Action") == action).rows()
 
 
@@ -70,11 +70,11 @@ def test_a_change_is_placed_awaited_and_done(by: str, ready: Shop) -> None:
     assert answer.reasons == {}
     assert sorted(answer.codes) == sorted([ONE, TWO])
     assert set(answer.confirmation["State"]) == {"placed"}
-    assert answer.told["codes_placed"] == 0
+    assert answer.result["codes_placed"] == 0
     expected = [("10023456-3", "Change", "10023456", "7002", "8884027755", code, "Yes", "No") for code in sorted([ONE, TWO])]
     assert files(ready, "Change") == expected
-    told = queries.order("10023456-3", ready.registry)
-    assert (told.state, {card.outcome for card in told.codes}) == ("awaited", {"awaited"})
+    result = queries.order("10023456-3", ready.registry)
+    assert (result.state, {card.outcome for card in result.codes}) == ("awaited", {"awaited"})
     assert ready.states()[ONE] == "ready"
     confirm(answer, ready)
     assert {card.outcome for card in queries.order("10023456-3", ready.registry).codes} == {"done"}
@@ -118,7 +118,7 @@ def test_a_card_is_moved_once_the_network_shows_it(action: str, was: str, become
 
 
 @pytest.mark.parametrize("action", TAKING)
-def test_what_the_network_does_not_show_is_not_done_and_the_reseller_is_told(action: str, ready: Shop) -> None:
+def test_what_the_network_does_not_show_is_not_done_and_the_reseller_learns_of_it(action: str, ready: Shop) -> None:
     was = "blocked" if action == "Unblock" else "ready"
     for code in (ONE, TWO):
         bring(ready, code, was) if was == "ready" else None
@@ -129,9 +129,9 @@ def test_what_the_network_does_not_show_is_not_done_and_the_reseller_is_told(act
     becomes = actions.ACTIONS[action].card_becomes or was
     assert (ready.states()[ONE], ready.states()[TWO]) == (becomes, was)
     (order,) = set(answer.confirmation["Order ID"])
-    told = order_rows(answer.folder, "outcome", order)
-    assert told.select("Authorization Code", "Outcome").rows() == [(ONE, "done"), (TWO, "not done")]
-    assert "as it was" in told["What it means"][1]
+    result = order_rows(answer.folder, "outcome", order)
+    assert result.select("Authorization Code", "Outcome").rows() == [(ONE, "done"), (TWO, "not done")]
+    assert "as it was" in result["What it means"][1]
     (workbook,) = answer.folder.glob(f"outcome-{order}-*.xlsx")
     words = " ".join(str(cell.value) for line in load_workbook(workbook)["Summary"] for cell in line)
     assert "Not all of it was done" in words
@@ -172,8 +172,8 @@ def test_of_a_file_with_many_orders_the_outcomes_of_a_night_are_one_file(ready: 
 def test_an_order_for_cards_is_awaited_until_a_report_names_it(ready: Shop) -> None:
     ready.send(take("Block", code=ONE), name="take.csv")
     ready.later(hours=49)
-    told = ready.night()
-    assert (told["orders_awaited"], told["orders_overdue"], told["cards_not_changed"]) == (1, 1, 0)
+    result = ready.night()
+    assert (result["orders_awaited"], result["orders_overdue"], result["cards_not_changed"]) == (1, 1, 0)
 
 
 def test_the_columns_that_an_action_does_not_set_change_nothing(ready: Shop) -> None:
@@ -213,7 +213,7 @@ def test_a_card_in_another_state_is_not_ready_for_it(action: str, state: str, by
     answer = ready.send(take(action, **({"code": code} if by == "code" else {"target_order_id": order})), name="take.csv")
     assert answer.reasons == {2: ["CARD_NOT_READY"]}
     words = answer.rejections["What to fix"].item()
-    assert (code in words, order in words) == (by == "code", by == "order")  # no code that the sender did not write
+    assert (code in words, order in words) == (by == "code", by == "order")  # no code that the reseller did not write
 
 
 def test_a_refused_card_is_not_ready(ready: Shop) -> None:
@@ -317,7 +317,7 @@ def test_what_a_change_sets_must_be_the_accounts_own(ready: Shop) -> None:
 def test_the_same_order_for_cards_is_already_placed(ready: Shop) -> None:
     ready.send(take("Block", code=ONE), name="1.csv")
     again = ready.send(take("Block", code=ONE), take("Block", "N", code=TWO), name="2.csv")
-    assert (again.told["orders_already_placed"], again.codes) == (1, [TWO])
+    assert (again.result["orders_already_placed"], again.codes) == (1, [TWO])
     assert ready.send(take("Block", code=THREE), name="3.csv").reasons == {2: ["ORDER_ID_USED"]}
 
 

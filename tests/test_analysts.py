@@ -92,7 +92,7 @@ def test_the_answers_are_those_of_a_slow_count_in_the_registry(lived: Shop, answ
             taken = datetime.fromisoformat(one["at"]) - datetime.fromisoformat(one["replaced_at"] or one["placed"])
             hours[one["product"]].append(taken.total_seconds() / 3600)
     assert rows(answers["Polars"]["refused"]) == [
-        (*key, len(told), round(sum(told) / len(told), 6)) for key, told in sorted(judged.items())
+        (*key, len(result), round(sum(result) / len(result), 6)) for key, result in sorted(judged.items())
     ]
     assert rows(answers["Polars"]["hours"]) == [
         (product, len(taken), round(median(taken), 6)) for product, taken in sorted(hours.items())

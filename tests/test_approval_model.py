@@ -58,7 +58,7 @@ class Approving(RuleBasedStateMachine):
         self.shop.drop(f"{self.files}.csv", csv_of(*rows))
         (answer,) = self.shop.run()
         assert self.shop.failures == []
-        return answer.told
+        return answer.result
 
     def wait_or_place(self, name: str, quantity: int) -> str:
         """What becomes of an order, by the model: the key of the result that counts it, or a reason."""
@@ -76,20 +76,20 @@ class Approving(RuleBasedStateMachine):
     @rule(orders=st.dictionaries(NAMES, QUANTITIES, min_size=1))
     def order(self, orders: dict[str, int]) -> None:
         wanted = [self.wait_or_place(*one) for one in orders.items()]
-        told = self.answer(*(row(name, quantity=str(quantity)) for name, quantity in orders.items()))
+        result = self.answer(*(row(name, quantity=str(quantity)) for name, quantity in orders.items()))
         for key in ("orders_placed", "orders_already_placed", "orders_on_hold"):
-            assert told[key] == wanted.count(key), key
+            assert result[key] == wanted.count(key), key
         for reason in ("ORDER_ID_USED", "ORDER_NOT_APPROVED"):
-            assert told["reasons"].get(reason, 0) == wanted.count(reason), reason
-        assert told["codes_placed"] == sum(
+            assert result["reasons"].get(reason, 0) == wanted.count(reason), reason
+        assert result["codes_placed"] == sum(
             quantity for (_, quantity), became in zip(orders.items(), wanted, strict=True) if became == "orders_placed"
         )
 
     @rule(name=NAMES)
     def cancel(self, name: str) -> None:
         waited = self.waiting.pop(name, None) is not None
-        told = self.answer(row(name, action="Cancel", product="", access_number=""))
-        assert (told["orders_cancelled"], told["reasons"]) == ((1, {}) if waited else (0, {"ORDER_NOT_WAITING": 1}))
+        result = self.answer(row(name, action="Cancel", product="", access_number=""))
+        assert (result["orders_cancelled"], result["reasons"]) == ((1, {}) if waited else (0, {"ORDER_NOT_WAITING": 1}))
 
     @precondition(lambda self: self.waiting)
     @rule(pick=st.integers(0, 9), approve=st.booleans(), step=STEPS)

@@ -72,9 +72,9 @@ def test_an_order_above_the_limit_waits_and_the_others_of_its_file_are_placed(sh
     answer = shop.send(
         row("A", quantity=str(LIMIT)), row("B", quantity=str(LIMIT + 1)), row("C", access_number="123", quantity="1")
     )
-    told = answer.told
-    assert (told["orders_placed"], told["orders_on_hold"], told["orders_rejected"]) == (1, 1, 1)
-    assert (told["rows_rejected"], told["reasons"]) == (1, {"ACCESS_FORMAT": 1, "ORDER_ON_HOLD": 1})
+    result = answer.result
+    assert (result["orders_placed"], result["orders_on_hold"], result["orders_rejected"]) == (1, 1, 1)
+    assert (result["rows_rejected"], result["reasons"]) == (1, {"ACCESS_FORMAT": 1, "ORDER_ON_HOLD": 1})
     assert placed(shop) == {"A"}
     assert holds(shop) == [("H1", "B", LIMIT + 1)]
     assert answer.reasons == {3: ["ORDER_ON_HOLD"], 4: ["ACCESS_FORMAT"]}
@@ -91,7 +91,7 @@ def test_an_order_above_the_limit_waits_and_the_others_of_its_file_are_placed(sh
 )
 def test_all_code_types_count_and_an_approved_order_is_placed_whole(cells: list[dict[str, str]], shop: Shop) -> None:
     answer = shop.send(*(row("A", **one) for one in cells))
-    assert (answer.told["orders_on_hold"], placed(shop)) == (1, set())
+    assert (answer.result["orders_on_hold"], placed(shop)) == (1, set())
     assert answer.codes == []
     (done,) = approve(shop, "H1")
     assert (done["orders_placed"], done["codes_placed"], done["reasons"]) == (1, 4, {})
@@ -102,30 +102,30 @@ def test_all_code_types_count_and_an_approved_order_is_placed_whole(cells: list[
 def test_the_limit_of_the_catalogue_goes_before_the_setting(shop: Shop) -> None:
     own = ACCOUNTS.with_columns(approve_above=pl.when(pl.col("reseller") == "globex").then(10).otherwise(0).cast(pl.Int64))
     shop.registry.load_catalogue(own, ACCESS_NUMBERS)
-    globex = {"account": "20098765", "product": "8001", "sender": "globex"}
-    sender = globex.pop("sender")
-    assert shop.send(row("A", quantity="10", **globex), sender=sender).told["orders_placed"] == 1
-    assert shop.send(row("B", quantity="11", **globex), name="b.csv", sender=sender).told["orders_on_hold"] == 1
-    assert shop.send(row("C", quantity="4"), name="c.csv").told["orders_on_hold"] == 1
-    assert shop.send(row("D", quantity="4"), name="d.csv", sender="house").told["orders_on_hold"] == 1
+    globex = {"account": "20098765", "product": "8001", "source": "globex"}
+    source = globex.pop("source")
+    assert shop.send(row("A", quantity="10", **globex), source=source).result["orders_placed"] == 1
+    assert shop.send(row("B", quantity="11", **globex), name="b.csv", source=source).result["orders_on_hold"] == 1
+    assert shop.send(row("C", quantity="4"), name="c.csv").result["orders_on_hold"] == 1
+    assert shop.send(row("D", quantity="4"), name="d.csv", source="house").result["orders_on_hold"] == 1
 
 
 def test_an_order_that_is_wrong_is_rejected_at_once_and_waits_for_nobody(shop: Shop) -> None:
     shop.send(row("Z", code=CODES[0]))
     answer = shop.send(*(row("A", code=code) for code in CODES[:4]), name="a.csv")
-    assert (answer.told["orders_on_hold"], holds(shop)) == (0, [])
-    assert set(answer.told["reasons"]) == {"CODE_TAKEN", "ORDER_INCOMPLETE"}
+    assert (answer.result["orders_on_hold"], holds(shop)) == (0, [])
+    assert set(answer.result["reasons"]) == {"CODE_TAKEN", "ORDER_INCOMPLETE"}
 
 
 def test_a_large_order_of_many_rows_is_no_flood_of_errors(registry_url: str, tmp_path: Path) -> None:
     shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_findings=20)
     many = some_codes(60)
     answer = shop.send(*(row("A", code=code) for code in many[:30]), row("B", quantity="1"))
-    assert (answer.told["reasons"], answer.told["rows"], placed(shop)) == ({"ORDER_ON_HOLD": 10}, 31, {"B"})
+    assert (answer.result["reasons"], answer.result["rows"], placed(shop)) == ({"ORDER_ON_HOLD": 10}, 31, {"B"})
     assert holds(shop) == [("H1", "A", 30)]
     broken = [row(f"C{number}", quantity="x") for number in range(15)]
     answer = shop.send(*(row("H", code=code) for code in many[30:]), *broken, name="flood.csv")
-    assert "FILE_TOO_MANY_ERRORS" in answer.told["reasons"]
+    assert "FILE_TOO_MANY_ERRORS" in answer.result["reasons"]
     assert [name for _, name, _ in holds(shop)] == ["A"]
     (done,) = approve(shop, "H1")
     assert (done["orders_placed"], done["codes_placed"]) == (1, 30)
@@ -135,38 +135,38 @@ def test_a_large_order_of_many_rows_is_no_flood_of_errors(registry_url: str, tmp
 def test_a_flood_of_large_orders_is_refused_as_a_whole(registry_url: str, tmp_path: Path) -> None:
     shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_findings=20)
     answer = shop.send(*(row(f"A{number}", quantity="9") for number in range(21)))
-    assert ("FILE_TOO_MANY_ERRORS" in answer.told["reasons"], holds(shop)) == (True, [])
+    assert ("FILE_TOO_MANY_ERRORS" in answer.result["reasons"], holds(shop)) == (True, [])
     shop.registry.close()
 
 
 def test_rows_of_a_reseller_that_orders_in_part_wait_together(shop: Shop) -> None:
     globex = {"account": "20098765", "product": "8001"}
     codes = some_codes(30)
-    answer = shop.send(*(row("A", code=code, **globex) for code in codes), sender="globex")
-    assert (answer.told["orders_on_hold"], answer.codes, answer.told["reasons"]) == (1, [], {"ORDER_ON_HOLD": 10})
+    answer = shop.send(*(row("A", code=code, **globex) for code in codes), source="globex")
+    assert (answer.result["orders_on_hold"], answer.codes, answer.result["reasons"]) == (1, [], {"ORDER_ON_HOLD": 10})
     (done,) = approve(shop, "H1")
     assert (done["orders_placed"], done["codes_placed"]) == (1, 30)
 
 
 def test_what_waits_uses_up_no_quota_and_no_code(registry_url: str, tmp_path: Path) -> None:
     shop = Shop(tmp_path / "home", registry_url, approve_above=LIMIT, max_daily_codes=5)
-    assert shop.send(row("A", quantity="4"), row("B", quantity="3")).told["orders_on_hold"] == 1
+    assert shop.send(row("A", quantity="4"), row("B", quantity="3")).result["orders_on_hold"] == 1
     assert placed(shop) == {"B"}
-    assert shop.send(row("C", quantity="2"), name="c.csv").told["orders_placed"] == 1
+    assert shop.send(row("C", quantity="2"), name="c.csv").result["orders_placed"] == 1
     (done,) = approve(shop, "H1")  # it was checked again, and today it is too much
     assert (done["orders_placed"], done["reasons"]) == (0, {"QUOTA_EXCEEDED": 1})
     assert holds(shop) == []
     shop.later(days=1)
     assert (
-        shop.send(row("A", quantity="4"), row("B", quantity="3"), name="again.csv").told["orders_placed"] == 1
+        shop.send(row("A", quantity="4"), row("B", quantity="3"), name="again.csv").result["orders_placed"] == 1
     )  # it was approved
     shop.registry.close()
 
 
 def test_the_same_order_dropped_again_keeps_its_hold_and_another_takes_its_place(shop: Shop) -> None:
     first = shop.send(row("A", quantity="4"))
-    assert shop.send(row("A", quantity="4"), row("B", quantity="1"), name="more.csv").told["orders_on_hold"] == 1
-    assert [one.told["orders_on_hold"] for one in [first, shop.send(row("A", quantity="4"), name="orders.csv")]] == [1, 1]
+    assert shop.send(row("A", quantity="4"), row("B", quantity="1"), name="more.csv").result["orders_on_hold"] == 1
+    assert [one.result["orders_on_hold"] for one in [first, shop.send(row("A", quantity="4"), name="orders.csv")]] == [1, 1]
     assert holds(shop) == [("H1", "A", 4)]
     shop.send(row("A", quantity="5"), name="other.csv")
     assert holds(shop) == [("H2", "A", 5)]
@@ -211,10 +211,10 @@ def test_a_rejected_order_is_answered_and_stays_rejected(shop: Shop) -> None:
     assert (done.orders_rejected, done.orders_on_hold, done.reasons) == (1, 0, {"ORDER_NOT_APPROVED": 1})
     assert status_of(answer)["on_hold"][0]["state"] == "rejected"
     again = shop.send(row("A", quantity="4"), name="again.csv")
-    assert (again.told["reasons"], holds(shop)) == ({"ORDER_NOT_APPROVED": 1}, [])
+    assert (again.result["reasons"], holds(shop)) == ({"ORDER_NOT_APPROVED": 1}, [])
     with pytest.raises(UsageError, match="H1 was rejected already, by Ana: too many"):
         approve(shop, "H1")
-    assert shop.send(row("A", quantity="5"), name="other.csv").told["orders_on_hold"] == 1
+    assert shop.send(row("A", quantity="5"), name="other.csv").result["orders_on_hold"] == 1
 
 
 def test_several_orders_of_a_file_are_decided_one_by_one(shop: Shop) -> None:
@@ -254,10 +254,10 @@ def test_an_original_that_was_lost_is_reported_and_the_approval_stays(shop: Shop
     with pytest.raises(CardsError, match="its original was not kept"):
         approve(shop, "H1")
     assert (shop.run(), shop.failures) == ([], [])  # once is enough
-    assert shop.send(row("A", quantity="4"), name="again.csv").told["orders_placed"] == 1
+    assert shop.send(row("A", quantity="4"), name="again.csv").result["orders_placed"] == 1
 
 
-def test_what_waits_is_listed_and_told_in_the_nights_workbook(shop: Shop) -> None:
+def test_what_waits_is_listed_and_shown_in_the_nights_workbook(shop: Shop) -> None:
     shop.send(row("A", quantity="4"), row("B", quantity="5"))
     shop.later(hours=1)
     approve(shop, "H1")
@@ -280,14 +280,14 @@ def test_what_waits_is_listed_and_told_in_the_nights_workbook(shop: Shop) -> Non
 def test_a_reseller_takes_back_an_order_that_waits(shop: Shop) -> None:
     first = shop.send(row("A", quantity="4"))
     answer = shop.send(cancel("A"), name="cancel.csv")
-    assert (answer.told["orders_cancelled"], answer.told["orders_rejected"], answer.told["reasons"]) == (1, 0, {})
+    assert (answer.result["orders_cancelled"], answer.result["orders_rejected"], answer.result["reasons"]) == (1, 0, {})
     assert status_of(answer)["on_hold"] == status_of(first)["on_hold"]
     assert status_of(first)["on_hold"][0]["state"] == "cancelled"
     with pytest.raises(UsageError, match="H1 was cancelled already, by acme"):
         approve(shop, "H1")
     assert len(shop.placements()) == 0
     again = shop.send(cancel("A"), name="cancel.csv")  # the same bytes, and nothing waits any more
-    assert (again.told["orders_cancelled"], again.told["reasons"]) == (0, {"ORDER_NOT_WAITING": 1})
+    assert (again.result["orders_cancelled"], again.result["reasons"]) == (0, {"ORDER_NOT_WAITING": 1})
     assert verify(shop.settings, shop.registry, Scope()).findings == []
 
 
@@ -297,14 +297,14 @@ def test_an_approval_that_was_not_used_yet_can_be_taken_back(shop: Shop) -> None
         approvals.approve(dying(shop, "decided"), "H1", "Ana", "yes")
     shop.drop("cancel.csv", csv_of(cancel("A")))
     results = shop.run()  # what was approved comes first: it is placed before the file that takes it back is looked at
-    assert [one.told["orders_placed"] for one in results] == [1, 0]
+    assert [one.result["orders_placed"] for one in results] == [1, 0]
     assert placed(shop) == {"A"}
 
 
 def test_a_file_that_is_rejected_as_a_whole_takes_nothing_back(shop: Shop) -> None:
     shop.send(row("A", quantity="4"))
     answer = shop.send({**cancel("A"), "Account": "10023456"}, name="cancel.csv")
-    assert (set(answer.told["reasons"]), holds(shop)) == ({"COLUMN_REPEATED"}, [("H1", "A", 4)])
+    assert (set(answer.result["reasons"]), holds(shop)) == ({"COLUMN_REPEATED"}, [("H1", "A", 4)])
 
 
 @pytest.mark.parametrize(
@@ -318,12 +318,12 @@ def test_a_file_that_is_rejected_as_a_whole_takes_nothing_back(shop: Shop) -> No
 def test_nothing_else_can_be_taken_back(cells: dict[str, str], reasons: dict[str, int], shop: Shop) -> None:
     shop.send(row("A", quantity="4"))
     answer = shop.send(cancel(**{"customer_order_id": "A", **cells}), name="cancel.csv")
-    assert (answer.told["reasons"], holds(shop)) == (reasons, [("H1", "A", 4)])
+    assert (answer.result["reasons"], holds(shop)) == (reasons, [("H1", "A", 4)])
 
 
 def test_what_is_placed_can_not_be_taken_back(shop: Shop) -> None:
     shop.send(row("A", quantity="1"))
-    assert shop.send(cancel("A"), name="cancel.csv").told["reasons"] == {"ORDER_NOT_WAITING": 1}
+    assert shop.send(cancel("A"), name="cancel.csv").result["reasons"] == {"ORDER_NOT_WAITING": 1}
     assert placed(shop) == {"A"}
 
 
@@ -331,20 +331,22 @@ def test_the_rows_of_an_order_may_be_sent_again_to_take_it_back(shop: Shop) -> N
     """Cells that say nothing then are not looked at, so no codes are drawn or named by them."""
     shop.send(*(row("A", code=code) for code in CODES[:4]))
     answer = shop.send(*(row("A", action="Cancel", code=code) for code in CODES[:4]), name="cancel.csv")
-    assert (answer.told["orders_cancelled"], answer.told["codes_placed"], holds(shop)) == (1, 0, [])
-    assert shop.send(*(row("B", code=code) for code in CODES[:3]), name="b.csv").told["orders_placed"] == 1
+    assert (answer.result["orders_cancelled"], answer.result["codes_placed"], holds(shop)) == (1, 0, [])
+    assert shop.send(*(row("B", code=code) for code in CODES[:3]), name="b.csv").result["orders_placed"] == 1
 
 
 def test_a_file_that_only_takes_back_needs_three_columns(shop: Shop) -> None:
     shop.send(row("A", quantity="4"))
     shop.drop("cancel.csv", "Action,Customer Account Number,Customer Order ID\ncancel,10023456,A\n")
     (answer,) = shop.run()
-    assert (answer.told["orders_cancelled"], answer.told["reasons"]) == (1, {})
+    assert (answer.result["orders_cancelled"], answer.result["reasons"]) == (1, {})
 
 
 def test_one_order_can_not_be_ordered_and_taken_back_in_one_file(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="4"), cancel("A"))
-    assert set(answer.told["reasons"]) == {"ORDER_CONFLICT", "ORDER_INCOMPLETE"} or "ORDER_CONFLICT" in answer.told["reasons"]
+    assert (
+        set(answer.result["reasons"]) == {"ORDER_CONFLICT", "ORDER_INCOMPLETE"} or "ORDER_CONFLICT" in answer.result["reasons"]
+    )
     assert (holds(shop), placed(shop)) == ([], set())
 
 
@@ -352,11 +354,11 @@ def test_files_of_one_run_take_effect_in_their_order(shop: Shop) -> None:
     shop.drop("1.csv", csv_of(row("A", quantity="4")))
     shop.drop("2.csv", csv_of(cancel("A")))
     shop.drop("3.csv", csv_of(row("A", quantity="5")))
-    told = [
-        (one.told["orders_on_hold"], one.told["orders_cancelled"])
-        for one in sorted(shop.run(), key=lambda one: one.told["file"])
+    result = [
+        (one.result["orders_on_hold"], one.result["orders_cancelled"])
+        for one in sorted(shop.run(), key=lambda one: one.result["file"])
     ]
-    assert told == [(1, 0), (0, 1), (1, 0)]
+    assert result == [(1, 0), (0, 1), (1, 0)]
     assert holds(shop) == [("H2", "A", 5)]
 
 

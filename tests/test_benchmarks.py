@@ -24,9 +24,9 @@ def test_the_short_form_runs(races: tuple[str, ...], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.benchmarks", "--short", "--out", str(tmp_path), *only]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads((tmp_path / "benchmarks.json").read_text())
-    assert list(told["races"]) == list(races)
-    lines = [line for name, lines in told["races"].items() for line in lines if name != "prefect"]
+    result = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert list(result["races"]) == list(races)
+    lines = [line for name, lines in result["races"].items() for line in lines if name != "prefect"]
     assert all(line["seconds"] > 0 for line in lines)
     table = (tmp_path / "table.md").read_text().splitlines()
     assert len(table) == len(lines) + 4

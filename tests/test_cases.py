@@ -1,7 +1,7 @@
 """Golden cases: each folder of `tests/cases` holds an order file and the reports that must come of it, byte for byte.
 
-`orders.csv` or `orders.xlsx` is dropped; before it, where there is one, `earlier.csv`. The sender is acme, or who
-`sender.txt` names; `settings.json` has settings other than the usual. `confirmation.csv` and `rejections.csv` are what must
+`orders.csv` or `orders.xlsx` is dropped; before it, where there is one, `earlier.csv`. The reseller is acme, or who
+`source.txt` names; `settings.json` has settings other than the usual. `confirmation.csv` and `rejections.csv` are what must
 come; one that is not there must not come. After a change that is meant, `pytest tests/test_cases.py --golden` writes them
 again: read the difference before you commit it. A bug in the field leaves a case behind. `python -m tests.cases.make` makes
 the inputs that are no text.
@@ -29,14 +29,14 @@ OF_DECISIONS = {"ORDER_NOT_APPROVED"}
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str, new_registry: NewRegistry, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     case = FOLDER / name
-    sender = (case / "sender.txt").read_text().strip() if (case / "sender.txt").exists() else "acme"
+    source = (case / "source.txt").read_text().strip() if (case / "source.txt").exists() else "acme"
     (given,) = case.glob("orders.*")
     with new_registry() as url:
         shop = Shop(tmp_path, url, **json.loads(_content(case / "settings.json") or b"{}"))
         if (case / "earlier.csv").exists():
-            shop.drop("earlier.csv", (case / "earlier.csv").read_bytes(), sender)
+            shop.drop("earlier.csv", (case / "earlier.csv").read_bytes(), source)
             shop.run()
-        shop.drop(given.name, given.read_bytes(), sender)
+        shop.drop(given.name, given.read_bytes(), source)
         (answer,) = shop.run()
         shop.registry.close()
     if pytestconfig.getoption("--golden"):
@@ -54,14 +54,14 @@ def _content(path: Path) -> bytes | None:
 
 
 def test_the_cases_cover_every_reason_for_which_new_cards_are_refused() -> None:
-    told = {
+    result = {
         reason
         for name in CASES
         for joined in read_csv(FOLDER / name / "rejections.csv")["Reason"]
         for reason in joined.split("; ")
     }
     others = OF_CARDS_THAT_EXIST | OF_A_DAY | OF_RUNS_THAT_DIED | OF_NETWORK_REPORTS | OF_DECISIONS
-    assert told == set(REASONS) - others
+    assert result == set(REASONS) - others
 
 
 def test_the_cases_have_orders_of_every_code_type_that_are_placed() -> None:

@@ -156,12 +156,12 @@ def test_rows_are_those_that_excel_shows(write: Write, registry: Registry) -> No
 
 
 def test_everything_is_reported_at_once_but_never_hundreds_of_lines(write: Write, registry: Registry) -> None:
-    told = complaint(write([["x y", "1", "a b", "", "no"]] * 30, [["1"]]), registry)
-    assert told.count(" row ") == 10
-    assert told.endswith(" …")
-    told = complaint(write([["x y", *GOOD[1:]]], [["1"]]), registry)
-    assert "Accounts row 2, reseller" in told
-    assert "Access Numbers row 2, access number" in told
+    result = complaint(write([["x y", "1", "a b", "", "no"]] * 30, [["1"]]), registry)
+    assert result.count(" row ") == 10
+    assert result.endswith(" …")
+    result = complaint(write([["x y", *GOOD[1:]]], [["1"]]), registry)
+    assert "Accounts row 2, reseller" in result
+    assert "Access Numbers row 2, access number" in result
 
 
 def test_an_account_has_one_reseller_and_a_reseller_one_acceptance(write: Write, registry: Registry) -> None:
@@ -237,12 +237,12 @@ def test_the_column_is_known_by_its_names_among_others(registry: Registry, tmp_p
 
 def test_a_large_file_is_entered_in_portions(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "_BATCH", 5)
-    told: list[int] = []
+    result: list[int] = []
     path = lay(tmp_path / "codes.csv", [*CODES, CODES[0], "x"])
-    assert import_codes(path, registry, Runtime(progress=lambda _, done, __: told.append(done))) == (14, 12, 1)
-    assert told == sorted(told)
-    assert len(told) > 1
-    assert told[-1] == 14
+    assert import_codes(path, registry, Runtime(progress=lambda _, done, __: result.append(done))) == (14, 12, 1)
+    assert result == sorted(result)
+    assert len(result) > 1
+    assert result[-1] == 14
     assert held(registry) == sorted(CODES)
 
 
@@ -296,7 +296,7 @@ def test_what_can_not_be_read_is_reported(name: str, registry: Registry, tmp_pat
 # -- what a new catalogue changes ------------------------------------------------------------------------------------------
 
 
-def test_what_a_workbook_changes_is_told_row_by_row_and_loads_nothing(write: Write, registry: Registry) -> None:
+def test_what_a_workbook_changes_is_reported_row_by_row_and_loads_nothing(write: Write, registry: Registry) -> None:
     load_catalogue(write([["acme", "10023456", "7001", "Old", ""], ["globex", "20098765", "8001", "", ""]]), registry)
     before = current_catalogue(registry).sheets()
     new = read_catalogue(
@@ -304,7 +304,7 @@ def test_what_a_workbook_changes_is_told_row_by_row_and_loads_nothing(write: Wri
             [["acme", "10023456", "7001", "New", "partial"], ["hooli", "30012345", "1", "", ""]], [EVERYONE, ["888-402-7755"]]
         )
     )
-    told = [(one.sheet, one.change, one.row) for one in differences(new, registry)]
+    result = [(one.sheet, one.change, one.row) for one in differences(new, registry)]
     names = (
         "Reseller",
         "Customer Account Number",
@@ -314,7 +314,7 @@ def test_what_a_workbook_changes_is_told_row_by_row_and_loads_nothing(write: Wri
         "Notify",
         "Approve Above",
     )
-    assert told == [
+    assert result == [
         ("Accounts", "removed", dict(zip(names, ("globex", "20098765", "8001", "", "whole", "", ""), strict=True))),
         ("Accounts", "added", dict(zip(names, ("hooli", "30012345", "1", "", "whole", "", ""), strict=True))),
         (

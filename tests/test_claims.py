@@ -114,7 +114,7 @@ def test_no_file_is_read_by_two_workers(step: str, shop: Shop, portions_of_two: 
         if at == step and seen.count(at) == 1:
             theirs.extend(other.run())
 
-    ours = [answer.told["file"] for answer in shop.run(meanwhile)]
+    ours = [answer.result["file"] for answer in shop.run(meanwhile)]
     assert sorted(ours) == ["A.csv", "B.csv"]
     assert sorted(theirs) == ["C.csv", "D.csv", "E.csv"]
     assert (seen.count("read"), other.reads) == (2, 3)
@@ -125,13 +125,13 @@ def test_no_file_is_read_by_two_workers(step: str, shop: Shop, portions_of_two: 
 def test_many_workers_at_once_divide_an_inbox(shop: Shop, portions_of_two: None) -> None:
     drop(shop, *(f"N{number}" for number in range(24)))
     others = [Other(shop) for _ in range(3)]
-    told: list[list[str]] = []
-    threads = [threading.Thread(target=lambda other=other: told.append(other.run())) for other in others]
+    result: list[list[str]] = []
+    threads = [threading.Thread(target=lambda other=other: result.append(other.run())) for other in others]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(name for names in told for name in names) == sorted(f"N{number}.csv" for number in range(24))
+    assert sorted(name for names in result for name in names) == sorted(f"N{number}.csv" for number in range(24))
     assert sum(other.reads for other in others) == 24
     assert all(other.reads for other in others)
     assert_sound(shop)
@@ -178,7 +178,7 @@ def test_files_that_come_while_a_worker_is_at_work_are_its_too(shop: Shop) -> No
         if step == "delivered" and seen.count(step) == 1:
             drop(shop, "B")
 
-    assert [answer.told["file"] for answer in shop.run(meanwhile)] == ["A.csv", "B.csv"]
+    assert [answer.result["file"] for answer in shop.run(meanwhile)] == ["A.csv", "B.csv"]
 
 
 # -- what a file is claimed by -----------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_a_file_that_takes_the_place_of_another_is_a_claim_of_its_own(shop: Shop
         assert set(answer.confirmation["Customer Order ID"]) == {"C"}
         assert rows(shop) == 2  # those of the worker that lives
     assert rows(shop) == 0
-    assert [answer.told["file"] for answer in shop.run()] == ["B.csv"]
+    assert [answer.result["file"] for answer in shop.run()] == ["B.csv"]
 
 
 def test_names_that_are_no_text_and_inodes_past_what_a_column_holds_are_claimed(shop: Shop) -> None:
@@ -326,9 +326,9 @@ def test_what_a_dead_worker_had_in_hand_is_answered_at_once_and_once(step: str, 
     given = dropped(shop)
     assert worker.run(environment=environment(shop), kill=step).code == KILLED
     assert rows(shop) == 5
-    told = [answer.told["file"] for answer in shop.run()]
-    told += [answer.told["file"] for answer in shop.run()]  # the same bytes again wait for the first ones' answer
-    assert len(told) == len(set(told)) == (1 if step == "delivered" else 5)
+    result = [answer.result["file"] for answer in shop.run()]
+    result += [answer.result["file"] for answer in shop.run()]  # the same bytes again wait for the first ones' answer
+    assert len(result) == len(set(result)) == (1 if step == "delivered" else 5)
     assert shop.waiting() == []
     assert rows(shop) == 0
     assert_sound(shop, given)
@@ -340,7 +340,7 @@ def test_who_finishes_what_a_dead_worker_left_may_die_too(step: str, shop: Shop,
     given = dropped(shop)
     for kill in ("placement written", step):
         assert worker.run(environment=environment(shop), kill=kill).code == KILLED
-    assert sorted(answer.told["file"] for answer in shop.run()) == ["A.csv", "B.csv", "C.csv"]
+    assert sorted(answer.result["file"] for answer in shop.run()) == ["A.csv", "B.csv", "C.csv"]
     assert rows(shop) == 0
     assert_sound(shop, given)
 
@@ -359,7 +359,7 @@ def test_a_worker_goes_on_with_the_files_of_one_that_dies_meanwhile(
             assert worker.run(environment=environment(shop), kill=step).code == KILLED
             assert rows(shop) == 4
 
-    assert sorted(answer.told["file"] for answer in shop.run(meanwhile)) == ["A.csv", "B.csv", "C.csv", "D.csv"]
+    assert sorted(answer.result["file"] for answer in shop.run(meanwhile)) == ["A.csv", "B.csv", "C.csv", "D.csv"]
     assert rows(shop) == 0
     assert_sound(shop, given)
 

@@ -79,8 +79,8 @@ class House:
     def _usual(self) -> dict[str, str]:
         return {"CARDS_HOME": str(self.home), "CARDS_SETTLE_SECONDS": "0", "NO_COLOR": "1", "COLUMNS": "200"}
 
-    def drop(self, name: str, *rows: dict[str, str], sender: str = "acme") -> Path:
-        path = self.home / "inbox" / sender / name
+    def drop(self, name: str, *rows: dict[str, str], source: str = "acme") -> Path:
+        path = self.home / "inbox" / source / name
         path.write_bytes(csv_of(*rows))
         return path
 
@@ -106,10 +106,10 @@ def one_line(done: Done, code: int) -> str:
 def test_run_answers_the_inbox_with_exactly_the_document_of_the_specification(house: House) -> None:
     house.drop("good.csv", row("A1", quantity="3"), row("A2", code=CODES[0]))
     house.drop("mixed.csv", row("B1", quantity="1"), row("B2", quantity="x"), row("B2", quantity="2", product="9"))
-    told = house.process("run", "--json").document
-    assert set(told) == {"submissions", "failures"}
-    assert told["failures"] == []
-    good, mixed = sorted(told["submissions"], key=lambda one: str(one["file"]))
+    result = house.process("run", "--json").document
+    assert set(result) == {"submissions", "failures"}
+    assert result["failures"] == []
+    good, mixed = sorted(result["submissions"], key=lambda one: str(one["file"]))
     assert set(good) == set(mixed) == SUBMISSION
     assert good == {
         "reseller": "acme", "file": "good.csv", "folder": good["folder"], "orders_placed": 2, "orders_already_placed": 0,
@@ -136,8 +136,8 @@ def test_run_shows_people_in_a_table_without_codes(house: House) -> None:
 def test_a_file_answered_before_is_already_placed(house: House) -> None:
     for _ in range(2):
         house.drop("good.csv", row("A1", quantity="3"))
-        (told,) = house.cards("run", "--json").document["submissions"]
-    assert (told["orders_placed"], told["orders_already_placed"], told["codes_placed"]) == (0, 1, 0)
+        (result,) = house.cards("run", "--json").document["submissions"]
+    assert (result["orders_placed"], result["orders_already_placed"], result["codes_placed"]) == (0, 1, 0)
     codes = {code for path in house.home.rglob("confirmation.csv") for code in read_csv(path)["Authorization Code"]}
     assert len(codes - {""}) == 3
 
@@ -146,8 +146,8 @@ def test_check_shows_every_reason_and_places_nothing(house: House, tmp_path: Pat
     path = tmp_path / "orders.csv"
     path.write_bytes(csv_of(row("A1", code=CODES[0]), row("A2", code=f"{CODES[1]};{CODES[1]}"), row("A3", quantity="x")))
     before = house.files()
-    told = house.process("check", path, "--reseller", "acme", "--json").document
-    assert set(told) == {
+    result = house.process("check", path, "--reseller", "acme", "--json").document
+    assert set(result) == {
         "file",
         "rows",
         "orders_placed",
@@ -156,12 +156,12 @@ def test_check_shows_every_reason_and_places_nothing(house: House, tmp_path: Pat
         "rows_rejected",
         "findings",
     }
-    assert (told["rows"], told["orders_placed"], told["orders_rejected"]) == (3, 1, 2)
-    assert {(one["row"], one["column"], one["reason"]) for one in told["findings"]} == {
+    assert (result["rows"], result["orders_placed"], result["orders_rejected"]) == (3, 1, 2)
+    assert {(one["row"], one["column"], one["reason"]) for one in result["findings"]} == {
         (3, "Code", "CODE_REPEATED"),
         (4, "Quantity", "QUANTITY_FORMAT"),
     }
-    assert set(told["findings"][0]) == {"row", "column", "reason", "value", "what_to_fix"}
+    assert set(result["findings"][0]) == {"row", "column", "reason", "value", "what_to_fix"}
     assert house.files() == before
     assert house.cards("run", "--json").document == {"submissions": [], "failures": []}
     assert path.exists()
@@ -180,15 +180,15 @@ def test_check_masks_codes_unless_they_are_asked_for(house: House, tmp_path: Pat
 def test_check_of_a_file_without_a_header_shows_no_code(house: House, tmp_path: Path) -> None:
     path = tmp_path / "orders.csv"
     path.write_text(f"10023456,{CODES[0]}\n10023456,{CODES[1]}\n")
-    told = house.cards("check", path)
-    assert "COLUMN_MISSING" in told.out
-    assert not any(code in told.out for code in CODES)
+    result = house.cards("check", path)
+    assert "COLUMN_MISSING" in result.out
+    assert not any(code in result.out for code in CODES)
 
 
 def test_check_of_the_operators_own_file_and_of_what_is_not_a_table(house: House, tmp_path: Path) -> None:
     (tmp_path / "orders.xlsx").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20) + b"words")
-    told = house.cards("check", tmp_path / "orders.xlsx", "--json").document
-    assert [(one["row"], one["reason"]) for one in told["findings"]] == [(0, "FILE_TYPE")]
+    result = house.cards("check", tmp_path / "orders.xlsx", "--json").document
+    assert [(one["row"], one["reason"]) for one in result["findings"]] == [(0, "FILE_TYPE")]
 
 
 def test_demo_plays_a_whole_life(house: House, tmp_path: Path) -> None:
@@ -476,9 +476,9 @@ def test_reports_of_several_submissions_are_written_again(house: House) -> None:
     done = house.process("report", *folders)
     assert (done.code, done.error, done.out.count("\n")) == (0, "", 2)
     assert all((house.home / folder / "confirmation.csv").exists() for folder in folders)
-    told = house.cards("report", *folders, "--json").document
-    assert [one["folder"] for one in told["submissions"]] == [str(house.home / folder) for folder in folders]
-    assert "confirmation.csv" in told["submissions"][0]["files"]
+    result = house.cards("report", *folders, "--json").document
+    assert [one["folder"] for one in result["submissions"]] == [str(house.home / folder) for folder in folders]
+    assert "confirmation.csv" in result["submissions"][0]["files"]
     (house.home / folders[0] / "confirmation.csv").unlink()
     assert "no submission" in one_line(house.cards("report", folders[0], "acme/none"), 1)
     assert not (house.home / folders[0] / "confirmation.csv").exists()
@@ -527,7 +527,7 @@ def test_files_with_a_second_name_are_named_and_end_no_run_with_an_error(house: 
 def test_files_in_a_folder_with_a_name_of_ours_are_named(house: House) -> None:
     for name in ("house", "reconciliation"):
         (house.home / "inbox" / name).mkdir()
-        house.drop("a.csv", row("A1", quantity="1"), sender=name)
+        house.drop("a.csv", row("A1", quantity="1"), source=name)
     assert [line.partition(",")[0] for line in warned(house.cards("run"))] == [
         "inbox/house: 1 file waits", "inbox/reconciliation: 1 file waits",
     ]  # fmt: skip
@@ -543,7 +543,7 @@ def test_a_warning_shows_no_code_and_stays_one_line(house: House) -> None:
 
 def test_files_of_a_misspelled_reseller_wait_and_are_named_in_one_line(house: House) -> None:
     (house.home / "inbox/acmee").mkdir()
-    path = house.drop("orders.csv", row("A1", quantity="1"), row("A2", quantity="2"), sender="acmee")
+    path = house.drop("orders.csv", row("A1", quantity="1"), row("A2", quantity="2"), source="acmee")
     done = house.cards("run", "--json")
     assert json.loads(done.out)["submissions"] == []
     assert warned(done) == [
@@ -556,8 +556,8 @@ def test_files_of_a_misspelled_reseller_wait_and_are_named_in_one_line(house: Ho
     assert not (house.home / "outbox/acmee").exists()
     path.parent.rename(house.home / "inbox/renamed")
     (house.home / "inbox/renamed/orders.csv").rename(house.home / "inbox/acme/orders.csv")
-    (told,) = house.cards("run", "--json").document["submissions"]
-    assert told["orders_placed"] == 2
+    (result,) = house.cards("run", "--json").document["submissions"]
+    assert result["orders_placed"] == 2
 
 
 def test_the_warning_about_an_unknown_reseller_names_the_closest_one(house: House) -> None:
@@ -567,7 +567,7 @@ def test_the_warning_about_an_unknown_reseller_names_the_closest_one(house: Hous
             (house.home / "inbox" / name).mkdir()
         assert setup.warnings(Run(settings, registry)) == []
         for name in ("acmee", "somebody"):
-            house.drop("orders.csv", row("A1", quantity="1"), sender=name)
+            house.drop("orders.csv", row("A1", quantity="1"), source=name)
         assert setup.warnings(Run(settings, registry)) == [
             (
                 "inbox/acmee: 1 file waits, because the catalogue lists no such reseller. Did you mean acme? "

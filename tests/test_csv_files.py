@@ -1,4 +1,4 @@
-"""The CSV files of reports: Python writes small ones and Polars large ones, and nobody can tell which."""
+"""The CSV files of reports: Python writes small ones and Polars large ones, and nobody sees which."""
 
 import shutil
 import tempfile

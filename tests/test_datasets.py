@@ -180,17 +180,17 @@ def test_a_night_of_an_earlier_version_has_no_measures(shop: Shop) -> None:
     assert [night[name] for name in ("orders_awaited", "cards_active", "hours_median", "codes_ready")] == [None, None, None, 0]
 
 
-def test_the_figures_of_a_night_are_those_that_it_told(shop: Shop) -> None:
+def test_the_figures_of_a_night_are_those_that_it_reported(shop: Shop) -> None:
     shop.send(row("A", quantity="6"), row("B", quantity="2"))
     cards = [code for code, _ in sorted(shop.states().items())]
     owners = dict(data_of_confirmations(shop))
     shop.report(*((owners[code], code) for code in cards[:5]), ("77-7", STRANGE))
     shop.report(content="Order ID\n1\n", name="broken.csv")
-    told = shop.night()
+    result = shop.night()
     (night,) = data(shop, "nights").to_dicts()
-    names = [name for name in night if name in told and name != "night"]
+    names = [name for name in night if name in result and name != "night"]
     assert len(names) > 8
-    assert {name: night[name] for name in names} == {name: told[name] for name in names}, told["reports"]
+    assert {name: night[name] for name in names} == {name: result[name] for name in names}, result["reports"]
     assert (night["night"], night["ran_at"]) == (date(2026, 10, 5), datetime(2026, 10, 5, 15, 30, tzinfo=UTC))
     assert (night["codes_ready"], night["unexpected"], night["reports_used"], night["reports_rejected"]) == (5, 1, 1, 1)
 

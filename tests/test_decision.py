@@ -484,7 +484,7 @@ def test_a_btn_of_another_account_is_unknown_however_many_pins_it_has(quantity: 
     assert decision.ingest.btns.rows() == []
 
 
-def test_the_owner_of_a_btn_is_told_when_it_is_exhausted() -> None:
+def test_the_owner_of_a_btn_learns_when_it_is_exhausted() -> None:
     batch = batch_of([add("B", btn=str(BTN), quantity="3"), add("C", btn=str(BTN), quantity="2")])
     decision = decided(batch, btn_owners=owners((BTN, ACME)), btn_codes=used_pins(*PINS[:-2]))
     assert reasons(decision) == {2: ["BTN_EXHAUSTED"]}
@@ -492,7 +492,7 @@ def test_the_owner_of_a_btn_is_told_when_it_is_exhausted() -> None:
     assert decision.dependent == {0}
 
 
-def test_an_order_that_is_wrong_otherwise_is_not_told_how_full_its_btn_is() -> None:
+def test_an_order_that_is_wrong_otherwise_does_not_show_how_full_its_btn_is() -> None:
     batch = batch_of([add("B", btn=str(BTN), quantity="1", access_number="8776662093")])
     assert reasons(decided(batch, btn_codes=used_pins(*PINS))) == {2: ["ACCESS_NOT_OFFERED"]}
 
@@ -550,7 +550,7 @@ def test_guesses_of_several_files_of_a_batch_add_up() -> None:
     assert 2 in decision.dependent
 
 
-def test_a_source_on_hold_is_told_so_of_files_that_name_codes_alone() -> None:
+def test_a_source_on_hold_learns_so_of_files_that_name_codes_alone() -> None:
     batch = batch_of(
         [add("S", code=ONE), take("Block", "T", code=TWO)],
         [add("R", quantity="1")],

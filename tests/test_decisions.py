@@ -31,8 +31,8 @@ def test_an_approved_report_takes_effect_in_the_next_night(shop: Shop) -> None:
     done = approvals.approve(shop.as_run, f"outbox/network/{folder}", "Ana", "the network lost the order")
     assert (done.decision, done.by) == ("approved", "Ana")
     assert approvals.reports_on_hold(shop.as_run) == []
-    told = shop.night()
-    assert (told["codes_refused"], told["codes_replaced"], told["reports_on_hold"]) == (150, 150, 0)
+    result = shop.night()
+    assert (result["codes_refused"], result["codes_replaced"], result["reports_on_hold"]) == (150, 150, 0)
     with pytest.raises(UsageError, match="was approved and used already, by Ana: the network lost the order"):
         approvals.approve(shop.as_run, folder, "Ben", "again")
     with pytest.raises(UsageError, match="was approved and used already"):
@@ -60,8 +60,8 @@ def test_an_approved_report_is_as_old_as_it_was(shop: Shop) -> None:
     assert shop.night()["codes_replaced"] == 50
     shop.later(days=1)
     approvals.approve(shop.as_run, folder, "Ana", "yes")
-    told = shop.night()
-    assert (told["codes_refused"], told["orders_awaited"]) == (0, 1)
+    result = shop.night()
+    assert (result["codes_refused"], result["orders_awaited"]) == (0, 1)
 
 
 def test_a_rejected_report_never_takes_effect(shop: Shop) -> None:
@@ -125,8 +125,8 @@ def test_surplus_cards_are_listed_without_their_codes(shop: Shop) -> None:
 def test_granted_surplus_cards_are_released_by_the_next_night(shop: Shop) -> None:
     code = with_surplus(shop)
     assert surplus.grant(shop.as_run, "10023456-1", "Ana", "the reseller pays for it") == 1
-    told = shop.night()
-    assert (told["codes_ready"], shop.states()[code]) == (1, "ready")
+    result = shop.night()
+    assert (result["codes_ready"], shop.states()[code]) == (1, "ready")
     folder = next((shop.settings.outbox / "acme").glob("*/"))
     released = order_rows(folder, "release", "10023456-1")["Authorization Code"].to_list()
     assert len(released) == len(set(released)) == 3
@@ -142,7 +142,7 @@ def test_surplus_cards_are_disconnected_by_an_order_of_the_house(shop: Shop) -> 
     assert (dropped[0].parent, dropped[1]) == (shop.settings.inbox, 1)
     assert dropped[0].stat().st_mode & 0o777 == 0o600
     (answer,) = shop.run()
-    assert (answer.told["orders_placed"], answer.told["reasons"]) == (1, {})
+    assert (answer.result["orders_placed"], answer.result["reasons"]) == (1, {})
     assert surplus.disconnect(shop.as_run) is None
     assert surplus.surplus_orders(shop.as_run)[0].disconnecting == 1
     with pytest.raises(UsageError, match="has no surplus card that could be granted"):
@@ -189,10 +189,10 @@ def test_an_unusable_report_ends_with_3_and_words_for_the_network(
         assert (night.exit_code, '"COLUMN_MISSING": 1' in night.output) == (3, True)
         assert CliRunner().invoke(app, ["reconcile"]).exit_code == 3  # of this date, as its figures
         (folder,) = (shop.settings.outbox / "network").glob("*-report")
-        told = (folder / "rejections.csv").read_text()
-        assert "A report has the columns Order ID and Authorization Code" in told
+        result = (folder / "rejections.csv").read_text()
+        assert "A report has the columns Order ID and Authorization Code" in result
         summary = str(list(load_workbook(folder / "rejections.xlsx")["Summary"].values))
         assert "This order-ID report has changed nothing" in summary
         for words in ("cards template", "resubmit", "placed. Correct"):
-            assert words not in told + summary
+            assert words not in result + summary
         shop.registry.close()

@@ -199,7 +199,7 @@ def _ods_cell(what: Any, *, covered: bool) -> Any:
 # -- independent readers -----------------------------------------------------------------------------------------------
 
 
-def _told(what: Any) -> str:
+def _as_text(what: Any) -> str:
     if isinstance(what, bool):
         return str(what).lower()
     if isinstance(what, datetime):
@@ -216,7 +216,7 @@ def read_openpyxl(content: bytes) -> tuple[Grid, Grid]:
                 if formulas and cell.data_type == "f":
                     errors[place] = str(cell.value)
                 elif not formulas and cell.value is not None:
-                    (errors if cell.data_type == "e" else found)[place] = _told(cell.value)
+                    (errors if cell.data_type == "e" else found)[place] = _as_text(cell.value)
     return found, errors
 
 
@@ -234,7 +234,7 @@ def read_xlrd(content: bytes) -> tuple[Grid, Grid]:
             elif kind == xlrd.XL_CELL_BOOLEAN:
                 found[row + 1, column] = "true" if what else "false"
             elif what != "":
-                found[row + 1, column] = _told(what)
+                found[row + 1, column] = _as_text(what)
     return found, errors
 
 

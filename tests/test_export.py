@@ -39,14 +39,12 @@ def lived(shop: Shop) -> Shop:
 
 
 @pytest.mark.parametrize("portion", [5, 200_000])
-def test_every_card_is_there_as_people_are_told_when_they_ask(
-    portion: int, lived: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_card_is_there_as_people_see_it_when_they_ask(portion: int, lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "_CARDS", portion)
     monkeypatch.setattr("pipelines.registry.export_records._ORDERS", 3)
     found = exported(lived)
     assert found.schema == datasets.exported(codes=True).schema
-    told = [card for order_id in found["order_id"].unique() for card in queries.status(order_id, lived.registry).cards
+    result = [card for order_id in found["order_id"].unique() for card in queries.status(order_id, lived.registry).cards
             if card.order_id == order_id]  # fmt: skip
     flags = {True: "Yes", False: "No"}
     assert sorted(
@@ -56,7 +54,7 @@ def test_every_card_is_there_as_people_are_told_when_they_ask(
         for one in found.to_dicts()
     ) == sorted(
         (card.code, card.serial, card.state, card.reseller, card.customer_account, card.customer_order_id,
-         card.product_account, card.access_number, card.origin, card.termination) for card in told
+         card.product_account, card.access_number, card.origin, card.termination) for card in result
     )  # fmt: skip
     assert dict(found.select("code", "state").rows()) == {
         code: state for code, state in lived.states().items() if state != "external"
@@ -113,7 +111,7 @@ def test_without_being_asked_for_no_code_is_there(shop: Shop) -> None:
 def test_it_can_be_of_a_reseller_and_of_some_days(shop: Shop) -> None:
     for day, name in enumerate(("A", "B", "C")):
         shop.send(row(name, quantity="1"), name=f"{name}.csv")
-        shop.send(row(f"G{day}", account="20098765", product="8001", quantity="1"), name=f"{name}.csv", sender="globex")
+        shop.send(row(f"G{day}", account="20098765", product="8001", quantity="1"), name=f"{name}.csv", source="globex")
         shop.later(days=1)
 
     def names(*asked: str) -> list[str]:

@@ -78,8 +78,8 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 class House(NamedTuple):
     home: Path
 
-    def drop(self, name: str, *rows: dict[str, str], sender: str = "acme") -> Path:
-        folder = self.home / "inbox" / sender
+    def drop(self, name: str, *rows: dict[str, str], source: str = "acme") -> Path:
+        folder = self.home / "inbox" / source
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(csv_of(*rows))
         return folder / name
@@ -106,8 +106,8 @@ def end(flow: Callable[..., Any], **parameters: Any) -> Any:
 def test_a_run_answers_what_was_dropped_and_says_so(prefect: Prefect, house: House) -> None:
     house.drop("good.csv", row("A1", quantity="3"), row("A2", code=CODES[0]))
     house.drop("bad.csv", row("B1", code="73905162845555"), row("B2", quantity="1"))
-    house.drop("cards.csv", row("G1", account="20098765", product="8001", quantity="2"), sender="globex")
-    house.drop("report.csv", {"Order ID": "10023456-1"}, sender="network")
+    house.drop("cards.csv", row("G1", account="20098765", product="8001", quantity="2"), source="globex")
+    house.drop("report.csv", {"Order ID": "10023456-1"}, source="network")
 
     state = end(prefect.flows.process_inbox)
     assert state.is_completed()
@@ -191,7 +191,7 @@ def test_a_page_that_takes_no_table_fails_no_run(prefect: Prefect, house: House,
 
 def test_a_run_may_be_for_some_resellers_only(prefect: Prefect, house: House) -> None:
     mine = house.drop("mine.csv", row("A1", quantity="1"))
-    other = house.drop("other.csv", row("G1", account="20098765", product="8001", quantity="1"), sender="globex")
+    other = house.drop("other.csv", row("G1", account="20098765", product="8001", quantity="1"), source="globex")
     assert end(prefect.flows.process_inbox, resellers=["globex"]).result() == 1
     assert prefect.runs()[0].name == "orders: 1 file from globex"
     assert (mine.exists(), other.exists()) == (True, False)
@@ -199,7 +199,7 @@ def test_a_run_may_be_for_some_resellers_only(prefect: Prefect, house: House) ->
 
 def test_names_that_are_codes_are_masked(prefect: Prefect, house: House) -> None:
     house.drop(f"{CODES[1]}.csv", row("A1", quantity="1"))
-    house.drop("a.csv", row("A1", quantity="1"), sender=CODES[2])  # no reseller: it waits
+    house.drop("a.csv", row("A1", quantity="1"), source=CODES[2])  # no reseller: it waits
     assert end(prefect.flows.process_inbox).result() == 1
     written = prefect.written()
     assert [code for code in CODES[1:3] if code.encode() in written] == []

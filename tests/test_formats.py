@@ -110,7 +110,7 @@ def test_an_embedded_chart_of_an_xls_leaves_the_cells_alone(reader: Reader) -> N
 
 
 @pytest.mark.parametrize("error", ["#N/A", "#REF!", "#DIV/0!", "#VALUE!"])
-def test_an_error_cell_is_told_in_every_format(error: str, reader: Reader) -> None:
+def test_an_error_cell_is_reported_in_every_format(error: str, reader: Reader) -> None:
     row = ["10023456", "A1", "good", 2, error]
     made = {
         "xlsx": xlsx(HEADER, row),
@@ -127,7 +127,7 @@ def test_an_error_cell_is_told_in_every_format(error: str, reader: Reader) -> No
         assert "origin" not in filled(table)[2]
 
 
-def test_an_error_that_older_programs_write_into_an_ods_is_told(reader: Reader) -> None:
+def test_an_error_that_older_programs_write_into_an_ods_is_reported(reader: Reader) -> None:
     old = '<table:table-cell table:formula="of:=1/0" office:value-type="string"><text:p>#DIV/0!</text:p></table:table-cell>'
     assert faults(reader(grid_ods(HEADER, [*ONE[:4], old]))) == [(2, "origin", "CELL_FORMULA", "#DIV/0!")]
     bare = '<table:table-cell table:formula="of:=[.A1]"/>'
@@ -139,7 +139,7 @@ def test_words_that_look_like_an_error_are_words(reader: Reader) -> None:
     assert (filled(table)[2]["comments"], faults(table)) == ("#N/A", [])
 
 
-def test_a_date_is_told_with_its_time_in_every_format_so_that_it_is_no_order_id(reader: Reader) -> None:
+def test_a_date_is_reported_with_its_time_in_every_format_so_that_it_is_no_order_id(reader: Reader) -> None:
     shown = "2026-10-01 00:00:00"
     row = ["10023456", date(2026, 10, 1)]
     dated = (
@@ -235,7 +235,7 @@ def test_a_formula_whose_result_is_the_empty_text_counts_as_empty(reader: Reader
     assert (filled(table), faults(table)) == ({2: READ}, [])
 
 
-def test_a_formula_with_a_number_but_no_value_is_told(reader: Reader) -> None:
+def test_a_formula_with_a_number_but_no_value_is_reported(reader: Reader) -> None:
     for cell in (b'<c r="E3"><f>1+1</f><v></v></c>', b'<c r="E3"><f>1+1</f></c>', b'<c r="E3" t="str"><f>1+1</f></c>'):
         content = patched(xlsx(HEADER, ONE), SHEET, b"</sheetData>", b'<row r="3">' + cell + b"</row></sheetData>")
         assert faults(reader(content)) == [(3, "origin", "CELL_FORMULA", "=1+1")]
@@ -281,7 +281,7 @@ def test_the_separator_that_is_named_may_be_any(separator: str, reader: Reader) 
     assert filled(reader(f"sep={separator}\n{TABLE.replace(';', separator)}")) == {3: READ}
 
 
-def test_the_named_separator_counts_as_a_row_in_what_is_told(reader: Reader) -> None:
+def test_the_named_separator_counts_as_a_row_in_what_is_reported(reader: Reader) -> None:
     table = reader(f"sep=;\n{TABLE}1;2;3;4;5;6\n")
     assert reasons(table) == [("FILE_UNREADABLE", "row 4 has 6 cells and the header 5: a separator is missing or too many")]
 
@@ -307,7 +307,7 @@ def test_a_header_with_an_empty_cell_at_its_end_takes_rows_without_one(reader: R
     assert filled(reader(TABLE.replace("Origin\r", "Origin;\r"))) == {2: READ}
 
 
-def test_a_title_above_and_a_line_below_the_table_are_left_out_and_told(reader: Reader) -> None:
+def test_a_title_above_and_a_line_below_the_table_are_left_out_and_reported(reader: Reader) -> None:
     table = reader("Orders of Acme\r\n\r\n" + TABLE + "Total: 1 order\r\n")
     assert filled(table) == {4: READ}
     assert faults(table) == []
@@ -318,7 +318,7 @@ def test_a_title_above_and_a_line_below_the_table_are_left_out_and_told(reader: 
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "xls", "ods", "html"])
-def test_a_title_above_the_header_of_a_sheet_is_left_out_and_told(kind: str, reader: Reader) -> None:
+def test_a_title_above_the_header_of_a_sheet_is_left_out_and_reported(kind: str, reader: Reader) -> None:
     table = reader(WRITERS[kind](["Orders of Acme"], HEADER, ONE))
     assert filled(table) == {3: READ}
     assert table.notes == ["Row 1 stands above the header and was not read."]
@@ -523,7 +523,7 @@ def test_a_stray_space_far_away_is_no_reason_to_refuse_a_file(place: str, reader
     assert (filled(table), faults(table), table.notes) == ({2: READ}, [], [])
 
 
-def test_a_filled_cell_far_away_is_told(reader: Reader) -> None:
+def test_a_filled_cell_far_away_is_reported(reader: Reader) -> None:
     table = reader(stray(xlsx(HEADER, ONE), "XFD1048576", "1"))
     assert (filled(table), table.notes) == ({2: READ}, ["Columns without a header were not used: XFD."])
 
@@ -545,7 +545,7 @@ def test_empty_columns_beyond_the_limit_do_not_count(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("kept", ["'01234567", '="01234567"', "'(800) 860-4444", '="800-860-4444"'])
-def test_excels_ways_to_keep_digits_text_are_taken_off_and_told(kept: str, reader: Reader) -> None:
+def test_excels_ways_to_keep_digits_text_are_taken_off_and_reported(kept: str, reader: Reader) -> None:
     quoted = f'"{kept.replace(chr(34), chr(34) * 2)}"'
     table = reader(f"Acct,Comments\n{kept},it's\n{quoted},'x\n")
     assert {cells["account"] for cells in filled(table).values()} == {kept.strip("='\"")}

@@ -104,7 +104,7 @@ def test_files_decided_together_wait_for_none_that_is_decided_anew(ready: Shop) 
     late = missed_disconnect(ready, ONE)
     ready.drop("block.csv", csv_of(take("Block", code=ONE)))
     ready.drop("globex.csv", csv_of(row("N", account="20098765", product="8001", quantity="1")), "globex")
-    answers = {answer.told["file"]: answer for answer in decided_anew(ready, lambda: carry_out(ready, late))}
+    answers = {answer.result["file"]: answer for answer in decided_anew(ready, lambda: carry_out(ready, late))}
     assert len(answers["globex.csv"].codes) == 1
     assert answers["block.csv"].reasons == {2: ["CARD_DISCONNECTED"]}
 
@@ -176,7 +176,7 @@ def test_bytes_that_are_answered_anew_meanwhile_get_the_new_answer(shop: Shop) -
                                  dict.fromkeys(["event", "original_event", "replays"], pl.Int64))  # fmt: skip
     (new,) = events.filter(pl.col("replays") > 0)["event"]
     assert events["original_event"][-1] == new
-    assert answer.told["orders_already_placed"] == 1
+    assert answer.result["orders_already_placed"] == 1
 
 
 def test_bytes_whose_answer_is_withdrawn_meanwhile_are_read_by_the_next_run(shop: Shop) -> None:

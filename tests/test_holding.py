@@ -14,30 +14,30 @@ GLOBEX = {"account": "20098765", "product": "8001"}
 def test_a_whole_mended_file_of_orders_in_part_can_be_dropped_again(shop: Shop) -> None:
     first, second, third = some_codes(3)
     rows = [row("ONE", **GLOBEX, code=first), row("ONE", **GLOBEX, code="73905162845555")]
-    answer = shop.send(*rows, sender="globex")
+    answer = shop.send(*rows, source="globex")
     assert (answer.codes, answer.reasons) == ([first], {3: ["CODE_RUN"]})
-    again = shop.send(*rows, row("TWO", **GLOBEX, code=third), name="again.csv", sender="globex")
-    assert again.told["orders_already_placed"] == 1
-    assert again.told["orders_placed"] == 1
+    again = shop.send(*rows, row("TWO", **GLOBEX, code=third), name="again.csv", source="globex")
+    assert again.result["orders_already_placed"] == 1
+    assert again.result["orders_placed"] == 1
     assert again.reasons == {3: ["ORDER_ID_USED", "CODE_RUN"]}
-    mended = shop.send(rows[0], row("ONE-B", **GLOBEX, code=second), name="mended.csv", sender="globex")
-    assert mended.told["orders_already_placed"] == 1
+    mended = shop.send(rows[0], row("ONE-B", **GLOBEX, code=second), name="mended.csv", source="globex")
+    assert mended.result["orders_already_placed"] == 1
     assert mended.codes == [second]
     assert mended.reasons == {}
 
 
-def test_of_an_order_in_part_every_row_is_told_as_placed_when_all_were(shop: Shop) -> None:
+def test_of_an_order_in_part_every_row_is_reported_as_placed_when_all_were(shop: Shop) -> None:
     codes = some_codes(4)
     rows = [row("ONE", **GLOBEX, code=code) for code in codes]
-    assert shop.send(*rows, sender="globex").told["orders_placed"] == 1
-    again = shop.send(*reversed(rows), name="again.csv", sender="globex")
-    assert (again.told["orders_already_placed"], again.told["rows_rejected"], again.codes) == (1, 0, [])
+    assert shop.send(*rows, source="globex").result["orders_placed"] == 1
+    again = shop.send(*reversed(rows), name="again.csv", source="globex")
+    assert (again.result["orders_already_placed"], again.result["rows_rejected"], again.codes) == (1, 0, [])
 
 
 def test_another_field_of_an_order_in_part_is_other_content(shop: Shop) -> None:
     (code,) = some_codes(1)
-    shop.send(row("ONE", **GLOBEX, code=code), sender="globex")
-    answer = shop.send(row("ONE", **GLOBEX, code=code, termination="Yes"), name="again.csv", sender="globex")
+    shop.send(row("ONE", **GLOBEX, code=code), source="globex")
+    answer = shop.send(row("ONE", **GLOBEX, code=code, termination="Yes"), name="again.csv", source="globex")
     assert answer.reasons == {2: ["ORDER_ID_USED", "CODE_TAKEN"]}
 
 
@@ -52,34 +52,34 @@ def guessed(tmp_path: Path, new_registry: NewRegistry) -> Iterator[Shop]:
 def taken_code_attempts(shop: Shop, many: int) -> list[dict[str, str]]:
     """An order for codes that globex has."""
     taken = some_codes(many, seed=77)
-    shop.send(*(row("THEIRS", **GLOBEX, code=code) for code in taken), name="theirs.csv", sender="globex")
+    shop.send(*(row("THEIRS", **GLOBEX, code=code) for code in taken), name="theirs.csv", source="globex")
     return [row("GUESS", code=code) for code in taken]
 
 
 def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(guessed: Shop) -> None:
     rows = taken_code_attempts(guessed, 16)
-    assert guessed.send(*rows[:6], name="a.csv").told["reasons"] == {"CODE_TAKEN": 6}
+    assert guessed.send(*rows[:6], name="a.csv").result["reasons"] == {"CODE_TAKEN": 6}
     held = guessed.send(*rows[6:14], row("FREE", code=some_codes(1)[0]), name="b.csv")
-    assert held.told["reasons"] == {"FILE_HELD": 1}
+    assert held.result["reasons"] == {"FILE_HELD": 1}
     assert held.codes == []
     assert {reason for reasons in held.reasons.values() for reason in reasons} == {"FILE_HELD"}
-    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="c.csv").told["reasons"] == {"FILE_HELD": 1}
-    assert guessed.send(row("RANDOM", quantity="3"), name="d.csv").told["codes_placed"] == 3
-    assert guessed.send(row("MINE", **GLOBEX, code=some_codes(2)[1]), name="e.csv", sender="globex").told["codes_placed"] == 1
+    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="c.csv").result["reasons"] == {"FILE_HELD": 1}
+    assert guessed.send(row("RANDOM", quantity="3"), name="d.csv").result["codes_placed"] == 3
+    assert guessed.send(row("MINE", **GLOBEX, code=some_codes(2)[1]), name="e.csv", source="globex").result["codes_placed"] == 1
 
 
 def test_the_operator_releases_who_is_held(guessed: Shop) -> None:
     rows = taken_code_attempts(guessed, 12)
-    assert guessed.send(*rows, name="a.csv").told["reasons"] == {"FILE_HELD": 1}
+    assert guessed.send(*rows, name="a.csv").result["reasons"] == {"FILE_HELD": 1}
     assert guessed.registry.clear_hold("acme", guessed.runtime.timestamp()) == (True, 0)
     assert guessed.registry.clear_hold("nobody", guessed.runtime.timestamp()) == (False, 0)
-    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="b.csv").told["codes_placed"] == 1
+    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="b.csv").result["codes_placed"] == 1
 
 
 def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop: Shop) -> None:
     first, second = some_codes(2)
     shop.drop("a.csv", csv_of(row("ONE", code=first)))
-    shop.drop("b.csv", csv_of(row("TWO", **GLOBEX, code=second)), sender="globex")
+    shop.drop("b.csv", csv_of(row("TWO", **GLOBEX, code=second)), source="globex")
     blocked = shop.settings.outbox / "acme"
     blocked.parent.mkdir(parents=True, exist_ok=True)
     blocked.write_text("in the way")
@@ -97,7 +97,7 @@ def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop
 def test_a_reseller_whose_folder_is_in_the_way_keeps_no_other_from_its_release(shop: Shop) -> None:
     first, second = some_codes(2)
     shop.send(row("ONE", code=first), name="a.csv")
-    shop.send(row("TWO", **GLOBEX, code=second), name="b.csv", sender="globex")
+    shop.send(row("TWO", **GLOBEX, code=second), name="b.csv", source="globex")
     shop.report(("10023456-1", first), ("20098765-1", second))
     away = shop.settings.outbox / "away"
     (shop.settings.outbox / "acme").rename(away)
@@ -130,22 +130,22 @@ def test_what_belongs_to_another_gets_the_answer_of_what_does_not_exist(
     theirs: dict[str, str], nobodys: dict[str, str], shop: Shop
 ) -> None:
     code = some_codes(1, seed=5)[0]
-    shop.send(row("THEIRS", **GLOBEX, code=code), name="theirs.csv", sender="globex")
-    told = []
+    shop.send(row("THEIRS", **GLOBEX, code=code), name="theirs.csv", source="globex")
+    result = []
     for name, cells in (("a", theirs), ("b", nobodys)):
         written = {key: code if value == "THEIRS" and key == "code" else value for key, value in cells.items()}
         answer = shop.send(row(**{"customer_order_id": "MINE", "quantity": "1", **written}), name=f"{name}.csv")
         words = answer.rejections["What to fix"][0]
         for text in written.values():
             words = words.replace(text, "…") if text else words
-        told.append((answer.told["reasons"], words, answer.told["orders_rejected"], answer.told["codes_placed"]))
-    assert told[0] == told[1]
-    assert told[0][0]
+        result.append((answer.result["reasons"], words, answer.result["orders_rejected"], answer.result["codes_placed"]))
+    assert result[0] == result[1]
+    assert result[0][0]
 
 
 def test_a_taken_code_tells_nothing_of_who_has_it(shop: Shop) -> None:
     theirs, mine = some_codes(2, seed=6)
-    shop.send(row("THEIRS", **GLOBEX, code=theirs), name="theirs.csv", sender="globex")
+    shop.send(row("THEIRS", **GLOBEX, code=theirs), name="theirs.csv", source="globex")
     shop.send(row("MINE", code=mine), name="mine.csv")
     answer = shop.send(row("A", code=theirs), row("B", code=mine), row("C", code=str(EXTERNAL[0])), name="all.csv")
     words = {
@@ -163,4 +163,4 @@ def test_without_a_catalogue_nothing_is_rejected_and_the_files_wait(shop: Shop) 
         shop.run()
     assert [path.name for path in shop.waiting()] == ["orders.csv"]
     shop.registry.load_catalogue(accounts, numbers)
-    assert [answer.told["codes_placed"] for answer in shop.run()] == [1]
+    assert [answer.result["codes_placed"] for answer in shop.run()] == [1]

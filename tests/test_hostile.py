@@ -37,7 +37,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory, sqlite: NewRegistry) -> d
         for answer in answers:
             reports = {"confirmation.xlsx", "confirmation.csv", "rejections.xlsx", "rejections.csv", "status.json"}
             (original,) = [path for path in answer.folder.iterdir() if path.name not in reports]
-            found[original.name.removeprefix("original-")] = (set(answer.told["reasons"]), answer.folder)
+            found[original.name.removeprefix("original-")] = (set(answer.result["reasons"]), answer.folder)
         assert shop.waiting() == []
         shop.registry.close()
     return found
@@ -73,9 +73,9 @@ def test_no_cell_of_any_report_is_a_formula(answered: dict[str, tuple[set[str], 
 
 def test_hidden_rows_and_sheets_are_read_and_mentioned(answered: dict[str, tuple[set[str], Path]]) -> None:
     book = openpyxl.load_workbook(answered["hidden.xlsx"][1] / "confirmation.xlsx")
-    told = " ".join(str(cell.value) for line in book["Summary"] for cell in line if cell.value)
-    assert "1 hidden row(s) were read too" in told
-    assert "1 other sheet(s) were not" in told
+    result = " ".join(str(cell.value) for line in book["Summary"] for cell in line if cell.value)
+    assert "1 hidden row(s) were read too" in result
+    assert "1 other sheet(s) were not" in result
 
 
 def test_links_pipes_devices_and_folders_are_left_alone(shop: Shop) -> None:
@@ -87,7 +87,7 @@ def test_links_pipes_devices_and_folders_are_left_alone(shop: Shop) -> None:
     os.mkfifo(inbox / "pipe.csv")
     (inbox / "folder.csv").mkdir()
     shop.drop("good.csv", csv_of(row("GOOD", quantity="1")))
-    assert [answer.told["file"] for answer in shop.run()] == ["good.csv"]
+    assert [answer.result["file"] for answer in shop.run()] == ["good.csv"]
     assert secret.exists()
 
 
@@ -110,7 +110,7 @@ def test_a_file_that_changes_while_it_is_read_is_taken_later(what: str, shop: Sh
     assert shop.burnt() == sorted([30355501430007, 73905162840999])
     answers = shop.run()
     expected = {"vanishes": [], "grows": [3], "is replaced": [3]}[what]
-    assert [answer.told["codes_placed"] for answer in answers] == expected
+    assert [answer.result["codes_placed"] for answer in answers] == expected
 
 
 # -- the fuzz ----------------------------------------------------------------------------------------------------------

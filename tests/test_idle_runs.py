@@ -57,7 +57,7 @@ def test_what_a_run_left_that_died_is_work(step: str, shop: Shop) -> None:
 
 def test_an_order_that_waits_is_no_work_until_it_is_decided(tmp_path: Path, registry_url: str) -> None:
     shop = Shop(tmp_path / "home", registry_url, approve_above=2)
-    assert shop.send(row("A", quantity="3")).told["orders_on_hold"] == 1
+    assert shop.send(row("A", quantity="3")).result["orders_on_hold"] == 1
     assert not has_work(shop.as_run)
     dying = shop.as_run._replace(runtime=shop.runtime._replace(checkpoint=dies_at("decided")))
     with pytest.raises(KeyboardInterrupt):
@@ -65,7 +65,7 @@ def test_an_order_that_waits_is_no_work_until_it_is_decided(tmp_path: Path, regi
     assert list((shop.settings.home / ".spool").iterdir()) == []
     assert has_work(shop.as_run)
     (answer,) = shop.run()
-    assert answer.told["orders_placed"] == 1
+    assert answer.result["orders_placed"] == 1
     assert not has_work(shop.as_run)
     shop.registry.close()
 

@@ -56,19 +56,19 @@ def test_the_sender_is_the_folder_and_the_house_for_the_inbox_itself(tmp_path: P
     assert names(tmp_path) == ["house/a.csv", "acme/b.csv", "network/c.csv", "Other Reseller/d.csv"]
 
 
-def test_only_senders_that_are_asked_for_are_taken(tmp_path: Path) -> None:
+def test_only_sources_that_are_asked_for_are_taken(tmp_path: Path) -> None:
     lay(tmp_path / "acme/b.csv")
     lay(tmp_path / "network/c.csv")
-    assert [drop.source for drop in stable_files(tmp_path, 0, lambda sender: sender != inbox.NETWORK)] == ["acme"]
+    assert [drop.source for drop in stable_files(tmp_path, 0, lambda source: source != inbox.NETWORK)] == ["acme"]
 
 
-def test_folders_with_names_of_ours_are_no_senders(tmp_path: Path) -> None:
+def test_folders_with_names_of_ours_are_no_sources(tmp_path: Path) -> None:
     lay(tmp_path / "house/a.csv")
     lay(tmp_path / "reconciliation/a.csv")
     assert names(tmp_path) == []
 
 
-def test_hidden_folders_are_no_senders(tmp_path: Path) -> None:
+def test_hidden_folders_are_no_sources(tmp_path: Path) -> None:
     lay(tmp_path / ".recycle/deleted.csv")
     assert names(tmp_path) == []
 

@@ -161,8 +161,8 @@ def _look_at_balances(shop: Shop) -> None:
 
 def test_a_first_night_is_compared_with_nothing(shop: Shop) -> None:
     shop.send(row("A", quantity="2"))
-    told = shop.night()
-    summary = list(load_workbook(shop.settings.home / told["workbook"])["Summary"].values)
+    result = shop.night()
+    summary = list(load_workbook(shop.settings.home / result["workbook"])["Summary"].values)
     (header,) = [line for line in summary if line[0] == "Figure"]
     assert [name for name in header if name] == ["Figure", "Tonight"]
     assert ("Orders awaited", 1) in [line[:2] for line in summary]

@@ -160,7 +160,7 @@ def test_the_catalogue_goes_before_the_first_claim(registry: Registry) -> None:
 
 
 def test_of_workers_that_claim_one_btn_at_once_one_account_has_it(url: str, registry: Registry) -> None:
-    told: list[str] = []
+    result: list[str] = []
     start = threading.Barrier(4)
 
     def work(account: str) -> None:
@@ -168,14 +168,14 @@ def test_of_workers_that_claim_one_btn_at_once_one_account_has_it(url: str, regi
             start.wait()
             try:
                 claim(mine, (0, 3035550142, account))
-                told.append(account)
+                result.append(account)
             except ConflictError:
-                told.append("conflict")
+                result.append("conflict")
 
     workers = [threading.Thread(target=work, args=(f"1000000{number}",)) for number in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert told.count("conflict") == 3
-    assert owners(registry, 3035550142)[3035550142] in told
+    assert result.count("conflict") == 3
+    assert owners(registry, 3035550142)[3035550142] in result

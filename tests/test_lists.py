@@ -36,7 +36,7 @@ def fill(shop: Shop) -> None:
         numbers = range(day * 500, day * 500 + 500)
         shop.send(*(row(f"N{n}", quantity="1") for n in numbers), name=f"day{day}.csv")
         theirs = (globex(f"N{n}", quantity="1", access_number="877-666-2093") for n in numbers)
-        shop.send(*theirs, name=f"day{day}.csv", sender="globex")
+        shop.send(*theirs, name=f"day{day}.csv", source="globex")
         shop.later(days=1)
 
 
@@ -284,7 +284,7 @@ def test_an_order_is_found_by_its_customer_order_id(many: Shop) -> None:
 
 def test_an_order_id_comes_before_a_customer_order_id_that_looks_like_it(shop: Shop) -> None:
     shop.send(row("A", quantity="1"))
-    shop.send(globex("10023456-1", quantity="2"), sender="globex")
+    shop.send(globex("10023456-1", quantity="2"), source="globex")
     assert lists.find_order(shop.as_run, "10023456-1").reseller == "acme"
     assert lists.find_order(shop.as_run, "10023456-1", "10023456").reseller == "acme"
     assert lists.find_order(shop.as_run, "10023456-1", "20098765").reseller == "globex"
@@ -315,7 +315,7 @@ def mixed(shop: Shop) -> Shop:
     shop.later(days=1)
     shop.drop(f"{TWO}.xlsx", b"PK\x03\x04 noise")
     shop.run()
-    shop.send(globex("G", quantity="1"), name="theirs.csv", sender="globex")
+    shop.send(globex("G", quantity="1"), name="theirs.csv", source="globex")
     return shop
 
 
@@ -377,7 +377,7 @@ def held(tmp_path: Path, registry_url: str) -> Iterator[Shop]:
     """Globex asked for three taken codes, one more than it may."""
     shop = Shop(tmp_path / "home", registry_url, max_taken_code_attempts=2)
     shop.send(*(row(f"A{n}", code=code) for n, code in enumerate((ONE, TWO, THREE))))
-    shop.send(*(globex(f"G{n}", code=code) for n, code in enumerate((ONE, TWO, THREE))), name="guess.csv", sender="globex")
+    shop.send(*(globex(f"G{n}", code=code) for n, code in enumerate((ONE, TWO, THREE))), name="guess.csv", source="globex")
     yield shop
     shop.registry.close()
 

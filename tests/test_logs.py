@@ -167,8 +167,8 @@ def test_a_file_is_followed_from_its_receipt_to_its_night(loud: Shop, said: Call
     (placement,) = of(lines, "placement written")
     assert (placement["submission"], placement["cards"]) == (name, 4)
     (answered,) = of(lines, "file answered")
-    told = {name: value for name, value in answer.told.items() if name not in ("folder", "trial")}
-    assert {key: answered[key] for key in told} == told
+    result = {name: value for name, value in answer.result.items() if name not in ("folder", "trial")}
+    assert {key: answered[key] for key in result} == result
     assert answered["submission"] == name
     assert answered["seconds"] >= 0
     assert len({line["run"] for line in lines}) == 1

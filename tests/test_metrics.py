@@ -179,7 +179,7 @@ def test_a_step_is_timed_from_the_one_before_in_its_thread() -> None:
 # -- how things stand --------------------------------------------------------------------------------------------------
 
 
-def test_the_queue_is_told_by_reseller_and_strangers_name_no_label(watched: Observed) -> None:
+def test_the_queue_is_counted_by_reseller_and_strangers_name_no_label(watched: Observed) -> None:
     shop = watched.shop
     hostile = 'ev"il\n\\x 1\n# TYPE'
     for folder in (hostile, "nobody", CODES[0]):
@@ -209,7 +209,7 @@ def test_a_reseller_that_is_named_like_a_code_is_masked(watched: Observed) -> No
     assert CODES[0] not in text
 
 
-def test_overdue_orders_and_holds_are_told(watched: Observed) -> None:
+def test_overdue_orders_and_holds_are_reported(watched: Observed) -> None:
     shop = watched.shop
     shop.send(row("A", quantity="1"))
     exposed = watched.exposed()

@@ -59,7 +59,7 @@ class Order:
     """An order: who placed it, what it asks for, and where it stands (awaiting as the registry counts it)."""
 
     name: str
-    sender: str
+    source: str
     action: str
     kind: str
     folder: Path
@@ -152,9 +152,9 @@ class Life(RuleBasedStateMachine):
 
     # -- people --------------------------------------------------------------------------------------------------------
 
-    def _send(self, sender: str, action: str, kind: str, **cells: str) -> tuple[Any, Order]:
+    def _send(self, source: str, action: str, kind: str, **cells: str) -> tuple[Any, Order]:
         """One order in a file of its own; it as it stands in the model should it be placed."""
-        account, product = MINE[sender]
+        account, product = MINE[source]
         self.files += 1
         usual = {"account": account, "action": action}
         if action == "Add":
@@ -162,21 +162,21 @@ class Life(RuleBasedStateMachine):
         else:
             usual |= {"product": "", "access_number": ""}
         rows = row(f"O{self.files}", **{**usual, **cells})
-        tried = self._try(rows, sender) if self.files % 3 == 0 else None
-        answer = self.shop.send(rows, name=f"{self.files}.csv", sender=sender)
+        tried = self._try(rows, source) if self.files % 3 == 0 else None
+        answer = self.shop.send(rows, name=f"{self.files}.csv", source=source)
         if tried:
-            assert (tried["reasons"], tried["orders_placeable"]) == (answer.told["reasons"], answer.told["orders_placed"])
+            assert (tried["reasons"], tried["orders_placeable"]) == (answer.result["reasons"], answer.result["orders_placed"])
         name = f"{account}-{self.numbers[account] + 1}"
-        return answer, Order(name, sender, action, kind, answer.folder, self.shop.now)
+        return answer, Order(name, source, action, kind, answer.folder, self.shop.now)
 
-    def _try(self, rows: dict[str, str], sender: str) -> dict[str, Any]:
-        """A trial of a file: what it is told, and nothing is placed."""
-        (self.shop.settings.inbox / sender / "check").mkdir(exist_ok=True)
+    def _try(self, rows: dict[str, str], source: str) -> dict[str, Any]:
+        """A trial of a file: what its answer says, and nothing is placed."""
+        (self.shop.settings.inbox / source / "check").mkdir(exist_ok=True)
         before = self._registry()
-        self.shop.drop(f"check/{self.files}.csv", csv_of(rows), sender)
+        self.shop.drop(f"check/{self.files}.csv", csv_of(rows), source)
         (answer,) = self.shop.run()
-        assert (answer.told["trial"], answer.told["codes_placed"], self._registry()) == (True, 0, before)
-        return answer.told
+        assert (answer.result["trial"], answer.result["codes_placed"], self._registry()) == (True, 0, before)
+        return answer.result
 
     @rule(data=st.data())
     def send_again(self, data: st.DataObject) -> None:
@@ -186,10 +186,10 @@ class Life(RuleBasedStateMachine):
         if not originals:  # the operator's own, to disconnect surplus cards
             return
         self.files += 1
-        self.shop.drop(f"{self.files}.csv", originals[0].read_bytes(), order.sender)
+        self.shop.drop(f"{self.files}.csv", originals[0].read_bytes(), order.source)
         (answer,) = self.shop.run()
-        told = {name: answer.told[name] for name in ("orders_placed", "orders_already_placed", "codes_placed", "reasons")}
-        assert told == {"orders_placed": 0, "orders_already_placed": 1, "codes_placed": 0, "reasons": {}}
+        result = {name: answer.result[name] for name in ("orders_placed", "orders_already_placed", "codes_placed", "reasons")}
+        assert result == {"orders_placed": 0, "orders_already_placed": 1, "codes_placed": 0, "reasons": {}}
         (counts,) = read_csv(answer.folder / "already-placed.csv").rows(named=True)
         states = Counter(self.state[code] for code in order.cards)
         outcomes = Counter(order.card_actions.values())
@@ -201,7 +201,7 @@ class Life(RuleBasedStateMachine):
     def _enter(self, order: Order, codes: list[str]) -> None:
         assert not set(codes) & (self.outside | set(self.state))  # none is ever issued twice
         assert all(obeys(code) for code in codes)
-        self.numbers[MINE[order.sender][0]] += 1
+        self.numbers[MINE[order.source][0]] += 1
         self.orders[order.name] = order
         order.asked = len(codes)
         self.ordered[int(f"{self.shop.now:%Y%m}")] += len(codes)
@@ -215,31 +215,31 @@ class Life(RuleBasedStateMachine):
             self.placed[code] += 1
         self.orders[name].cards += sorted(codes)
 
-    @rule(sender=st.sampled_from(list(MINE)), codes=st.lists(st.sampled_from([*CHOSEN, STRANGE[0]]), min_size=1, unique=True))
-    def choose(self, sender: str, codes: list[str]) -> None:
+    @rule(source=st.sampled_from(list(MINE)), codes=st.lists(st.sampled_from([*CHOSEN, STRANGE[0]]), min_size=1, unique=True))
+    def choose(self, source: str, codes: list[str]) -> None:
         taken = set(codes) & set(self.state)
-        answer, order = self._send(sender, "Add", SPECIFIED, code=" ".join(codes))
-        assert (answer.told["orders_placed"], answer.told["reasons"]) == ((0, {"CODE_TAKEN": 1}) if taken else (1, {}))
+        answer, order = self._send(source, "Add", SPECIFIED, code=" ".join(codes))
+        assert (answer.result["orders_placed"], answer.result["reasons"]) == ((0, {"CODE_TAKEN": 1}) if taken else (1, {}))
         if not taken:
             assert set(answer.codes) == set(codes)
             self._enter(order, codes)
 
-    @rule(sender=st.sampled_from(list(MINE)), quantity=st.integers(1, 4))
-    def draw(self, sender: str, quantity: int) -> None:
-        answer, order = self._send(sender, "Add", RANDOM, quantity=str(quantity))
+    @rule(source=st.sampled_from(list(MINE)), quantity=st.integers(1, 4))
+    def draw(self, source: str, quantity: int) -> None:
+        answer, order = self._send(source, "Add", RANDOM, quantity=str(quantity))
         assert len(answer.codes) == quantity
         self._enter(order, answer.codes)
 
-    @rule(sender=st.sampled_from(list(MINE)), btn=st.sampled_from([SCARCE, SCARCE, PLENTY]), quantity=st.integers(1, 4))
-    def dial(self, sender: str, btn: str, quantity: int) -> None:
+    @rule(source=st.sampled_from(list(MINE)), btn=st.sampled_from([SCARCE, SCARCE, PLENTY]), quantity=st.integers(1, 4))
+    def dial(self, source: str, btn: str, quantity: int) -> None:
         free = self._free(btn)
-        answer, order = self._send(sender, "Add", BTN4, btn=btn, quantity=str(quantity))
-        if self.btns.get(btn, sender) != sender:  # it belongs to who had PINs of it first, and nobody else learns of it
-            assert answer.told["reasons"] == {"BTN_UNKNOWN": 1}
+        answer, order = self._send(source, "Add", BTN4, btn=btn, quantity=str(quantity))
+        if self.btns.get(btn, source) != source:  # it belongs to who had PINs of it first, and nobody else learns of it
+            assert answer.result["reasons"] == {"BTN_UNKNOWN": 1}
         elif quantity > free:
-            assert answer.told["reasons"] == {"BTN_EXHAUSTED": 1}
+            assert answer.result["reasons"] == {"BTN_EXHAUSTED": 1}
         else:
-            self.btns[btn] = sender
+            self.btns[btn] = source
             assert [code[:10] for code in answer.codes] == [btn] * quantity
             self._enter(order, answer.codes)
 
@@ -249,7 +249,7 @@ class Life(RuleBasedStateMachine):
         _, product = MINE["acme"]
         self.shop.registry.load_catalogue(ACCOUNTS.filter(pl.col("product") != product), ACCESS_NUMBERS, BILLING_NUMBERS)
         answer, order = self._send("acme", "Add", RANDOM, quantity=str(quantity))
-        assert answer.told["reasons"] == {"PRODUCT_UNKNOWN": 1}
+        assert answer.result["reasons"] == {"PRODUCT_UNKNOWN": 1}
         self.shop.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)
         with shared_parser():
             (done,) = replay(self.shop.as_run, "PRODUCT_UNKNOWN").submissions
@@ -278,22 +278,22 @@ class Life(RuleBasedStateMachine):
         """Mostly cards and actions that go together; now and then any card, any action and somebody else."""
         fitting = [(code, action) for code, state in self.state.items() for action in BECOMES if state in ALLOWED[action]]
         code, action = data.draw(st.sampled_from(fitting))
-        sender = self.orders[self.owner[code]].sender
+        source = self.orders[self.owner[code]].source
         if not data.draw(st.integers(0, 4)):
             code = data.draw(st.sampled_from([*self.state, STRANGE[3]]))
-            action, sender = data.draw(st.sampled_from(list(BECOMES))), data.draw(st.sampled_from(list(MINE)))
-        self._take(action, sender, [code], code=code)
+            action, source = data.draw(st.sampled_from(list(BECOMES))), data.draw(st.sampled_from(list(MINE)))
+        self._take(action, source, [code], code=code)
         if data.draw(st.booleans()):
             self._show_last(data.draw(st.integers(0, 3)) > 0)
 
     @rule(data=st.data(), action=st.sampled_from(list(BECOMES)))
     def take_by_order(self, data: st.DataObject, action: str) -> None:
         name = data.draw(st.sampled_from([*self.orders, "10023456-99"]))
-        sender = data.draw(st.sampled_from([self.orders[name].sender] * 4 + list(MINE))) if name in self.orders else "acme"
-        mine = name.startswith(MINE[sender][0])
+        source = data.draw(st.sampled_from([self.orders[name].source] * 4 + list(MINE))) if name in self.orders else "acme"
+        mine = name.startswith(MINE[source][0])
         under = [code for code, owner in self.owner.items() if owner == name and mine]
         left = [code for code in under if self.state[code] not in ("refused", "surplus", "disconnected")]
-        self._take(action, sender, left or [code for code in under if self.state[code] == "disconnected"], target_order_id=name)
+        self._take(action, source, left or [code for code in under if self.state[code] == "disconnected"], target_order_id=name)
 
     def _show_last(self, done: bool) -> None:
         """The network answers the latest order at once."""
@@ -301,14 +301,14 @@ class Life(RuleBasedStateMachine):
         self._drop([(order.name, code if done else "") for code in order.card_actions] or [(order.name, "")])
         self.night(24)
 
-    def _take(self, action: str, sender: str, codes: list[str], **cells: str) -> None:
-        account = MINE[sender][0]
+    def _take(self, action: str, source: str, codes: list[str], **cells: str) -> None:
+        account = MINE[source][0]
         reasons = {self._reason(action, code, account) for code in codes} - {""} if codes else {"CARD_UNKNOWN"}
         if action == "Change":
             cells["access_number"] = ACCESS[self.files % 2]
-        answer, order = self._send(sender, action, "", **cells)
+        answer, order = self._send(source, action, "", **cells)
         order.access = cells.get("access_number", "")
-        assert answer.told["reasons"] == dict.fromkeys(reasons, 1)
+        assert answer.result["reasons"] == dict.fromkeys(reasons, 1)
         if not reasons:
             assert set(answer.codes) == set(codes)
             order.card_actions = dict.fromkeys(codes, 0)
@@ -384,18 +384,18 @@ class Life(RuleBasedStateMachine):
         if fresh:
             self.closings += 1
             lost = self._close(night)
-        told = self.shop.night()
+        result = self.shop.night()
         if fresh:
             self._replaced(lost, night)
             self._settle(night)
             self._look_at_statement()
-        assert {name: told[name] for name in night.figures} == night.figures
-        self._look_at_workbook(told)
+        assert {name: result[name] for name in night.figures} == night.figures
+        self._look_at_workbook(result)
         if fresh:
-            self._look_at_capacity(told)
+            self._look_at_capacity(result)
         self._look_at_files()
         again = self._registry()
-        assert {**self.shop.night(), "reports": []} == {**told, "reports": []}
+        assert {**self.shop.night(), "reports": []} == {**result, "reports": []}
         assert self._registry() == again
 
     def _shown(self, night: Night) -> None:
@@ -415,10 +415,10 @@ class Life(RuleBasedStateMachine):
             self.used.add(key)
             used.append(report)
         shown = sorted({row for report in used for row in report.rows})
-        told = {(name, code, "lacking") for report, name, code in self._lacking(used)}
+        result = {(name, code, "lacking") for report, name, code in self._lacking(used)}
         for name in {name for name, code in shown} - set(self.orders):
             if not any(code for other, code in shown if other == name):
-                told.add((name, "", "nowhere"))
+                result.add((name, "", "nowhere"))
         arrived, changes = [], []
         for name, code in shown:
             order = self.orders.get(name)
@@ -429,7 +429,7 @@ class Life(RuleBasedStateMachine):
                 if before[code] in ("placed", "refused"):
                     arrived.append(code)
                 elif before[code] == "disconnected":
-                    told.add((name, code, "gone"))
+                    result.add((name, code, "gone"))
             elif order and done >= 0:
                 if done != 1:
                     self._answer(order, code, 1, night)
@@ -438,12 +438,12 @@ class Life(RuleBasedStateMachine):
                     changes.append((first, list(self.orders).index(name), code))
             elif code not in before and code not in self.outside:
                 self.state[code] = "external"
-                told.add((name, code, "strange"))
+                result.add((name, code, "strange"))
             elif code in self.owner:
-                told.add((name, code, "strange"))
+                result.add((name, code, "strange"))
         for _, number, code in sorted(changes):
             self.access[code] = list(self.orders.values())[number].access or self.access[code]
-        night.counts["unexpected"] += len(told)
+        night.counts["unexpected"] += len(result)
         for report in used:
             for name in report.names & set(self.orders):
                 self.orders[name].judged = max(self.orders[name].judged, self._judged(report, name))
@@ -550,7 +550,7 @@ class Life(RuleBasedStateMachine):
         return wanted
 
     def _replaced(self, lost: list[str], night: Night) -> None:
-        """Enter the replacements as the network was told of them, after a look at how many there must be of which."""
+        """Enter the replacements as the network received them, after a look at how many there must be of which."""
         free = {btn: self._free(btn) for btn in (SCARCE, PLENTY)}
         due: Counter[tuple[str, str]] = Counter()
         for code in sorted(lost, key=lambda code: (list(self.orders).index(self.owner[code]), code)):
@@ -599,7 +599,7 @@ class Life(RuleBasedStateMachine):
         found = statements.load(self.shop.registry, month)
         assert found.contradictory == []
         active = Counter(
-            (self.orders[self.owner[code]].sender, *MINE[self.orders[self.owner[code]].sender], self.access[code])
+            (self.orders[self.owner[code]].source, *MINE[self.orders[self.owner[code]].source], self.access[code])
             for code, state in self.state.items() if state in ("ready", "blocked")
         )  # fmt: skip
         closing = {line[:-1]: line[-1] for line in found.lines.select(*GROUP, "closing").iter_rows() if line[-1]}
@@ -612,20 +612,20 @@ class Life(RuleBasedStateMachine):
         assert {name: figures[name] for name in counted} == expected
         assert figures["cards_placed"] == self.ordered[month]
 
-    def _look_at_workbook(self, told: dict[str, Any]) -> None:
-        book = load_workbook(self.shop.settings.home / told["workbook"], read_only=True)
+    def _look_at_workbook(self, result: dict[str, Any]) -> None:
+        book = load_workbook(self.shop.settings.home / result["workbook"], read_only=True)
         lines = {title: list(book[title].values)[1:] for title in book.sheetnames[1:]}
         book.close()
         sheets = {"Refused": "codes_refused", "Replaced": "codes_replaced", "Ready late": "codes_ready_late",
                   "Surplus": "codes_surplus", "Unexpected": "unexpected", "Awaited": "orders_awaited"}  # fmt: skip
-        assert {title: len(lines.get(title, [])) for title in sheets} == {title: told[name] for title, name in sheets.items()}
+        assert {title: len(lines.get(title, [])) for title in sheets} == {title: result[name] for title, name in sheets.items()}
         changes = Counter(line[-1] for line in lines.get("Changes", []))
-        assert (changes["done"], changes["not done"]) == (told["cards_changed"], told["cards_not_changed"])
+        assert (changes["done"], changes["not done"]) == (result["cards_changed"], result["cards_not_changed"])
         for position, name in ((7, "codes_ready"), (8, "codes_refused"), (9, "codes_replaced")):
-            assert sum(int(str(line[position])) for line in lines.get("Orders", [])) == told[name]
+            assert sum(int(str(line[position])) for line in lines.get("Orders", [])) == result[name]
 
-    def _look_at_capacity(self, told: dict[str, Any]) -> None:
-        book = load_workbook(self.shop.settings.home / told["workbook"])
+    def _look_at_capacity(self, result: dict[str, Any]) -> None:
+        book = load_workbook(self.shop.settings.home / result["workbook"])
         rows = list(book["Capacity"].values)[1:] if "Capacity" in book.sheetnames else []
         left = {str(btn).replace("-", ""): free for btn, free, *_ in rows}
         assert left == {btn: self._free(btn) for btn in left}
@@ -639,8 +639,8 @@ class Life(RuleBasedStateMachine):
             assert len(every) == len(set(every)) <= order.asked
             assert [code for codes in self._codes_of(order, "refused") for code in sorted(codes)] == order.refused
             outcomes = order_rows(order.folder, "outcome", order.name)
-            told = outcomes.select("Authorization Code", "Outcome").rows() if len(outcomes) else []
-            assert sorted(told) == sorted((code, "done" if done == 1 else "not done") for code, done in order.outcomes)
+            result = outcomes.select("Authorization Code", "Outcome").rows() if len(outcomes) else []
+            assert sorted(result) == sorted((code, "done" if done == 1 else "not done") for code, done in order.outcomes)
         for path, content in self.bytes.items():
             assert path.read_bytes() == content
         kinds = ("release-*", "refused-*", "outcome-*")
@@ -679,8 +679,8 @@ class Life(RuleBasedStateMachine):
                 "JOIN cards c ON c.order_pk = t.card_order_pk AND c.serial = t.card_serial",
                 {"order_id": pl.String, "code": pl.Int64, "outcome": pl.Int64},
             ).rows()
-            told = {(name, code): done for name, order in self.orders.items() for code, done in order.card_actions.items()}
-            assert {(name, f"{code:014}"): done for name, code, done in rows} == told
+            result = {(name, code): done for name, order in self.orders.items() for code, done in order.card_actions.items()}
+            assert {(name, f"{code:014}"): done for name, code, done in rows} == result
             sent = self.shop.placements()
             added = sent.filter(pl.col("Action") == "Add")["Authorization Code"].to_list() if len(sent) else []
             assert Counter(added) == self.placed

@@ -34,7 +34,7 @@ def globex(customer_order_id: str, **cells: str) -> dict[str, str]:
     return row(customer_order_id, **{"account": "20098765", "product": "8001", **cells})
 
 
-def test_a_file_gets_all_of_its_reasons_at_once_each_at_its_row_in_the_senders_file(shop: Shop) -> None:
+def test_a_file_gets_all_of_its_reasons_at_once_each_at_its_row_in_the_resellers_file(shop: Shop) -> None:
     rows = [
         row("A", code="123"),
         row("B", code=str(EXTERNAL[0])),
@@ -51,8 +51,8 @@ def test_a_file_gets_all_of_its_reasons_at_once_each_at_its_row_in_the_senders_f
         8: ["ACCESS_FORMAT", "QUANTITY_FORMAT"],
         9: ["ACCOUNT_UNKNOWN", "ORDER_ID_MISSING"],
     }
-    assert answer.told["rows"] == 5
-    assert answer.told["reasons"] == Counter(reason for reasons in answer.reasons.values() for reason in reasons)
+    assert answer.result["rows"] == 5
+    assert answer.result["reasons"] == Counter(reason for reasons in answer.reasons.values() for reason in reasons)
 
 
 def test_row_numbers_are_those_that_excel_shows(shop: Shop) -> None:
@@ -103,23 +103,23 @@ def test_an_order_is_placed_whole_or_not_at_all_while_others_go_on(shop: Shop) -
     assert answer.reasons == {2: ["ORDER_INCOMPLETE"], 4: ["CODE_FORMAT"]}
     assert Counter(answer.confirmation["Customer Order ID"]) == {"GOOD": 2, "MORE": 2}
     assert int(ONE) not in shop.burnt()
-    assert answer.told["orders_placed"] == 2
-    assert answer.told["orders_rejected"] == 1
+    assert answer.result["orders_placed"] == 2
+    assert answer.result["orders_rejected"] == 1
     assert shop.send(row("OTHER", code=ONE)).codes == [ONE]
 
 
 def test_a_reseller_that_accepts_parts_gets_the_good_rows_of_an_order(shop: Shop) -> None:
-    answer = shop.send(globex("P", code=ONE), globex("P", code="12"), globex("P", code=TWO), sender="globex")
+    answer = shop.send(globex("P", code=ONE), globex("P", code="12"), globex("P", code=TWO), source="globex")
     assert answer.reasons == {3: ["CODE_FORMAT"]}
     assert set(answer.codes) == {ONE, TWO}
     assert "new Customer Order ID" in answer.rejections["What to fix"].item()
-    assert (answer.told["rows"], answer.told["rows_rejected"], answer.told["codes_placed"]) == (3, 1, 2)
+    assert (answer.result["rows"], answer.result["rows_rejected"], answer.result["codes_placed"]) == (3, 1, 2)
 
 
 def test_the_house_may_order_on_every_account_and_a_reseller_on_its_own_alone(shop: Shop) -> None:
     rows = [row("A", quantity="1"), globex("G", quantity="1")]
     assert shop.send(*rows, name="acme.csv").reasons == {3: ["ACCOUNT_UNKNOWN"]}
-    assert shop.send(globex("G", quantity="2"), row("B", quantity="1"), sender="house").reasons == {}
+    assert shop.send(globex("G", quantity="2"), row("B", quantity="1"), source="house").reasons == {}
 
 
 def test_an_unchanged_order_in_another_file_is_already_placed_however_it_is_spelled(shop: Shop) -> None:
@@ -136,7 +136,7 @@ def test_an_unchanged_order_in_another_file_is_already_placed_however_it_is_spel
         row("B", quantity="2", action="ADD", code_type="Random", termination="False"),
         name="again.csv",
     )
-    assert again.told["orders_already_placed"] == 3
+    assert again.result["orders_already_placed"] == 3
     assert again.rejections.is_empty()
     assert set(again.confirmation["State"]) == {"already placed"}
     assert again.codes == []
@@ -163,7 +163,7 @@ def test_of_two_orders_of_one_sweep_that_want_a_code_the_earlier_file_has_it(sho
     shop.drop("z.csv", csv_of(row("A", code=ONE)))
     shop.drop("a.csv", csv_of(globex("G", code=ONE), globex("G", code=TWO)), "globex")
     shop.drop("m.csv", csv_of(row("C", code=THREE)))
-    answers = {answer.told["file"]: answer for answer in shop.run()}
+    answers = {answer.result["file"]: answer for answer in shop.run()}
     assert answers["z.csv"].codes == [ONE]
     assert answers["a.csv"].reasons == {2: ["CODE_TAKEN"]}
     assert answers["a.csv"].codes == [TWO]
@@ -182,9 +182,11 @@ def test_two_files_of_one_sweep_with_one_order_id_are_one_order(shop: Shop) -> N
     shop.drop("one.csv", csv_of(row("A", quantity="1")))
     shop.drop("two.csv", csv_of(row("A", quantity="1"), row("B", quantity="1")))
     shop.drop("three.csv", csv_of(row("A", quantity="2")))
-    first, second, third = sorted(shop.run(), key=lambda answer: ["one.csv", "two.csv", "three.csv"].index(answer.told["file"]))
+    first, second, third = sorted(
+        shop.run(), key=lambda answer: ["one.csv", "two.csv", "three.csv"].index(answer.result["file"])
+    )
     assert len(first.codes) == len(second.codes) == 1
-    assert second.told["orders_already_placed"] == 1
+    assert second.result["orders_already_placed"] == 1
     assert third.reasons == {2: ["ORDER_ID_USED"]}
 
 
@@ -253,7 +255,7 @@ def test_a_whole_mended_file_takes_effect_only_where_it_changed(shop: Shop) -> N
     first = shop.send(row("A", quantity="3"), row("B", code="12"), row("C", code=ONE))
     second = shop.send(row("A", quantity="3"), row("B", code=TWO), row("C", code=ONE))
     assert second.codes == [TWO]
-    assert second.told["orders_already_placed"] == 2
+    assert second.result["orders_already_placed"] == 2
     assert len(shop.burnt()) == len(EXTERNAL) + len(first.codes) + 1
 
 
@@ -308,18 +310,18 @@ def test_strange_files_get_a_folder_with_a_reason_and_the_others_go_on(shop: Sho
     for name, content in STRANGE.items():
         shop.drop(name, content)
     shop.drop("orders.csv", csv_of(row("A", quantity="2")))
-    answers = {answer.told["file"]: answer for answer in shop.run()}
+    answers = {answer.result["file"]: answer for answer in shop.run()}
     assert len(answers.pop("orders.csv").codes) == 2
     assert set(answers) == set(STRANGE)
     for name, answer in answers.items():
         assert {path.name for path in answer.folder.iterdir()} == {name, "rejections.csv", "rejections.xlsx", "status.json"}
         assert (answer.folder / name).read_bytes() == STRANGE[name]
         assert answer.rejections["Reason"].str.contains("FILE_|COLUMN_").all()
-        assert answer.told["orders_placed"] == 0
+        assert answer.result["orders_placed"] == 0
     assert shop.waiting() == []
 
 
-def test_control_characters_in_headers_and_cells_are_told_and_stop_nothing(shop: Shop) -> None:
+def test_control_characters_in_headers_and_cells_are_reported_and_stop_nothing(shop: Shop) -> None:
     rows = [
         {**row("A\0B", quantity="1"), "\x00\x01\x02": ""},
         row("C", quantity="1", comments="\0\x01\x1f"),
@@ -327,7 +329,7 @@ def test_control_characters_in_headers_and_cells_are_told_and_stop_nothing(shop:
     ]
     shop.drop("wide.csv", csv_of(*rows).decode().encode("utf-16"))
     shop.drop("late.csv", csv_of(row("E", quantity="1", comments="x" * 5_000), row("F\0", quantity="1"), row("G\0", code=ONE)))
-    late, wide = sorted(shop.run(), key=lambda answer: answer.told["file"])
+    late, wide = sorted(shop.run(), key=lambda answer: answer.result["file"])
     assert wide.reasons == {2: ["CELL_CHARACTER"], 3: ["CELL_CHARACTER"]}
     assert len(wide.codes) == 2
     assert late.reasons == {2: ["COMMENT_TOO_LONG"], 3: ["CELL_CHARACTER"], 4: ["CELL_CHARACTER"]}
@@ -360,7 +362,7 @@ def test_the_inbox_is_empty_afterwards_and_links_and_partial_files_stay(shop: Sh
     shop.drop("one.csv", csv_of(row("A", quantity="1")))
     shop.drop("two.csv", csv_of(globex("G", quantity="1")), "globex")
     shop.drop("three.csv", csv_of(row("B", quantity="1")), "house")
-    assert {answer.told["reseller"] for answer in shop.run()} == {"acme", "globex", "house"}
+    assert {answer.result["reseller"] for answer in shop.run()} == {"acme", "globex", "house"}
     assert {path.name for path in shop.waiting()} == left
     assert shop.run() == []
 
@@ -453,8 +455,8 @@ def test_who_came_first_goes_first_also_when_another_worker_was_quicker_with_a_c
             shop.registry.import_codes(pl.Series([int(ONE)]))
 
     first, second = shop.run(take)
-    assert (first.told["file"], first.reasons) == ("1.csv", {2: ["CODE_TAKEN"]})
-    assert (second.told["file"], second.reasons) == ("2.csv", {2: ["BTN_EXHAUSTED"]})
+    assert (first.result["file"], first.reasons) == ("1.csv", {2: ["CODE_TAKEN"]})
+    assert (second.result["file"], second.reasons) == ("2.csv", {2: ["BTN_EXHAUSTED"]})
 
 
 def test_the_same_bytes_in_one_sweep_are_decided_once(shop: Shop) -> None:
@@ -466,7 +468,7 @@ def test_the_same_bytes_in_one_sweep_are_decided_once(shop: Shop) -> None:
     assert len({code for answer in answers for code in answer.codes}) == 3
 
 
-def test_an_event_that_cant_be_told_keeps_no_other_from_its_answer(shop: Shop) -> None:
+def test_an_event_that_cant_be_reported_keeps_no_other_from_its_answer(shop: Shop) -> None:
     for name in "ABC":
         shop.drop(f"{name}.csv", csv_of(row(name, quantity="1")))
 
@@ -477,7 +479,7 @@ def test_an_event_that_cant_be_told_keeps_no_other_from_its_answer(shop: Shop) -
     with pytest.raises(Killed):
         shop.run(kill)
     shop.registry.execute("UPDATE events SET at = 'noise' WHERE event = 2")
-    assert [answer.told["file"] for answer in shop.run()] == ["A.csv", "C.csv"]
+    assert [answer.result["file"] for answer in shop.run()] == ["A.csv", "C.csv"]
     assert len(shop.failures) == 1
 
 
@@ -506,9 +508,9 @@ def test_a_run_for_some_resellers_finishes_what_was_left_of_theirs_alone(shop: S
 
     with pytest.raises(Killed):
         shop.run(kill)
-    for sender in ("globex", "acme"):
-        done = process_inbox(shop.as_run, lambda asked, sender=sender: asked == sender)
-        assert [one.reseller for one in done.results] == [sender]
+    for source in ("globex", "acme"):
+        done = process_inbox(shop.as_run, lambda asked, source=source: asked == source)
+        assert [one.reseller for one in done.results] == [source]
     assert shop.waiting() == []
 
 
@@ -571,9 +573,9 @@ def test_a_check_and_a_run_count_what_is_rejected_alike(content: bytes, tmp_path
         shop.drop("orders.csv", content)
         (answer,) = shop.run()
         counts = ("rows", "rows_rejected", "orders_placed", "orders_already_placed", "orders_rejected")
-        assert {name: getattr(checked, name) for name in counts} == {name: answer.told[name] for name in counts}
-        if answer.told["orders_placed"] == 0:
-            assert answer.told["rows_rejected"] == answer.told["rows"]
+        assert {name: getattr(checked, name) for name in counts} == {name: answer.result[name] for name in counts}
+        if answer.result["orders_placed"] == 0:
+            assert answer.result["rows_rejected"] == answer.result["rows"]
         shop.registry.close()
 
 
@@ -584,7 +586,7 @@ def test_a_file_that_was_in_hand_when_a_run_died_does_not_go_before_earlier_ones
     shop.drop("second.csv", suspect)
     with shop.registry.transaction():
         limits.add_strike(shop.registry, "acme", sha256(suspect).hexdigest(), NOW.isoformat(), alone=False)
-    first, second = sorted(shop.run(), key=lambda answer: answer.told["file"])
+    first, second = sorted(shop.run(), key=lambda answer: answer.result["file"])
     assert (first.codes, second.reasons) == ([code], {2: ["CODE_TAKEN"]})
 
 
@@ -595,7 +597,7 @@ def test_who_waits_for_an_earlier_file_gets_what_is_left_before_those_after_it(s
     shop.drop("2.csv", twice)  # seems to want 4,000 more, as long as the first is not entered
     shop.drop("3.csv", csv_of(row("B", quantity="5958", **btn)))
     shop.drop("4.csv", csv_of(row("C", quantity="1000", **btn)))
-    answers = {answer.told["file"]: answer for answer in shop.run()}
+    answers = {answer.result["file"]: answer for answer in shop.run()}
     assert len(answers["3.csv"].codes) == 5958
     assert answers["4.csv"].reasons == {2: ["BTN_EXHAUSTED"]}
 
@@ -606,5 +608,5 @@ def test_a_reason_of_the_whole_file_is_said_once_in_a_row(tmp_path: Path, sqlite
         answer = shop.send(*(row(f"H{n}", code=f"{EXTERNAL[0]} {EXTERNAL[1]}") for n in range(2)), row("X", quantity="x"))
         assert answer.reasons == {2: ["FILE_HELD"], 3: ["FILE_HELD", "CODE_REPEATED"], 4: ["FILE_HELD", "QUANTITY_FORMAT"]}
         assert [text.count("Too many of the codes") for text in answer.rejections["What to fix"]] == [1, 1, 1]
-        assert (answer.told["rows_rejected"], answer.told["orders_rejected"]) == (3, 3)
+        assert (answer.result["rows_rejected"], answer.result["orders_rejected"]) == (3, 3)
         shop.registry.close()

@@ -199,7 +199,7 @@ def test_a_chosen_code_takes_a_pin_of_its_btn(shop: Shop) -> None:
     chosen = f"{BTN}5027"
     answer = shop.send(row("CHOSEN", code=chosen), row("REST", btn=str(BTN), quantity="9957"))
     assert len(set(answer.codes)) == len(answer.codes) == 9_958
-    assert answer.told["orders_placed"] == 2
+    assert answer.result["orders_placed"] == 2
 
 
 @pytest.mark.parametrize(("btn", "most"), [("3035550142", 9_958), ("303-555-0555", 8_961)])

@@ -57,7 +57,7 @@ def order_rows(draw: st.DrawFn) -> Cells:
 
 
 files = st.lists(order_rows(), min_size=1, max_size=8)
-senders = st.sampled_from(["acme", "acme", "globex", "house"])
+sources = st.sampled_from(["acme", "acme", "globex", "house"])
 
 
 def rows_of(shop: Shop, table: str) -> dict[str, int]:
@@ -75,7 +75,7 @@ few_or_many = pytest.mark.parametrize("examples", [4, pytest.param(40, marks=pyt
 @few_or_many
 def test_each_row_has_one_fate_and_every_code_is_right_and_new(examples: int, new_registry: NewRegistry) -> None:
     @settings(max_examples=examples, phases=QUICKLY)
-    @given(sweeps=st.lists(st.lists(st.tuples(senders, files), min_size=1, max_size=3), min_size=1, max_size=2))
+    @given(sweeps=st.lists(st.lists(st.tuples(sources, files), min_size=1, max_size=3), min_size=1, max_size=2))
     def holds(sweeps: list[list[tuple[str, list[Cells]]]]) -> None:
         _each_sweep_is_right(sweeps, new_registry)
 
@@ -89,13 +89,13 @@ def _each_sweep_is_right(sweeps: list[list[tuple[str, list[Cells]]]], new_regist
         content: dict[str, bytes] = {}
         answers: list[Answer] = []
         for number, sweep in enumerate(sweeps):
-            for place, (sender, rows) in enumerate(sweep):
+            for place, (source, rows) in enumerate(sweep):
                 name = f"{number}{place}.csv"
                 # a title that nobody knows makes the bytes of each file its own
                 content[name] = csv_of(*[{**cells, f"File {name}": ""} for cells in rows])
-                shop.drop(name, content[name], sender)
+                shop.drop(name, content[name], source)
             answers += shop.run()
-        assert sorted(answer.told["file"] for answer in answers) == sorted(content)
+        assert sorted(answer.result["file"] for answer in answers) == sorted(content)
         assert shop.waiting() == []
         _each_row_has_one_fate(shop, answers)
         _every_code_is_right_and_new(shop, answers)
@@ -107,10 +107,10 @@ def _each_row_has_one_fate(shop: Shop, answers: list[Answer]) -> None:
     for answer in answers:
         folder = answer.folder.name
         rejected = [number for number in answer.reasons if number]
-        assert len(rejected) == len(set(rejected)) == answer.told["rows_rejected"]
-        assert answer.told["rows"] == placed[folder] + already[folder] + len(rejected)
+        assert len(rejected) == len(set(rejected)) == answer.result["rows_rejected"]
+        assert answer.result["rows"] == placed[folder] + already[folder] + len(rejected)
         assert all(reason for reasons in answer.reasons.values() for reason in reasons)
-        assert len(answer.codes) == answer.told["codes_placed"]
+        assert len(answer.codes) == answer.result["codes_placed"]
         both = _orders(answer.confirmation) & _orders(answer.rejections)
         assert {account for account, _ in both} <= {"20098765"}, "only globex accepts orders in part"
 
@@ -131,28 +131,28 @@ def _every_code_is_right_and_new(shop: Shop, answers: list[Answer]) -> None:
 @few_or_many
 def test_a_file_dropped_twice_changes_nothing_the_second_time(examples: int, new_registry: NewRegistry) -> None:
     @settings(max_examples=examples, phases=QUICKLY)
-    @given(rows=files, sender=senders)
-    def holds(rows: list[Cells], sender: str) -> None:
-        _a_second_drop_changes_nothing(rows, sender, new_registry)
+    @given(rows=files, source=sources)
+    def holds(rows: list[Cells], source: str) -> None:
+        _a_second_drop_changes_nothing(rows, source, new_registry)
 
     holds()
 
 
-def _a_second_drop_changes_nothing(rows: list[Cells], sender: str, new_registry: NewRegistry) -> None:
+def _a_second_drop_changes_nothing(rows: list[Cells], source: str, new_registry: NewRegistry) -> None:
     with new_registry() as url, tempfile.TemporaryDirectory(dir=TEMPORARY) as home:
         shop = Shop(Path(home), url)
-        shop.drop("first.csv", csv_of(*rows), sender)
+        shop.drop("first.csv", csv_of(*rows), source)
         (first,) = shop.run()
         before, placements = shop.burnt(), len(shop.placements())
 
-        shop.drop("same.csv", csv_of(*rows), sender)
+        shop.drop("same.csv", csv_of(*rows), source)
         (same,) = shop.run()
-        assert (same.told["rows"], same.told["orders_placed"], same.told["codes_placed"]) == (first.told["rows"], 0, 0)
-        there = first.told["orders_placed"] + first.told["orders_already_placed"]
-        assert same.told["orders_already_placed"] == there == len(same.confirmation)
+        assert (same.result["rows"], same.result["orders_placed"], same.result["codes_placed"]) == (first.result["rows"], 0, 0)
+        there = first.result["orders_placed"] + first.result["orders_already_placed"]
+        assert same.result["orders_already_placed"] == there == len(same.confirmation)
 
-        shop.drop("other.csv", csv_of(*({**cells, "Of no use": ""} for cells in rows)), sender)
+        shop.drop("other.csv", csv_of(*({**cells, "Of no use": ""} for cells in rows)), source)
         (again,) = shop.run()
-        assert again.told["orders_already_placed"] == first.told["orders_placed"] + first.told["orders_already_placed"]
+        assert again.result["orders_already_placed"] == first.result["orders_placed"] + first.result["orders_already_placed"]
         assert (shop.burnt(), len(shop.placements())) == (before, placements)
         shop.registry.close()

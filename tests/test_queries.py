@@ -170,9 +170,9 @@ def test_a_telephone_number_may_have_punctuation_and_the_country_code(written: s
 def test_ids_that_look_like_a_telephone_number_or_a_code_are_found(shop: Shop) -> None:
     refs = ["8008604444", "20261005000001", BTN]
     for number, ref in enumerate(refs, 1):
-        shop.send(row(ref, account="20098765", product="8001", quantity="1"), name=f"{number}.csv", sender="globex")
+        shop.send(row(ref, account="20098765", product="8001", quantity="1"), name=f"{number}.csv", source="globex")
     for number in range(4, 11):
-        shop.send(row(f"N{number}", account="20098765", product="8001", quantity="1"), name=f"{number}.csv", sender="globex")
+        shop.send(row(f"N{number}", account="20098765", product="8001", quantity="1"), name=f"{number}.csv", source="globex")
     every = {card.code for number in range(1, 11) for card in queries.status(f"20098765-{number}", shop.registry).cards}
     assert len(every) == 10
     assert found(shop, "20098765-10") == of_order(shop, "20098765-10")  # its digits alone look like a telephone number
@@ -246,7 +246,7 @@ def _csvs(shop: Shop) -> dict[Path, bytes]:
 
 def test_a_submission_is_named_by_its_folder_alone_where_that_is_clear(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="1"))
-    theirs = shop.send(row("G", account="20098765", product="8001", quantity="1"), sender="globex")
+    theirs = shop.send(row("G", account="20098765", product="8001", quantity="1"), source="globex")
     assert answer.folder.name == theirs.folder.name
     with pytest.raises(CardsError, match="more than one"):
         queries.submission(answer.folder.name, shop.registry)
@@ -271,13 +271,13 @@ def test_codes_are_masked_on_the_screen_unless_they_are_asked_for(
 ) -> None:
     masked = f"{ONE[:6]}••••••••"
     for words in (["status", ONE, "--json"], ["status", "10023456-1", "--json"], ["order", "10023456-1", "--json"]):
-        told = cards(life, monkeypatch, capsys, *words)
-        text = json.dumps(told, ensure_ascii=False)
+        result = cards(life, monkeypatch, capsys, *words)
+        text = json.dumps(result, ensure_ascii=False)
         assert masked in text
         assert ONE not in text
         assert TWO not in text
-        told = cards(life, monkeypatch, capsys, *words, "--show-codes")
-        assert ONE in json.dumps(told)
+        result = cards(life, monkeypatch, capsys, *words, "--show-codes")
+        assert ONE in json.dumps(result)
     app(["status", ONE], standalone_mode=False)
     text = capsys.readouterr().out
     assert masked in text
@@ -288,25 +288,25 @@ def test_codes_are_masked_on_the_screen_unless_they_are_asked_for(
 def test_orders_capacity_and_reports_are_shown_by_the_command_line(
     life: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    told = cards(life, monkeypatch, capsys, "order", "10023456-2", "--json")
-    assert (told["counts"], len(told["codes"])) == ({"placed": 1, "ready": 1, "refused": 1}, 3)
+    result = cards(life, monkeypatch, capsys, "order", "10023456-2", "--json")
+    assert (result["counts"], len(result["codes"])) == ({"placed": 1, "ready": 1, "refused": 1}, 3)
     (tmp_path / "btns.txt").write_text("212-555-1212\n")
-    told = cards(life, monkeypatch, capsys, "capacity", BTN, "--file", str(tmp_path / "btns.txt"), "--json")
-    assert [sum(value for value in line.values() if isinstance(value, int)) for line in told["btns"]] == [10_000] * 2
+    result = cards(life, monkeypatch, capsys, "capacity", BTN, "--file", str(tmp_path / "btns.txt"), "--json")
+    assert [sum(value for value in line.values() if isinstance(value, int)) for line in result["btns"]] == [10_000] * 2
     csvs = _csvs(life)
     (folder,) = (path.parent for path in csvs if path.name == "orders.csv")
     release = next(folder.glob("release-10023456-1-*.csv"))
     release.unlink()
     (folder / "confirmation.csv").unlink()
-    told = cards(life, monkeypatch, capsys, "report", f"outbox/acme/{folder.name}", "--json")
-    assert {release.name, "confirmation.csv"} < set(told["submissions"][0]["files"])
+    result = cards(life, monkeypatch, capsys, "report", f"outbox/acme/{folder.name}", "--json")
+    assert {release.name, "confirmation.csv"} < set(result["submissions"][0]["files"])
     assert _csvs(life) == csvs
 
 
 def test_a_night_is_one_document(life: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     life.report(("10023456-5", ONE), name="3.csv")
-    told = cards(life, monkeypatch, capsys, "reconcile", "--json")
-    assert (told["cards_changed"], [report["file"] for report in told["reports"]]) == (1, ["3.csv"])
-    assert (life.settings.home / told["workbook"]).exists()
+    result = cards(life, monkeypatch, capsys, "reconcile", "--json")
+    assert (result["cards_changed"], [report["file"] for report in result["reports"]]) == (1, ["3.csv"])
+    assert (life.settings.home / result["workbook"]).exists()
     with open_registry(life.settings.registry) as registry:
         assert queries.status(ONE, registry).cards[0].state == "blocked"

@@ -122,7 +122,7 @@ def test_a_quotation_mark_within_a_cell_is_a_character(reader: Reader) -> None:
     assert filled(reader(csv(["10023456", "A1", '5" card', "2"])))[2]["comments"] == '5" card'
 
 
-def test_the_header_is_the_first_filled_row_and_rows_keep_the_senders_numbers(reader: Reader) -> None:
+def test_the_header_is_the_first_filled_row_and_rows_keep_the_resellers_numbers(reader: Reader) -> None:
     table = reader("\n , ,\n,,,\n" + csv(ONE, ["", "", "", ""], [""], [" "], ONE))
     assert list(filled(table)) == [5, 9]
 
@@ -138,12 +138,12 @@ def test_a_column_that_is_not_known_is_named_and_not_used(reader: Reader) -> Non
     assert table.notes == ["Columns that were not used: “Colour”, “Shelf”."]
 
 
-def test_two_columns_that_mean_the_same_are_told_by_their_headers(reader: Reader) -> None:
+def test_two_columns_that_mean_the_same_are_named_by_their_headers(reader: Reader) -> None:
     table = reader(csv([*ONE, "7"], header=[*HEADER, "qty"]))
     assert [fault[1:] for fault in faults(table)] == [("", "COLUMN_REPEATED", "“Quantity” and “qty”")]
 
 
-def test_a_missing_column_is_told_with_the_headers_there_are_and_the_closest_of_them(reader: Reader) -> None:
+def test_a_missing_column_is_reported_with_the_headers_there_are_and_the_closest_of_them(reader: Reader) -> None:
     table = reader(csv(ONE, header=["Customer Account Number", "Custommer Order IDs", "Comments", "Quantity"]))
     (found,) = missing_columns(table, {"customer_order_id": "Customer Order ID", "account": "Customer Account Number"})["value"]
     assert found.startswith("“Customer Order ID” (closest is “Custommer Order IDs”; the file has “Customer Account Number”,")
@@ -152,7 +152,7 @@ def test_a_missing_column_is_told_with_the_headers_there_are_and_the_closest_of_
 
 
 @pytest.mark.parametrize(("line", "cells"), [(ONE[:3], 3), ([*ONE, "extra"], 5)])
-def test_a_ragged_row_is_told_with_its_number(line: list[str], cells: int, reader: Reader) -> None:
+def test_a_ragged_row_is_reported_with_its_number(line: list[str], cells: int, reader: Reader) -> None:
     table = reader(csv(["10023456", "A0", '"two\nlines"', "2"], [""], line, ONE))
     assert table.rows.is_empty()
     assert [fault[2:] for fault in faults(table)] == [
@@ -160,7 +160,7 @@ def test_a_ragged_row_is_told_with_its_number(line: list[str], cells: int, reade
     ]
 
 
-def test_all_ragged_rows_are_told_at_once(reader: Reader) -> None:
+def test_all_ragged_rows_are_reported_at_once(reader: Reader) -> None:
     table = reader(csv(ONE[:3], ONE, [*ONE, "extra"]))
     assert [fault[3].split(" has ")[0] for fault in faults(table)] == ["row 2", "row 4"]
 
@@ -171,7 +171,7 @@ def test_empty_cells_too_many_are_no_ragged_row(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("quoted", [1, 2, 3])
-def test_quotation_marks_that_are_never_closed_are_told_with_the_first_ones_row(quoted: int, reader: Reader) -> None:
+def test_quotation_marks_that_are_never_closed_are_reported_with_the_first_ones_row(quoted: int, reader: Reader) -> None:
     lines = [["10023456", f"A{number}", f'"c{number}' if number <= quoted else "c", "2"] for number in range(1, 6)]
     assert whole(reader(csv(["10023456", "A0", '"two\nlines"', "1"], *lines))) == (
         "FILE_UNREADABLE",
@@ -274,7 +274,7 @@ def test_a_formula_counts_as_the_value_that_is_stored(reader: Reader) -> None:
     assert (filled(table), faults(table)) == ({2: READ}, [])
 
 
-def test_formulas_without_a_value_and_errors_are_told_with_their_cell(reader: Reader) -> None:
+def test_formulas_without_a_value_and_errors_are_reported_with_their_cell(reader: Reader) -> None:
     table = reader(book([None, *HEADER], ["=9", *ONE[:3], "=1+1"], [None, "#N/A", *ONE[1:]], ["=9", *ONE]))
     assert faults(table) == [(2, "quantity", "CELL_FORMULA", "=1+1"), (3, "account", "CELL_FORMULA", "#N/A")]
     assert list(filled(table)) == [2, 3, 4]
@@ -374,7 +374,7 @@ def test_a_file_with_too_many_columns_or_rows_or_bytes_is_too_large() -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx", "ods"])
-def test_a_cell_with_too_many_characters_is_told_with_its_row_and_cut(kind: str) -> None:
+def test_a_cell_with_too_many_characters_is_reported_with_its_row_and_cut(kind: str) -> None:
     settings = settings_of(max_cell=300)
     long = ["10023456", "A2", "é" * 301, "2"]
     made = {
@@ -405,7 +405,7 @@ def shared_text(characters: int, cells: int) -> bytes:
     return zipped({**parts(made), "xl/sharedStrings.xml": strings.encode()})
 
 
-def test_more_errors_than_anyone_would_mend_are_told_as_one_with_the_first_of_them(parser: Parser) -> None:
+def test_more_errors_than_anyone_would_mend_are_reported_as_one_with_the_first_of_them(parser: Parser) -> None:
     settings = settings_of(max_findings=30)
     content = book(HEADER, *[["10023456", "A1", "good", "=1+1"]] * 31)
     with Parser(settings) as small:

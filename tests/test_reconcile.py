@@ -41,9 +41,9 @@ def release(answer: Answer, order: str, kind: str = "release") -> pl.DataFrame:
     return order_rows(answer.folder, kind, order)
 
 
-def sheet(shop: Shop, told: dict[str, Any], title: str) -> pl.DataFrame:
+def sheet(shop: Shop, result: dict[str, Any], title: str) -> pl.DataFrame:
     """A sheet of the night's workbook, as text."""
-    rows = list(load_workbook(shop.settings.home / told["workbook"])[title].values)
+    rows = list(load_workbook(shop.settings.home / result["workbook"])[title].values)
     text = [["" if cell is None else str(cell) for cell in line] for line in rows[1:]]
     return pl.DataFrame(text, [str(name) for name in rows[0]], orient="row")
 
@@ -70,7 +70,7 @@ def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Sho
     answer = shop.send(row("A", code=f"{ONE} {TWO}"), row("B", code=THREE))
     assert not list(answer.folder.glob("release-*"))
     shop.report(("10023456-1", ONE))
-    told = shop.night()
+    result = shop.night()
     released = release(answer, "10023456-1")
     assert released.columns == RELEASE
     serial = f"10023456-1/{sorted([ONE, TWO]).index(ONE) + 1}"
@@ -90,7 +90,7 @@ def test_codes_that_the_network_shows_are_released_and_nothing_else_is(shop: Sho
     ]
     assert not list(answer.folder.glob("release-10023456-2*"))
     assert shop.states() == {ONE: "ready", TWO: "refused", THREE: "placed"}
-    assert (told["orders_closed"], told["codes_ready"], told["codes_refused"], told["orders_awaited"]) == (1, 1, 1, 1)
+    assert (result["orders_closed"], result["codes_ready"], result["codes_refused"], result["orders_awaited"]) == (1, 1, 1, 1)
     book = sheets_of(answer.folder / "release-10023456-1-2026-10-05.xlsx")
     on_sheet = released.select(RELEASE[3:-1])  # the others are the same for all cards: its first sheet has them
     on_sheet = on_sheet.with_columns(telephone("Access Number"))
@@ -114,7 +114,7 @@ def test_files_that_a_night_writes_in_portions_have_all_their_cards(shop: Shop, 
 def test_a_specified_code_that_is_refused_is_left_to_the_reseller(shop: Shop) -> None:
     answer = shop.send(row("A", code=f"{ONE} {TWO}"))
     shop.report(("10023456-1", ONE))
-    told = shop.night()
+    result = shop.night()
     refused = release(answer, "10023456-1", "refused")
     assert refused.columns == REFUSED
     ((*_, code, by, cause, advice),) = refused.rows()
@@ -123,8 +123,8 @@ def test_a_specified_code_that_is_refused_is_left_to_the_reseller(shop: Shop) ->
     assert "Choose another code" in advice
     summary = str(sheets_of(answer.folder / "refused-10023456-1-2026-10-05.xlsx"))
     assert "most likely each exists there already" in summary
-    assert told["codes_replaced"] == 0
-    assert sheet(shop, told, "Refused").rows() == [("acme", *refused.drop("Likely cause", "Serial").row(0))]
+    assert result["codes_replaced"] == 0
+    assert sheet(shop, result, "Refused").rows() == [("acme", *refused.drop("Likely cause", "Serial").row(0))]
     assert len(shop.placements()) == 2
 
 
@@ -132,8 +132,8 @@ def test_random_and_btn_codes_are_replaced_under_the_same_order_and_placed_again
     answer = shop.send(row("R", quantity="3"), row("B", btn=BTN, quantity="2"))
     codes = answer.codes
     shop.report(*shown(answer, codes[0], codes[1], codes[3]))
-    told = shop.night()
-    assert told["codes_replaced"] == 3
+    result = shop.night()
+    assert result["codes_replaced"] == 3
     (path,) = (shop.settings.outbox / "network").glob("*/placement-network-*.csv")
     placed = read_csv(path)
     assert sorted(placed["Order ID"]) == ["10023456-1", "10023456-1", "10023456-2"]
@@ -149,7 +149,7 @@ def test_random_and_btn_codes_are_replaced_under_the_same_order_and_placed_again
     assert sorted(lost["Authorization Code"]) == sorted(codes[:2])
     assert set(lost["Replaced by"]) == set(new) - {pin}
     assert all("replaced" in advice for advice in lost["What to do"])
-    assert sorted(sheet(shop, told, "Replaced")["New code"]) == sorted(new)
+    assert sorted(sheet(shop, result, "Replaced")["New code"]) == sorted(new)
     shop.later(days=1)
     shop.report(
         *shown(answer, codes[0], codes[1], codes[3]), *placed.select("Order ID", "Authorization Code").rows(), name="2.csv"
@@ -162,8 +162,8 @@ def test_no_replacement_is_drawn_where_the_setting_is_off(tmp_path: Path, regist
     shop = Shop(tmp_path / "home", registry_url, replace_refused=False)
     answer = shop.send(row("R", quantity="2"), row("B", btn=BTN, quantity="1"))
     shop.report(*shown(answer, *answer.codes[1:]), ("10023456-2", ""))
-    told = shop.night()
-    assert (told["codes_refused"], told["codes_replaced"], told["orders_awaited"]) == (2, 0, 0)
+    result = shop.night()
+    assert (result["codes_refused"], result["codes_replaced"], result["orders_awaited"]) == (2, 0, 0)
     assert len(shop.placements()) == 3
     for order in ("10023456-1", "10023456-2"):
         assert "Order another code" in release(answer, order, "refused")["What to do"].item()
@@ -175,14 +175,14 @@ def test_a_btn_that_is_used_up_is_reported_and_the_earliest_orders_get_its_last_
     shop.registry.import_codes(pl.Series("code", pins[7:]))
     answer = shop.send(row("A", btn=BTN, quantity="2"), row("B", btn=BTN, quantity="3"))
     shop.report(("10023456-1", ""), ("10023456-2", ""))
-    told = shop.night()
-    assert (told["codes_refused"], told["codes_replaced"], told["orders_awaited"]) == (5, 2, 1)
+    result = shop.night()
+    assert (result["codes_refused"], result["codes_replaced"], result["orders_awaited"]) == (5, 2, 1)
     assert [bool(code) for code in release(answer, "10023456-1", "refused")["Replaced by"]] == [True, True]
     refused = release(answer, "10023456-2", "refused")
     assert [*refused["Replaced by"]] == [""] * 3
     assert all("No PIN of this BTN is free" in advice for advice in refused["What to do"])
-    assert [line[:2] for line in sheet(shop, told, "Capacity").rows()] == [(telephone_text(BTN), "0")]
-    assert set(sheet(shop, told, "Awaited")["Order ID"]) == {"10023456-1"}
+    assert [line[:2] for line in sheet(shop, result, "Capacity").rows()] == [(telephone_text(BTN), "0")]
+    assert set(sheet(shop, result, "Awaited")["Order ID"]) == {"10023456-1"}
 
 
 def test_an_order_id_with_an_empty_code_says_that_nothing_was_placed(shop: Shop) -> None:
@@ -199,9 +199,9 @@ def test_what_several_reports_of_a_night_show_is_taken_together(shop: Shop) -> N
     shop.report(("10023456-1", ONE), name="1.csv")
     shop.report(("10023456-1", ""), name="2.csv")
     shop.report(("10023456-1", TWO), name="3.csv")
-    told = shop.night()
+    result = shop.night()
     assert shop.states() == {ONE: "ready", TWO: "ready", THREE: "refused"}
-    assert (told["codes_ready"], told["codes_refused"], len(told["reports"])) == (2, 1, 3)
+    assert (result["codes_ready"], result["codes_refused"], len(result["reports"])) == (2, 1, 3)
     assert set(release(answer, "10023456-1")["Authorization Code"]) == {ONE, TWO}
 
 
@@ -211,9 +211,9 @@ def test_a_later_night_makes_a_refused_code_ready_and_says_so(shop: Shop) -> Non
     shop.night()
     shop.later(days=1)
     shop.report(("10023456-1", ONE), ("10023456-1", TWO), name="2.csv")
-    told = shop.night()
-    assert (told["codes_ready"], told["codes_ready_late"], told["codes_refused"]) == (1, 1, 0)
-    assert sheet(shop, told, "Ready late")["Authorization Code"].to_list() == [TWO]
+    result = shop.night()
+    assert (result["codes_ready"], result["codes_ready_late"], result["codes_refused"]) == (1, 1, 0)
+    assert sheet(shop, result, "Ready late")["Authorization Code"].to_list() == [TWO]
     assert set(release(answer, "10023456-1")["Authorization Code"]) == {ONE, TWO}
     (refused,) = answer.folder.glob("refused-*.csv")  # of the night before; what it lists is not to be printed until released
     assert read_csv(refused)["Authorization Code"].to_list() == [TWO]
@@ -225,22 +225,22 @@ def test_a_second_run_of_a_night_that_finds_a_refused_code_keeps_both_moves_in_i
     shop.report(("10023456-1", ""))
     shop.night()
     shop.report(*shown(answer), name="2.csv")
-    told = shop.night()
+    result = shop.night()
     figures = ("codes_ready", "codes_ready_late", "codes_refused", "codes_replaced")
     # the report was not written after the replacement was placed, so that it says nothing of it
-    assert [told[name] for name in figures] == [1, 1, 1, 1]
-    assert len(sheet(shop, told, "Refused")) == 1
-    assert len(sheet(shop, told, "Replaced")) == 1
-    assert told["orders_awaited"] == 1
+    assert [result[name] for name in figures] == [1, 1, 1, 1]
+    assert len(sheet(shop, result, "Refused")) == 1
+    assert len(sheet(shop, result, "Replaced")) == 1
+    assert result["orders_awaited"] == 1
 
 
 def test_codes_that_nobody_issued_are_entered_as_external_and_never_given(shop: Shop) -> None:
     shop.send(row("A", code=ONE))
     shop.report(("10023456-1", ONE), ("10023456-1", STRANGE), ("77-7", LOST), ("88-8", ""), ("99-9", str(EXTERNAL[0])))
-    told = shop.night()
+    result = shop.night()
     assert shop.states() == {ONE: "ready", STRANGE: "external", LOST: "external"}
-    assert told["unexpected"] == 3
-    unexpected = sheet(shop, told, "Unexpected")
+    assert result["unexpected"] == 3
+    unexpected = sheet(shop, result, "Unexpected")
     assert unexpected.select("Order ID", "Authorization Code", "Report").rows() == [
         ("10023456-1", STRANGE, "report.csv"), ("77-7", LOST, "report.csv"), ("88-8", "", "report.csv"),
     ]  # fmt: skip
@@ -250,9 +250,9 @@ def test_codes_that_nobody_issued_are_entered_as_external_and_never_given(shop: 
 def test_a_code_that_is_shown_under_another_order_is_named_and_moves_nothing(shop: Shop) -> None:
     shop.send(row("A", code=ONE), row("B", code=TWO))
     shop.report(("10023456-1", TWO))
-    told = shop.night()
+    result = shop.night()
     assert shop.states() == {ONE: "refused", TWO: "placed"}
-    ((_, code, known, _),) = sheet(shop, told, "Unexpected").rows()
+    ((_, code, known, _),) = sheet(shop, result, "Unexpected").rows()
     assert (code, known) == (TWO, "this code was issued under another order")
 
 
@@ -271,9 +271,9 @@ def test_pins_that_the_network_holds_are_not_drawn_as_replacements(shop: Shop) -
 def test_an_order_that_no_report_names_is_awaited_and_overdue_after_48_hours(hours: float, overdue: int, shop: Shop) -> None:
     shop.send(row("A", code=ONE))
     shop.later(hours=hours)
-    told = shop.night()
-    assert (told["orders_awaited"], told["orders_overdue"]) == (1, overdue)
-    ((*_, age, mark),) = sheet(shop, told, "Awaited").rows()
+    result = shop.night()
+    assert (result["orders_awaited"], result["orders_overdue"]) == (1, overdue)
+    ((*_, age, mark),) = sheet(shop, result, "Awaited").rows()
     assert float(age) == pytest.approx(hours, abs=0.05)
     assert mark == ("yes" if overdue else "")
     assert shop.states() == {ONE: "placed"}
@@ -324,13 +324,13 @@ def test_a_report_that_came_before_and_says_nothing_new_changes_nothing(shop: Sh
     before = dump(shop)
     shop.later(days=1)
     shop.report(*shown(answer), name="again.csv")
-    told = shop.night()
-    (report,) = told["reports"]
+    result = shop.night()
+    (report,) = result["reports"]
     assert report["repeated"]
     assert (shop.settings.home / report["folder"] / "again.csv").exists()
     assert dump(shop) == before
-    assert (told["codes_ready"], told["codes_refused"], told["unexpected"], told["orders_awaited"]) == (0, 0, 0, 0)
-    assert sheet(shop, told, "Reports").row(0)[3] == "repeats an earlier one"
+    assert (result["codes_ready"], result["codes_refused"], result["unexpected"], result["orders_awaited"]) == (0, 0, 0, 0)
+    assert sheet(shop, result, "Reports").row(0)[3] == "repeats an earlier one"
 
 
 def test_the_same_bytes_are_news_about_what_was_placed_since(shop: Shop) -> None:
@@ -340,18 +340,18 @@ def test_the_same_bytes_are_news_about_what_was_placed_since(shop: Shop) -> None
     assert shop.night()["codes_replaced"] == 1
     shop.later(days=1)
     shop.report(*shown(answer, answer.codes[0]), name="again.csv")
-    told = shop.night()
-    assert [report["repeated"] for report in told["reports"]] == [False]
-    assert (told["codes_refused"], told["codes_replaced"], told["orders_awaited"]) == (1, 1, 1)
+    result = shop.night()
+    assert [report["repeated"] for report in result["reports"]] == [False]
+    assert (result["codes_refused"], result["codes_replaced"], result["orders_awaited"]) == (1, 1, 1)
 
 
 def test_two_copies_of_a_report_in_one_night_are_one(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="2"))
     shop.report(*shown(answer), name="1.csv")
     shop.report(*shown(answer), name="2.csv")
-    told = shop.night()
-    assert [report["repeated"] for report in told["reports"]] == [False, True]
-    assert told["codes_ready"] == 2
+    result = shop.night()
+    assert [report["repeated"] for report in result["reports"]] == [False, True]
+    assert result["codes_ready"] == 2
 
 
 def replaced_order(shop: Shop, quantity: int = 2) -> tuple[Answer, str, str]:
@@ -376,12 +376,12 @@ def test_a_replaced_code_that_shows_up_after_its_replacement_is_ready_is_surplus
     before = _files(shop)
     shop.later(days=1)
     shop.report(*shown(answer), ("10023456-1", new), name="3.csv")
-    told = shop.night()
+    result = shop.night()
     assert shop.states()[old] == "surplus"
-    assert (told["codes_ready"], told["codes_surplus"]) == (0, 1)
+    assert (result["codes_ready"], result["codes_surplus"]) == (0, 1)
     assert released(answer) == [[answer.codes[1]], [new]]
-    assert sheet(shop, told, "Surplus")["Authorization Code"].to_list() == [old]
-    assert "1 card is surplus" in str(sheets_of(shop.settings.home / told["workbook"])["Summary"])
+    assert sheet(shop, result, "Surplus")["Authorization Code"].to_list() == [old]
+    assert "1 card is surplus" in str(sheets_of(shop.settings.home / result["workbook"])["Summary"])
     kept = {name: content for name, content in before.items() if "release-" in name}
     assert {name: _files(shop)[name] for name in kept} == kept
 
@@ -390,8 +390,8 @@ def test_a_replacement_that_comes_after_the_refused_code_turned_up_is_surplus(sh
     answer, old, new = replaced_order(shop)
     shop.later(days=1)
     shop.report(*shown(answer), name="2.csv")
-    told = shop.night()
-    assert (told["codes_ready_late"], told["codes_refused"], told["codes_replaced"]) == (1, 1, 0)  # two were ordered
+    result = shop.night()
+    assert (result["codes_ready_late"], result["codes_refused"], result["codes_replaced"]) == (1, 1, 0)  # two were ordered
     shop.later(days=1)
     shop.report(*shown(answer), ("10023456-1", new), name="3.csv")
     shop.night()
@@ -417,9 +417,9 @@ def test_a_report_that_is_older_than_a_replacement_does_not_refuse_it(shop: Shop
     shop.later(days=1)
     path = shop.report(*shown(answer), name="older.csv")
     os.utime(path, (older.timestamp(),) * 2)
-    told = shop.night()
+    result = shop.night()
     assert (shop.states()[old], shop.states()[new]) == ("ready", "placed")
-    assert (told["codes_refused"], told["orders_awaited"]) == (0, 1)
+    assert (result["codes_refused"], result["orders_awaited"]) == (0, 1)
 
 
 def test_a_report_that_was_written_while_the_night_wrote_says_nothing_of_its_replacements(shop: Shop) -> None:
@@ -430,8 +430,8 @@ def test_a_report_that_was_written_while_the_night_wrote_says_nothing_of_its_rep
     (new,) = set(shop.placements()["Authorization Code"]) - set(answer.codes)
     shop.later(days=1)
     os.utime(shop.report(*shown(answer, answer.codes[0]), name="2.csv"), (meanwhile.timestamp(),) * 2)
-    told = shop.night()
-    assert (shop.states()[new], told["codes_refused"]) == ("placed", 0)
+    result = shop.night()
+    assert (shop.states()[new], result["codes_refused"]) == ("placed", 0)
 
 
 def test_a_report_that_shows_a_replacement_was_written_after_it_whatever_its_file_says(shop: Shop) -> None:
@@ -464,11 +464,11 @@ def test_an_order_that_a_report_names_twice_is_judged_once(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="3"))
     pairs = shown(answer)
     shop.report(*pairs[:2], pairs[0], ("10023456-1", ""), pairs[1])
-    told = shop.night()
-    assert (told["codes_ready"], told["codes_refused"]) == (2, 1)
+    result = shop.night()
+    assert (result["codes_ready"], result["codes_refused"]) == (2, 1)
 
 
-def test_a_disconnected_card_that_the_network_still_shows_is_told(shop: Shop) -> None:
+def test_a_disconnected_card_that_the_network_still_shows_is_reported(shop: Shop) -> None:
     answer = shop.send(row("A", code=f"{ONE} {TWO}"))
     shop.report(*shown(answer))
     shop.night()
@@ -478,13 +478,13 @@ def test_a_disconnected_card_that_the_network_still_shows_is_told(shop: Shop) ->
     assert shop.night()["unexpected"] == 0
     shop.later(days=1)
     shop.report(*shown(answer), name="3.csv")
-    told = shop.night()
-    ((_, code, words, _),) = sheet(shop, told, "Unexpected").rows()
+    result = shop.night()
+    ((_, code, words, _),) = sheet(shop, result, "Unexpected").rows()
     assert (code, words) == (ONE, "this card is disconnected, and the network still shows it")
     assert shop.states()[ONE] == "disconnected"
 
 
-def test_a_ready_card_that_a_later_report_of_its_order_lacks_is_told(shop: Shop) -> None:
+def test_a_ready_card_that_a_later_report_of_its_order_lacks_is_reported(shop: Shop) -> None:
     answer = shop.send(row("A", code=f"{ONE} {TWO}"))
     shop.report(*shown(answer))
     shop.night()
@@ -494,8 +494,8 @@ def test_a_ready_card_that_a_later_report_of_its_order_lacks_is_told(shop: Shop)
     assert shop.night()["unexpected"] == 0
     shop.later(days=1)
     shop.report(("10023456-1", ONE), name="later.csv")
-    told = shop.night()
-    ((_, code, words, _),) = sheet(shop, told, "Unexpected").rows()
+    result = shop.night()
+    ((_, code, words, _),) = sheet(shop, result, "Unexpected").rows()
     assert (code, words) == (TWO, "this card is ready, and the network's report of its order no longer shows it")
     assert shop.states()[TWO] == "ready"
 
@@ -553,14 +553,14 @@ def big_order(shop: Shop, wrong: str = STRANGE) -> None:
 def test_a_report_that_would_refuse_most_of_many_codes_is_put_on_hold(shop: Shop) -> None:
     big_order(shop)
     before = dump(shop)
-    told = shop.night()
+    result = shop.night()
     assert set(shop.states().values()) == {"placed"}
     assert dump(shop)[2:8] == before[2:8]
-    assert (told["reports_on_hold"], told["codes_refused"], told["orders_awaited"]) == (1, 0, 1)
-    assert told["reports"][0]["on_hold"] == "It would refuse 150 of the 150 codes that its orders wait for."
-    workbook = shop.settings.home / told["workbook"]
+    assert (result["reports_on_hold"], result["codes_refused"], result["orders_awaited"]) == (1, 0, 1)
+    assert result["reports"][0]["on_hold"] == "It would refuse 150 of the 150 codes that its orders wait for."
+    workbook = shop.settings.home / result["workbook"]
     assert "1 network report is on hold and has changed nothing" in str(sheets_of(workbook)["Summary"])
-    assert sheet(shop, told, "Reports").row(0)[3:5] == ("on hold", told["reports"][0]["on_hold"])
+    assert sheet(shop, result, "Reports").row(0)[3:5] == ("on hold", result["reports"][0]["on_hold"])
 
 
 def test_a_report_with_many_codes_that_nobody_issued_is_put_on_hold(tmp_path: Path, registry_url: str) -> None:
@@ -570,8 +570,8 @@ def test_a_report_with_many_codes_that_nobody_issued_is_put_on_hold(tmp_path: Pa
     assert shop.night()["reports_on_hold"] == 0
     shop.later(days=1)
     shop.report(*(("77-7", code) for code in some_codes(8, seed=98)), name="many.csv")
-    told = shop.night()
-    assert told["reports"][0]["on_hold"] == "It shows 8 codes that were not issued here."
+    result = shop.night()
+    assert result["reports"][0]["on_hold"] == "It shows 8 codes that were not issued here."
     assert len(shop.states()) == 3
     shop.registry.close()
 
@@ -580,8 +580,8 @@ def test_what_a_report_on_hold_shows_counts_for_no_other(shop: Shop) -> None:
     answer = shop.send(row("A", quantity="250"))
     shop.report(*shown(answer)[:10], name="few.csv")
     shop.report(*shown(answer)[:60], name="more.csv")
-    told = shop.night()
-    assert [bool(report["on_hold"]) for report in told["reports"]] == [True, True]
+    result = shop.night()
+    assert [bool(report["on_hold"]) for report in result["reports"]] == [True, True]
 
 
 def test_the_network_may_refuse_few_codes_and_half_of_many(shop: Shop) -> None:
@@ -598,8 +598,8 @@ def test_a_malformed_report_comes_to_a_folder_with_reasons_and_moves_nothing(sho
     before = dump(shop)
     text = f"Order ID,Code\n10023456-1,{ONE}\n,{TWO}\n10023456-1,1234\n10023456-1,1.23457E+13\n=1+1,{THREE}\n"
     path = shop.report(content=text)
-    told = shop.night()
-    (report,) = told["reports"]
+    result = shop.night()
+    (report,) = result["reports"]
     assert report["reasons"] == {"CODE_FORMAT": 1, "CODE_ROUNDED": 1, "REPORT_ORDER_ID": 2}
     folder = shop.settings.home / report["folder"]
     assert (folder / "report.csv").read_text() == text
@@ -672,8 +672,8 @@ def test_the_workbook_opens_has_a_native_chart_and_no_formula_whatever_a_report_
     rows = [*shown(answer, answer.codes[0])[:-1], ("-1", STRANGE)]
     text = "Order ID,Code,=1+1\n" + "".join(f"{order},{code},=1+1\n" for order, code in rows)
     shop.report(name="=1+1.csv", content=text)
-    told = shop.night()
-    book = load_workbook(shop.settings.home / told["workbook"])
+    result = shop.night()
+    book = load_workbook(shop.settings.home / result["workbook"])
     assert book.sheetnames == [
         "Summary", "Orders", "Refused", "Replaced", "Unexpected", "Awaited", "Reports",
         "Ageing", "By reseller", "By product", "By access number", "By month", "Nights",
@@ -686,15 +686,15 @@ def test_the_workbook_opens_has_a_native_chart_and_no_formula_whatever_a_report_
                 head = str(page.cell(1, cell.column).value)
                 if cell.row > 1 and cell.value is not None and ("ode" in head or "Number" in head or head == "Order ID"):
                     assert cell.data_type == "s", f"{page.title} {cell.coordinate}"
-    assert sheet(shop, told, "Unexpected").rows()[0][::3] == ("-1", "=1+1.csv")
+    assert sheet(shop, result, "Unexpected").rows()[0][::3] == ("-1", "=1+1.csv")
 
 
 def test_the_workbook_of_a_night_without_anything_opens(shop: Shop) -> None:
-    told = shop.night()
-    book = load_workbook(shop.settings.home / told["workbook"])
+    result = shop.night()
+    book = load_workbook(shop.settings.home / result["workbook"])
     assert book.sheetnames == ["Summary", "Ageing", "By month", "Nights"]
     assert len(book["Summary"]._charts) == 4  # type: ignore[attr-defined]
-    assert [told[name] for name in told if name.startswith(("codes", "cards", "orders"))] == [0] * 10
+    assert [result[name] for name in result if name.startswith(("codes", "cards", "orders"))] == [0] * 10
 
 
 class KilledError(BaseException):
@@ -747,14 +747,14 @@ def test_a_night_that_dies_anywhere_ends_as_an_undisturbed_one(
 
 def _end(shop: Shop) -> tuple[Any, ...]:
     """All that is left of a night."""
-    told = shop.night()
+    result = shop.night()
     names = sorted(_files(shop))
     csvs = {name: content for name, content in _files(shop).items() if name.endswith(".csv")}
     books = {name: sheets_of(shop.settings.home / name) for name in names if name.endswith(".xlsx")}
-    return dump(shop), names, csvs, books, told, shop.waiting(), shop.registry.undelivered()
+    return dump(shop), names, csvs, books, result, shop.waiting(), shop.registry.undelivered()
 
 
-def test_what_a_dead_night_left_is_told_by_the_next_one(shop: Shop) -> None:
+def test_what_a_dead_night_left_is_reported_by_the_next_one(shop: Shop) -> None:
     shop.send(row("A", code=ONE))
     shop.report(("10023456-1", ONE))
 
@@ -768,7 +768,7 @@ def test_what_a_dead_night_left_is_told_by_the_next_one(shop: Shop) -> None:
     assert (report["file"], report["repeated"]) == ("report.csv", False)
 
 
-def test_orders_that_come_after_a_dead_night_are_answered_and_told_alone(shop: Shop) -> None:
+def test_orders_that_come_after_a_dead_night_are_answered_and_reported_alone(shop: Shop) -> None:
     shop.send(row("A", code=ONE))
     shop.report(("10023456-1", ONE))
 
@@ -779,7 +779,7 @@ def test_orders_that_come_after_a_dead_night_are_answered_and_told_alone(shop: S
     with pytest.raises(KilledError):
         shop.night(die)
     answer = shop.send(row("B", code=TWO), name="b.csv")
-    assert answer.told["file"] == "b.csv"
+    assert answer.result["file"] == "b.csv"
     assert shop.night()["codes_ready"] == 1
 
 
@@ -865,19 +865,19 @@ def test_a_long_sheet_is_cut_and_says_where_all_of_its_rows_are(shop: Shop, monk
     monkeypatch.setattr(reconciliation_workbook, "MOST_ROWS", 2)
     orders = shop.send(*(row(f"A{number}", quantity="1") for number in range(5)))
     shop.report(*orders.confirmation.select("Order ID", "Authorization Code").rows())
-    told = shop.night()
-    assert len(sheet(shop, told, "Orders")) == 2
-    workbook = shop.settings.home / told["workbook"]
+    result = shop.night()
+    assert len(sheet(shop, result, "Orders")) == 2
+    workbook = shop.settings.home / result["workbook"]
     every = read_csv(workbook.with_name(f"{workbook.stem}-orders.csv"))
     assert every["Customer Order ID"].to_list() == [f"A{number}" for number in range(5)]
     assert f"Orders: the first 2 of 5 rows; all of them are in {workbook.stem}-orders.csv" in str(
         sheets_of(workbook)["Summary"]
     )
     monkeypatch.setattr(reconciliation_workbook, "MOST_ROWS", 5)
-    night = reconciliation.latest_night(shop.registry, int(told["night"].replace("-", "")))
+    night = reconciliation.latest_night(shop.registry, int(result["night"].replace("-", "")))
     reconciliation_workbook.write_night(shop.as_run, night or {})
     assert not workbook.with_name(f"{workbook.stem}-orders.csv").exists()
-    assert len(sheet(shop, told, "Orders")) == 5
+    assert len(sheet(shop, result, "Orders")) == 5
 
 
 def test_the_capacity_sheet_has_what_changed_and_what_is_nearly_full(shop: Shop) -> None:

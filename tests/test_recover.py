@@ -296,7 +296,7 @@ def test_a_submission_without_its_original_has_its_orders_and_codes(shop: Shop, 
     backup = backup_of(shop.registry)
     answer = shop.send(row("A", quantity="3"), row("B", code=CODES[0]), row("C", code="12"))
     shop.later(minutes=1)
-    block = shop.send(row("X", quantity="1", account="20098765", product="8001"), name="g.csv", sender="globex")
+    block = shop.send(row("X", quantity="1", account="20098765", product="8001"), name="g.csv", source="globex")
     (answer.folder / "orders.csv").unlink()
     lost = meaning(shop.registry)
     restore(shop, backup, empty)
@@ -404,12 +404,12 @@ def test_orders_that_were_placed_in_part_and_changes_by_order_id_are_as_they_wer
     backup = backup_of(shop.registry)
     shop.later(hours=1)
     part = shop.send(
-        globex("J", code=CODES[3]), globex("J", code="12"), globex("J", code=CODES[4]), name="j.csv", sender="globex"
+        globex("J", code=CODES[3]), globex("J", code="12"), globex("J", code=CODES[4]), name="j.csv", source="globex"
     )
     assert part.reasons == {3: ["CODE_FORMAT"]}
     shop.later(hours=1)
     again = [globex("J", code=CODES[3]), globex("J", code=CODES[5]), globex("K", quantity="2")]
-    assert shop.send(*again, name="again.csv", sender="globex").reasons == {3: ["ORDER_ID_USED"]}
+    assert shop.send(*again, name="again.csv", source="globex").reasons == {3: ["ORDER_ID_USED"]}
     shop.report(*placed_pairs(first), *placed_pairs(part))
     shop.later(hours=12)
     shop.night()
@@ -417,7 +417,7 @@ def test_orders_that_were_placed_in_part_and_changes_by_order_id_are_as_they_wer
     block = row("X", action="Block", target_order_id="10023456-1", product="", access_number="")
     assert len(shop.send(block, name="block.csv").confirmation) == 3
     house = row("Y", action="Change", origin="Yes", code=CODES[3], account="20098765", product="", access_number="")
-    shop.send(house, name="house.csv", sender="house")
+    shop.send(house, name="house.csv", source="house")
     shop.later(hours=1)
     shop.report(*(("10023456-3", code) for order, code in placed_pairs(first) if order == "10023456-1"), name="blocked.csv")
     shop.later(hours=12)

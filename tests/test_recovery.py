@@ -40,10 +40,10 @@ def strikes(shop: Shop, files: list[tuple[str, str]]) -> list[int | None]:
 
 def drop(shop: Shop, order: str, **cells: str) -> tuple[str, str]:
     """Drop a file of one order; its source and digest."""
-    sender = "globex" if order.startswith("G") else "acme"
-    made = globex(order, quantity="1", **cells) if sender == "globex" else row(order, quantity="1", **cells)
-    path = shop.drop(f"{order}.csv", csv_of(made), sender)
-    return sender, digest(path)
+    source = "globex" if order.startswith("G") else "acme"
+    made = globex(order, quantity="1", **cells) if source == "globex" else row(order, quantity="1", **cells)
+    path = shop.drop(f"{order}.csv", csv_of(made), source)
+    return source, digest(path)
 
 
 @pytest.mark.parametrize("where", sampled(["read", "decide"], "decide"))
@@ -56,10 +56,10 @@ def test_a_file_that_kills_every_run_is_set_aside_and_the_others_are_answered(wh
         assert strikes(shop, files) == [0, 0, 0]  # suspects, each of which is by itself from now on
         assert run(worker, shop, poison=where).code == KILLED
         assert strikes(shop, files) == [0, 1, 0]
-        told = answers(run(worker, shop, poison=where))
+        result = answers(run(worker, shop, poison=where))
     assert strikes(shop, files) == [0, 2, 0]
-    assert told["G.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
-    folder = shop.settings.home / told["G.csv"]["folder"]
+    assert result["G.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+    folder = shop.settings.home / result["G.csv"]["folder"]
     assert "POISON" in (folder / "G.csv").read_text()
     assert read_csv(folder / "rejections.csv")["Reason"].to_list() == ["FILE_SET_ASIDE"]
     events = shop.registry.query("SELECT file_name FROM events ORDER BY file_name", {"file_name": str})["file_name"].to_list()
@@ -74,8 +74,8 @@ def test_files_that_were_in_hand_with_a_deadly_one_are_answered_without_it(shop:
         assert run(worker, shop, poison="decide").code == KILLED
         assert run(worker, shop, poison="decide").code == KILLED
         assert {path.name for path in shop.waiting()} == {"B.csv", "G.csv"}  # A came first and was decided by itself
-        told = answers(run(worker, shop))  # what killed it is mended by now
-    assert told["G.csv"]["orders_placed"] == 1
+        result = answers(run(worker, shop))  # what killed it is mended by now
+    assert result["G.csv"]["orders_placed"] == 1
     assert strikes(shop, files) == [0, 1, 0]
     assert_sound(shop, files)
 
@@ -86,8 +86,8 @@ def test_a_file_that_was_alone_in_hand_is_set_aside_after_its_second_death(shop:
         assert run(worker, shop, poison="decide").code == KILLED
         assert run(worker, shop, poison="decide").code == KILLED
         assert strikes(shop, files) == [1]
-        told = answers(run(worker, shop, poison="decide"))
-        assert told["A.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+        result = answers(run(worker, shop, poison="decide"))
+        assert result["A.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
         drop(shop, "A", comments="POISON")  # the same bytes again
         assert answers(run(worker, shop, poison="decide"))["A.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
         drop(shop, "B")
@@ -117,9 +117,9 @@ def test_a_report_that_kills_every_night_is_set_aside_and_the_others_are_used(sh
         for _ in range(2):
             assert worker.run("reconcile", environment=environment(shop), poison="report").code == KILLED
         night = worker.run("reconcile", "--json", environment=environment(shop), poison="report")
-        told = {one["file"]: one for one in json.loads(night.out)["reports"]}
-        assert told["deadly.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
-        assert (told["good.csv"]["reasons"], told["good.csv"]["rows"]) == ({}, 2)
+        result = {one["file"]: one for one in json.loads(night.out)["reports"]}
+        assert result["deadly.csv"]["reasons"] == {"FILE_SET_ASIDE": 1}
+        assert (result["good.csv"]["reasons"], result["good.csv"]["rows"]) == ({}, 2)
         assert json.loads(night.out)["codes_ready"] == 2
         cleared = worker.run("clear-hold", "network", environment=environment(shop))
         assert cleared.out.splitlines()[1:] == ["1 file that runs died of can be dropped again."]
@@ -133,9 +133,9 @@ def test_an_answer_that_kills_every_run_is_written_without_workbooks(shop: Shop,
     with Worker(tmp_path / "worker") as worker:
         for _ in range(3):
             assert run(worker, shop, poison="write").code == KILLED
-        told = answers(run(worker, shop, poison="write"))
+        result = answers(run(worker, shop, poison="write"))
     assert strikes(shop, files) == [0, 2, 0]
-    folder = shop.settings.home / told["G.csv"]["folder"]
+    folder = shop.settings.home / result["G.csv"]["folder"]
     assert {path.name for path in folder.iterdir()} >= {"G.csv", "confirmation.csv"}
     assert not list(folder.glob("*.xlsx"))
     assert len(list(shop.settings.outbox.glob("acme/*/confirmation.xlsx"))) == 2
@@ -146,17 +146,17 @@ def test_an_answer_that_kills_every_run_is_written_without_workbooks(shop: Shop,
     assert_sound(shop, files)
 
 
-@pytest.mark.parametrize("sender", ["acme", "house"])
+@pytest.mark.parametrize("source", ["acme", "house"])
 def test_a_committed_file_that_has_gone_from_the_inbox_is_archived_from_its_private_copy(
-    sender: str, shop: Shop, tmp_path: Path
+    source: str, shop: Shop, tmp_path: Path
 ) -> None:
-    path = shop.drop("A.csv", csv_of(row("A", quantity="1", comments="POISON")), sender)
-    files = [(sender, digest(path))]
+    path = shop.drop("A.csv", csv_of(row("A", quantity="1", comments="POISON")), source)
+    files = [(source, digest(path))]
     with Worker(tmp_path / "worker") as worker:
         assert run(worker, shop, poison="write").code == KILLED
         path.unlink()
-        told = answers(run(worker, shop))
-    assert told["A.csv"]["orders_placed"] == 1
+        result = answers(run(worker, shop))
+    assert result["A.csv"]["orders_placed"] == 1
     assert_sound(shop, files)
 
 
@@ -168,8 +168,8 @@ def test_a_committed_file_that_was_replaced_is_archived_as_it_was_and_the_other_
         assert run(worker, shop, poison="write").code == KILLED
         other = shop.drop("A.csv", csv_of(row("B", quantity="1")))
         files.append(("acme", digest(other)))
-        told = json.loads(run(worker, shop).out)["submissions"]
-    assert [one["orders_placed"] for one in told] == [1, 1]
+        result = json.loads(run(worker, shop).out)["submissions"]
+    assert [one["orders_placed"] for one in result] == [1, 1]
     assert_sound(shop, files)
 
 
@@ -186,8 +186,8 @@ def test_one_death_is_one_strike_however_often_the_next_runs_break_off(shop: Sho
             with pytest.raises(KilledError):
                 shop.run(break_off)
             assert strikes(shop, files) == [1]
-        told = answers(run(worker, shop))
-    assert (shop.settings.home / told["A.csv"]["folder"] / "confirmation.xlsx").exists()
+        result = answers(run(worker, shop))
+    assert (shop.settings.home / result["A.csv"]["folder"] / "confirmation.xlsx").exists()
     assert_sound(shop, files)
 
 

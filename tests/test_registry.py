@@ -1,4 +1,4 @@
-"""The registry's own promises, on both databases: unique codes, whole transactions, errors that tell no code."""
+"""The registry's own promises, on both databases: unique codes, whole transactions, errors that name no code."""
 
 import socket
 import threading
@@ -99,7 +99,7 @@ def test_a_code_is_entered_once_whatever_is_put_in(registry: Registry) -> None:
     assert held(registry) == sorted([*CODES[:2], CODES[5]])
 
 
-def test_a_code_twice_in_one_file_is_a_bug_that_enters_nothing_and_is_told_without_it(registry: Registry) -> None:
+def test_a_code_twice_in_one_file_is_a_bug_that_enters_nothing_and_is_reported_without_it(registry: Registry) -> None:
     with pytest.raises(CardsError) as error:
         registry.commit(placed("A1", [CODES[0], CODES[1], CODES[0]]))
     assert str(CODES[0]) not in str(error.value)
@@ -152,7 +152,7 @@ def test_folders_of_files_of_one_name_and_second_have_names_of_their_own(registr
 
 
 def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Registry) -> None:
-    told: list[str] = []
+    result: list[str] = []
     start = threading.Barrier(4)
 
     def work(number: int) -> None:
@@ -161,16 +161,16 @@ def test_of_two_workers_that_want_one_code_one_has_it(url: str, registry: Regist
             for turn in range(5):
                 try:
                     mine.commit(placed(f"W{number}-{turn}", [CODES[turn]]))
-                    told.append("placed")
+                    result.append("placed")
                 except ConflictError:
-                    told.append("conflict")
+                    result.append("conflict")
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert (told.count("placed"), told.count("conflict")) == (5, 15)
+    assert (result.count("placed"), result.count("conflict")) == (5, 15)
     assert held(registry) == sorted(CODES[:5])
 
 
@@ -358,7 +358,7 @@ def test_what_a_database_says_never_holds_a_code(sql: str, registry: Registry) -
     assert "\n" not in str(seen)
 
 
-def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) -> None:
+def test_a_lost_connection_is_reported_as_one_of_ours(url: str, registry: Registry) -> None:
     other = open_registry(url)
     other.close()
     with pytest.raises(CardsError):
@@ -367,7 +367,7 @@ def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) 
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "result"),
     [
         ("cards:hush@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the connection is refused (is"),
         ("cards:hush@[::1]:1/codes", "[::1], port 1, database codes, user cards: the connection is refused (is"),
@@ -379,16 +379,16 @@ def test_a_lost_connection_is_told_as_one_of_ours(url: str, registry: Registry) 
         ("%6Eobody%0A@127.0.0.1:1", "127.0.0.1, port 1, user nobody: the connection is refused"),
     ],
 )  # fmt: skip
-def test_a_server_that_is_away_is_named_with_the_cause_and_may_come_back(url: str, told: str) -> None:
+def test_a_server_that_is_away_is_named_with_the_cause_and_may_come_back(url: str, result: str) -> None:
     with pytest.raises(TransientError) as error:
         open_registry(f"postgresql://{url}")
-    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
+    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {result}")
     assert "hush" not in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "result"),
     [
         ("cards:hush%zz@127.0.0.1:1/codes", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
         ("cards@127.0.0.1:1/codes?hush=1", "127.0.0.1, port 1, database codes, user cards: the address is not valid."),
@@ -399,19 +399,19 @@ def test_a_server_that_is_away_is_named_with_the_cause_and_may_come_back(url: st
         ("cards:12?hush@127.0.0.1:1/codes", "the address in CARDS_REGISTRY: "),
     ],
 )
-def test_an_address_that_is_not_valid_is_told_without_its_password(url: str, told: str) -> None:
+def test_an_address_that_is_not_valid_is_reported_without_its_password(url: str, result: str) -> None:
     with pytest.raises(CardsError) as error:
         open_registry(f"postgresql://{url}")
-    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {told}")
+    assert str(error.value).startswith(f"The registry can't be opened: PostgreSQL at {result}")
     assert "hush" not in str(error.value)
 
 
-def test_how_a_password_is_written_is_told_with_an_ambiguous_address() -> None:
+def test_how_a_password_is_written_is_reported_with_an_ambiguous_address() -> None:
     with pytest.raises(TransientError, match=r"write @ : / . # % in a password as %40 %3A %2F %3F %23 %25[.]$"):
         open_registry("postgresql://cards:hu@hush@127.0.0.1:1/codes")
 
 
-def test_a_server_that_does_not_answer_is_told_as_a_timeout() -> None:
+def test_a_server_that_does_not_answer_is_reported_as_a_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         port = deaf.getsockname()[1]
         with pytest.raises(TransientError, match=f"127.0.0.1, port {port}, user cards: there is no answer .timeout."):

@@ -37,14 +37,14 @@ def test_the_same_bytes_again_are_already_placed_with_the_figures_of_the_first_a
     shop.later(days=1)
     second = shop.send(*rows, name="renamed.csv")
     assert second.folder != first.folder
-    told = {**first.told, "orders_placed": 0, "orders_already_placed": 2, "codes_placed": 0}
-    assert second.told == {**told, "file": "renamed.csv", "folder": second.told["folder"]}
+    result = {**first.result, "orders_placed": 0, "orders_already_placed": 2, "codes_placed": 0}
+    assert second.result == {**result, "file": "renamed.csv", "folder": second.result["folder"]}
     assert (second.codes, list(second.confirmation["State"])) == ([], ["already placed"] * 2)
     assert not (second.folder / "rejections.csv").exists()
     assert (shop.burnt(), len(shop.placements())) == (before, placements)
     summary = " ".join(str(cell) for line in load_workbook(second.folder / "confirmation.xlsx").worksheets[0].values
                        for cell in line if cell)  # fmt: skip
-    assert first.told["folder"] in summary
+    assert first.result["folder"] in summary
     assert "Do not print" not in summary
     assert [found for found in audit.verify(shop.settings, shop.registry).findings if "mode" not in found.what] == []
 
@@ -55,31 +55,31 @@ def test_the_states_of_today_are_counted_and_the_releases_named(shop: Shop) -> N
     shop.report(*(a.select("Order ID", "Authorization Code").rows()[:2]))
     shop.later(days=1)
     shop.night()
-    told = again(shop.send(row("A", quantity="3"), row("B", quantity="1")))
-    assert [(one["Customer Order ID"], one["Cards"], one["Ready"], one["Refused"], one["Awaited"]) for one in told] == [
+    result = again(shop.send(row("A", quantity="3"), row("B", quantity="1")))
+    assert [(one["Customer Order ID"], one["Cards"], one["Ready"], one["Refused"], one["Awaited"]) for one in result] == [
         ("A", "3", "2", "1", "1"),  # the replacement of the refused one is awaited
         ("B", "1", "0", "0", "1"),
     ]
-    assert {one["Releases in"] for one in told} == {first.told["folder"]}
+    assert {one["Releases in"] for one in result} == {first.result["folder"]}
     code = b["Authorization Code"][0]
-    assert not any(code in str(one) for one in told)
+    assert not any(code in str(one) for one in result)
 
 
-def test_orders_that_take_cards_are_told_as_done_or_awaited(shop: Shop) -> None:
+def test_orders_that_take_cards_are_reported_as_done_or_awaited(shop: Shop) -> None:
     first = shop.send(row("A", quantity="1"))
     card = first.confirmation.select("Order ID", "Authorization Code").row(0)
     shop.report(card)
     shop.night()
     shop.send(row("BLOCK", action="Block", code=card[1]), name="block.csv")
-    (told,) = again(shop.send(row("BLOCK", action="Block", code=card[1]), name="block.csv"))
-    assert (told["Action"], told["Cards"], told["Awaited"], told["Done"]) == ("Block", "1", "1", "0")
+    (result,) = again(shop.send(row("BLOCK", action="Block", code=card[1]), name="block.csv"))
+    assert (result["Action"], result["Cards"], result["Awaited"], result["Done"]) == ("Block", "1", "1", "0")
 
 
 def test_another_resubmission_has_the_states_of_what_was_placed_too(shop: Shop) -> None:
     first = shop.send(row("A", quantity="2"))
     second = shop.send(row("A", quantity="2"), row("B", quantity="1"), name="more.csv")
     assert [(one["Customer Order ID"], one["Awaited"], one["Releases in"]) for one in again(second)] == [
-        ("A", "2", first.told["folder"])
+        ("A", "2", first.result["folder"])
     ]
 
 
@@ -89,21 +89,21 @@ def test_the_third_time_has_what_the_second_had_placed_before(shop: Shop) -> Non
     shop.send(*rows, name="more.csv")
     third = shop.send(*rows, name="more.csv")
     assert [one["Customer Order ID"] for one in again(third)] == ["A", "B"]
-    assert third.told["orders_already_placed"] == 2
+    assert third.result["orders_already_placed"] == 2
 
 
 def test_the_answer_to_a_large_file_again_is_small(shop: Shop) -> None:
     rows = [row(f"O{number}", quantity="1") for number in range(1_500)]
     shop.send(*rows)
     second = shop.send(*rows)
-    assert second.told["orders_already_placed"] == 1_500
+    assert second.result["orders_already_placed"] == 1_500
     assert len(again(second)) == len(second.confirmation) == 1_000
 
 
-def test_where_the_house_placed_an_order_is_not_told_to_a_reseller(shop: Shop) -> None:
-    shop.send(row("A", quantity="1"), name="secret plan.csv", sender="house")
-    (told,) = again(shop.send(row("A", quantity="1")))
-    assert told["Releases in"] == ""
+def test_where_the_house_placed_an_order_is_not_shown_to_a_reseller(shop: Shop) -> None:
+    shop.send(row("A", quantity="1"), name="secret plan.csv", source="house")
+    (result,) = again(shop.send(row("A", quantity="1")))
+    assert result["Releases in"] == ""
 
 
 # -- what may pass -----------------------------------------------------------------------------------------------------
@@ -113,13 +113,13 @@ def test_a_file_with_a_card_that_was_not_ready_is_judged_anew(shop: Shop) -> Non
     card = shop.send(row("A", quantity="1")).confirmation.select("Order ID", "Authorization Code").row(0)
     rows = row("NEW", quantity="2"), row("BLOCK", action="Block", code=card[1])
     first = shop.send(*rows, name="both.csv")
-    assert first.told["reasons"] == {"CARD_NOT_READY": 1}
+    assert first.result["reasons"] == {"CARD_NOT_READY": 1}
     shop.report(card)
     shop.night()
     second = shop.send(*rows, name="both.csv")
-    assert (second.told["orders_placed"], second.told["orders_already_placed"], second.told["reasons"]) == (1, 1, {})
+    assert (second.result["orders_placed"], second.result["orders_already_placed"], second.result["reasons"]) == (1, 1, {})
     third = shop.send(*rows, name="both.csv")
-    assert (third.told["orders_placed"], third.told["orders_already_placed"]) == (0, 2)
+    assert (third.result["orders_placed"], third.result["orders_already_placed"]) == (0, 2)
     assert finals(shop) == [1, 0, 1, 1]
 
 
@@ -127,12 +127,12 @@ def test_an_order_that_was_over_the_days_codes_is_placed_the_next_day(new_regist
     with new_registry() as url:
         shop = Shop(tmp_path / "home", url, max_daily_codes=5)
         rows = row("A", quantity="4"), row("B", quantity="4")
-        assert shop.send(*rows).told["reasons"] == {"QUOTA_EXCEEDED": 1}
+        assert shop.send(*rows).result["reasons"] == {"QUOTA_EXCEEDED": 1}
         same_day = shop.send(*rows)
-        assert (same_day.told["orders_already_placed"], same_day.told["reasons"]) == (1, {"QUOTA_EXCEEDED": 1})
+        assert (same_day.result["orders_already_placed"], same_day.result["reasons"]) == (1, {"QUOTA_EXCEEDED": 1})
         shop.later(days=1)
         third = shop.send(*rows)
-        assert (third.told["orders_placed"], third.told["orders_already_placed"], third.told["reasons"]) == (1, 1, {})
+        assert (third.result["orders_placed"], third.result["orders_already_placed"], third.result["reasons"]) == (1, 1, {})
         shop.registry.close()
 
 
@@ -155,12 +155,12 @@ def test_every_reason_says_whether_it_may_pass() -> None:
 
 def test_a_file_in_part_is_judged_anew_and_placed_rows_stay_placed(shop: Shop) -> None:
     rows = globex("G", quantity="1"), globex("G", btn="3035550188", quantity="1", product="9"), globex("H", quantity="2")
-    first = shop.send(*rows, sender="globex")
-    assert (first.told["orders_placed"], first.told["reasons"]) == (2, {"PRODUCT_UNKNOWN": 1, "ORDER_CONFLICT": 1})
+    first = shop.send(*rows, source="globex")
+    assert (first.result["orders_placed"], first.result["reasons"]) == (2, {"PRODUCT_UNKNOWN": 1, "ORDER_CONFLICT": 1})
     burnt = shop.burnt()
-    second = shop.send(*rows, sender="globex")
-    assert (second.told["orders_placed"], second.told["orders_already_placed"]) == (0, 2)
-    assert second.told["rows_rejected"] == 1
+    second = shop.send(*rows, source="globex")
+    assert (second.result["orders_placed"], second.result["orders_already_placed"]) == (0, 2)
+    assert second.result["rows_rejected"] == 1
     assert shop.burnt() == burnt
 
 
@@ -172,20 +172,20 @@ def test_the_same_bytes_twice_in_one_run_are_placed_once(shop: Shop) -> None:
     shop.drop("one.csv", content)
     shop.drop("two.csv", content)
     first, second = shop.run()
-    assert (len(first.codes), second.codes, second.told["orders_already_placed"]) == (3, [], 1)
-    assert second.told["reasons"] == first.told["reasons"]
+    assert (len(first.codes), second.codes, second.result["orders_already_placed"]) == (3, [], 1)
+    assert second.result["reasons"] == first.result["reasons"]
     assert len(shop.placements()) == 3
 
 
-@pytest.mark.parametrize("sender", ["acme", "globex"])
+@pytest.mark.parametrize("source", ["acme", "globex"])
 @pytest.mark.parametrize("bad", [{"quantity": "none"}, {"product": "9"}], ids=["final", "may pass"])
-def test_two_workers_with_the_same_bytes_place_them_once(sender: str, bad: dict[str, str], shop: Shop) -> None:
-    of = row if sender == "acme" else globex
+def test_two_workers_with_the_same_bytes_place_them_once(source: str, bad: dict[str, str], shop: Shop) -> None:
+    of = row if source == "acme" else globex
     content = csv_of(of("A", quantity="3"), of("B", quantity="1"), of("C", **{"quantity": "1", **bad}))
     for number in range(2):
-        shop.drop(f"{number}.csv", content, sender)
+        shop.drop(f"{number}.csv", content, source)
     both = threading.Barrier(2)
-    told: list[tuple[str, int, int]] = []
+    result: list[tuple[str, int, int]] = []
 
     def work(number: int) -> None:
         met: list[str] = []
@@ -199,7 +199,7 @@ def test_two_workers_with_the_same_bytes_place_them_once(sender: str, bad: dict[
             run = Run(shop.settings, registry, shop.runtime._replace(checkpoint=meet))
             done = process_inbox(run)
             assert done.failures == []
-            told.extend((one.file, one.orders_placed, one.orders_already_placed) for one in done.results)
+            result.extend((one.file, one.orders_placed, one.orders_already_placed) for one in done.results)
 
     with shared_parser(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipelines.orders.claiming.FIRST_FILES", 1)
@@ -208,8 +208,8 @@ def test_two_workers_with_the_same_bytes_place_them_once(sender: str, bad: dict[
             worker.start()
         for worker in workers:
             worker.join()
-    told += [(one.told["file"], one.told["orders_placed"], one.told["orders_already_placed"]) for one in shop.run()]
-    assert sorted(counts for _, *counts in told) == [[0, 2], [2, 0]]
+    result += [(one.result["file"], one.result["orders_placed"], one.result["orders_already_placed"]) for one in shop.run()]
+    assert sorted(counts for _, *counts in result) == [[0, 2], [2, 0]]
     assert len(shop.placements()) == 4
     assert shop.waiting() == []
 
@@ -222,6 +222,6 @@ def test_rows_that_are_placed_already_use_up_no_limit(new_registry: NewRegistry,
         shop = Shop(tmp_path / "home", url, max_quantity=10, max_daily_codes=18)
         assert len(shop.send(row("A", quantity="9")).codes) == 9
         more = shop.send(row("A", quantity="9"), row("B", quantity="9"), row("C", quantity="2"), name="more.csv")
-        assert more.told["reasons"] == {"QUANTITY_LIMIT": 1}
-        assert (more.told["orders_already_placed"], len(more.codes)) == (1, 9)
+        assert more.result["reasons"] == {"QUANTITY_LIMIT": 1}
+        assert (more.result["orders_already_placed"], len(more.codes)) == (1, 9)
         shop.registry.close()

@@ -40,7 +40,7 @@ def rejected(shop: Shop, *names: str) -> list[str]:
     """Drop a file each with an order on a product that the catalogue lacks and one that is right; their folders."""
     for name in names:
         rows = row(name, quantity="2", product="9999"), row(f"{name}-GOOD", quantity="1")
-        assert shop.send(*rows, name=f"{name}.csv").told["reasons"] == {REASON: 1}
+        assert shop.send(*rows, name=f"{name}.csv").result["reasons"] == {REASON: 1}
     return shop.registry.query("SELECT folder FROM events WHERE kind = 'orders' ORDER BY event", {"folder": str})[
         "folder"
     ].to_list()
@@ -116,7 +116,7 @@ def test_by_date_and_reseller(shop: Shop) -> None:
     rejected(shop, "A")
     shop.later(days=1)
     rejected(shop, "B")
-    shop.send(row("G", account="20098765", quantity="1", product="9999"), name="g.csv", sender="globex")
+    shop.send(row("G", account="20098765", quantity="1", product="9999"), name="g.csv", source="globex")
     mend_catalogue(shop)
     tomorrow = f"{shop.now:%Y-%m-%d}"
     assert outcomes(replayed(shop, since=tomorrow, reseller="acme", dry_run=True)) == [("B.csv", "would be answered")]
@@ -136,20 +136,20 @@ def test_a_reason_that_does_not_pass_can_be_replayed_and_the_bytes_get_the_new_a
     real = decision.registry_rules.unavailable_codes
     code = "73905162840517"
     monkeypatch.setattr(decision.registry_rules, "unavailable_codes", lambda asked, *_: asked)
-    assert shop.send(row("A", code=code)).told["reasons"] == {"CODE_TAKEN": 1}
+    assert shop.send(row("A", code=code)).result["reasons"] == {"CODE_TAKEN": 1}
     monkeypatch.setattr(decision.registry_rules, "unavailable_codes", real)
-    assert shop.send(row("A", code=code)).told["orders_placed"] == 0, "the same bytes get the same answer"
+    assert shop.send(row("A", code=code)).result["orders_placed"] == 0, "the same bytes get the same answer"
     assert outcomes(replayed(shop, "CODE_TAKEN")) == [("orders.csv", "answered")]
     assert (orders(shop), replayed(shop, "CODE_TAKEN").submissions) == (["A"], [])
     again = shop.send(row("A", code=code))
-    assert (again.told["orders_already_placed"], again.told["reasons"]) == (1, {})
+    assert (again.result["orders_already_placed"], again.result["reasons"]) == (1, {})
 
 
 def test_bytes_that_came_again_and_were_placed_are_left(shop: Shop) -> None:
     rejected(shop, "A")
     mend_catalogue(shop)
     rows = row("A", quantity="2", product="9999"), row("A-GOOD", quantity="1")
-    assert shop.send(*rows, name="A.csv").told["orders_placed"] == 1
+    assert shop.send(*rows, name="A.csv").result["orders_placed"] == 1
     assert replayed(shop).submissions == []
 
 
@@ -179,7 +179,7 @@ def test_a_file_of_the_same_name_that_waits_in_the_inbox_is_left_alone(shop: Sho
     assert outcomes(replayed(shop)) == [("A.csv", "answered")]
     assert waiting.exists()
     (answer,) = shop.run()
-    assert answer.told["orders_placed"] == 1
+    assert answer.result["orders_placed"] == 1
 
 
 def test_the_names_of_our_reports_are_kept_from_originals(shop: Shop) -> None:
@@ -269,6 +269,6 @@ def test_the_command_prints_a_table_and_json(shop: Shop, worker: Worker, tmp_pat
     said = worker.run("replay", "--reason", REASON, "--dry-run", environment=environment(shop))
     assert (said.code, said.err) == (0, "")
     assert "would be answered" in said.out
-    told = json.loads(worker.run("replay", "--reason", REASON, "--json", environment=environment(shop)).out)
-    assert [one["outcome"] for one in told["submissions"]] == ["answered"]
+    result = json.loads(worker.run("replay", "--reason", REASON, "--json", environment=environment(shop)).out)
+    assert [one["outcome"] for one in result["submissions"]] == ["answered"]
     assert worker.run("replay", "--reason", "WHAT", environment=environment(shop)).code == 2

@@ -32,8 +32,8 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.home, self.prefect, self.printed = folder / "home", folder / "prefect", folder / "printed"
-        for sender in ("acme", "globex", "network"):
-            (self.home / "inbox" / sender).mkdir(parents=True)
+        for source in ("acme", "globex", "network"):
+            (self.home / "inbox" / source).mkdir(parents=True)
         self.printed.touch()
         with open_registry(f"sqlite:///{self.home}/registry.db") as registry:
             registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS)
@@ -57,14 +57,14 @@ class House:
     def said(self) -> str:
         return self.printed.read_text("utf-8")
 
-    def drop(self, name: str, *rows: dict[str, str], sender: str = "acme") -> Path:
-        path = self.home / "inbox" / sender / name
+    def drop(self, name: str, *rows: dict[str, str], source: str = "acme") -> Path:
+        path = self.home / "inbox" / source / name
         path.write_bytes(csv_of(*rows))
         return path
 
-    def folder(self, name: str, sender: str = "acme") -> Path:
+    def folder(self, name: str, source: str = "acme") -> Path:
         """The one submission folder of a file; it appears whole, and at last has the original."""
-        (found,) = (self.home / "outbox" / sender).glob(f"*/{name}")
+        (found,) = (self.home / "outbox" / source).glob(f"*/{name}")
         return found.parent
 
     def codes(self) -> set[str]:
@@ -218,7 +218,7 @@ def test_a_life_of_cards_serve(house: House) -> None:
             time.sleep(SETTLE / 2)
             with path.open("ab") as file:
                 file.write(csv_of(row(f"S{number}", quantity="2")).split(b"\r\n", 1)[1])
-        house.drop("other.csv", row("O1", account="20098765", product="8001", quantity="4"), sender="globex")
+        house.drop("other.csv", row("O1", account="20098765", product="8001", quantity="4"), source="globex")
         took = until(lambda: not path.exists(), SETTLE + 3, house)
         assert took >= SETTLE / 2
         assert len(read_csv(house.folder("slow.csv") / "confirmation.csv")) == 13

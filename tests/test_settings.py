@@ -130,7 +130,7 @@ def test_an_address_that_is_none_is_not_shown_as_it_may_hold_a_secret(name: str,
         )),
     ],
 )  # fmt: skip
-def test_a_password_is_not_told(value: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_is_not_shown(value: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARDS_REGISTRY", value)
     with pytest.raises(UsageError) as error:
         load_settings()
@@ -148,7 +148,7 @@ SECRET = "s3cr:et"
     [f"postgres+ssl://cards:{SECRET}@host/database", f"mysql://cards:a@{SECRET}@host/database", f"cards:{SECRET}@host/database",
      f"mysql://host/database?user=cards&password={SECRET}", f"host=db password={SECRET}", f"postgresql:/cards:{SECRET}@host"],
 )  # fmt: skip
-def test_a_password_is_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_in_a_wrong_setting_is_not_shown(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"CARDS_{name}", value)
     with pytest.raises(UsageError, match=f"^CARDS_{name}(=.*)? can't be used: ") as error:
         load_settings()
@@ -196,7 +196,7 @@ def test_a_wrong_setting_of_the_file_is_reported_too(tmp_path: Path) -> None:
 
 
 def test_no_file_may_have_more_findings_than_the_rules_keep() -> None:
-    """Past what is kept of a rule, rows that break it could not be told from good ones."""
+    """Past what is kept of a rule, rows that break it could not be distinguished from good ones."""
     assert load_settings(max_findings=MAX_FINDINGS).max_findings == MAX_FINDINGS
     with pytest.raises(UsageError, match="less than or equal to 50000"):
         load_settings(max_findings=MAX_FINDINGS + 1)

@@ -1,4 +1,4 @@
-"""Real files of public suites, which lie beside the project: each is read as an independent reader reads it, or told true.
+"""Real files of public suites, which lie beside the project: each is read as an independent reader does, or truly refused.
 
 A clone of the project alone does not have them; its own generators make the like (see `test_formats`).
 """
@@ -32,7 +32,7 @@ UNREADABLE = {
     "issue252.xlsx": ("FILE_UNREADABLE", "the workbook's part xl/_rels/workbook.xml.rels is broken"),
     "pwtest.xls": ("FILE_ENCRYPTED", ""),
 }
-"""What is told of those that can't be read."""
+"""What is said of those that can't be read."""
 
 CORNERS = {
     "1900.slk": (5, 4, "1"),
@@ -123,7 +123,7 @@ def by_openpyxl(content: bytes) -> dict[tuple[int, int], Any] | None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_it_is_read_like_an_independent_reader_does_or_told(name: str, parser: Parser) -> None:
+def test_it_is_read_like_an_independent_reader_does_or_refused(name: str, parser: Parser) -> None:
     content = (FOLDER / name).read_bytes()
     parsed, _ = parser.parse(content, BY_HEADER)
     if name in UNREADABLE:

@@ -67,7 +67,7 @@ def change(shop: Shop, name: str, code: str, action: str = "Change", **cells: st
     """An order that takes a card; the line by which a report shows that it is done."""
     empty = {"product": "", "access_number": ""}
     answer = shop.send(row(name, action=action, code=code, **{**empty, **cells}), name=f"{name}.csv")
-    assert answer.told["reasons"] == {}
+    assert answer.result["reasons"] == {}
     return answer.confirmation["Order ID"][0], code
 
 
@@ -418,8 +418,8 @@ def test_a_migrated_registry_in_which_nothing_was_active_at_the_end_of_a_month_s
 
 def two_months(shop: Shop) -> None:
     """Cards of acme, globex and the operator that are ready in October, and the night before the first one of November."""
-    house = shop.send(row("H", quantity="1"), sender="house", name="h.csv")
-    theirs = shop.send(row("G", account="20098765", product="8001", quantity="2"), sender="globex", name="g.csv")
+    house = shop.send(row("H", quantity="1"), source="house", name="h.csv")
+    theirs = shop.send(row("G", account="20098765", product="8001", quantity="2"), source="globex", name="g.csv")
     mine = shop.send(row("A", code=" ".join(CODES[:3])))
     night(shop, *pairs(house), *pairs(theirs), *pairs(mine)[:2], days=0)
     shop.now = datetime(2026, 11, 1, 2, tzinfo=shop.now.tzinfo)
@@ -506,11 +506,11 @@ def test_a_night_that_is_killed_leaves_statements_as_they_should_be(shop: Shop, 
     assert problems(shop) == []
 
 
-def test_figures_that_do_not_agree_are_told_the_operator_and_no_reseller(shop: Shop) -> None:
+def test_figures_that_do_not_agree_are_shown_to_the_operator_and_no_reseller(shop: Shop) -> None:
     two_months(shop)
     shop.registry.execute("UPDATE balances SET active = active + 1 WHERE reseller = 'acme'")
-    told = shop.night()
-    assert told["codes_ready"] == 0
+    result = shop.night()
+    assert result["codes_ready"] == 0
     assert [str(failure).partition(":")[0] for failure in shop.failures] == [
         f"The statement of 2026-10 does not add up (see outbox/{HOUSE}), and was not written for acme"
     ]
@@ -708,9 +708,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert house.process("statement", "--month", "2126-10").code == 2
     assert house.process("statement", "--month", "2026-1").code == 2
     assert house.process("statement").code == 2
-    told = house.process("statement", "--month", "2026-10", "--reseller", "acme")
-    assert (told.code, told.error) == (0, "")
-    assert "outbox/acme/statement-2026-10-so-far.xlsx" in "".join(told.out.split())
+    result = house.process("statement", "--month", "2026-10", "--reseller", "acme")
+    assert (result.code, result.error) == (0, "")
+    assert "outbox/acme/statement-2026-10-so-far.xlsx" in "".join(result.out.split())
 
 
 def test_every_figure_has_a_header_and_every_movement_is_counted_or_left_out_on_purpose() -> None:

@@ -25,11 +25,11 @@ CHARGED = ("usage", "taken_code_attempts", "holds", "claims")
 KILLED = -9
 
 
-def try_(shop: Shop, content: bytes, name: str = "orders.csv", sender: str = "acme") -> Path:
+def try_(shop: Shop, content: bytes, name: str = "orders.csv", source: str = "acme") -> Path:
     """Drop a file to be tried."""
-    folder = shop.settings.inbox if sender == "house" else shop.settings.inbox / sender
+    folder = shop.settings.inbox if source == "house" else shop.settings.inbox / source
     (folder / "check").mkdir(exist_ok=True)
-    return shop.drop(f"check/{name}", content, sender)
+    return shop.drop(f"check/{name}", content, source)
 
 
 def tables(shop: Shop, but: tuple[str, ...] = CHARGED) -> dict[str, list[Any]]:
@@ -40,9 +40,9 @@ def tables(shop: Shop, but: tuple[str, ...] = CHARGED) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def folder_of(shop: Shop, sender: str = "acme") -> Path:
+def folder_of(shop: Shop, source: str = "acme") -> Path:
     """The one answer to a trial."""
-    (found,) = (shop.settings.outbox / sender / "check").iterdir()
+    (found,) = (shop.settings.outbox / source / "check").iterdir()
     return found
 
 
@@ -62,14 +62,14 @@ ROWS = [
 def test_a_trial_says_what_would_become_of_a_file_and_places_nothing(shop: Shop) -> None:
     before = tables(shop)
     try_(shop, csv_of(*ROWS))
-    (told,) = (answer.told for answer in shop.run())
-    assert (told["trial"], told["orders_placed"], told["codes_placed"], told["orders_placeable"]) == (True, 0, 0, 2)
-    assert (told["orders_rejected"], told["rows_rejected"], told["rows"]) == (3, 3, 5)
+    (result,) = (answer.result for answer in shop.run())
+    assert (result["trial"], result["orders_placed"], result["codes_placed"], result["orders_placeable"]) == (True, 0, 0, 2)
+    assert (result["orders_rejected"], result["rows_rejected"], result["rows"]) == (3, 3, 5)
     assert tables(shop) == before
     assert shop.waiting() == []
     assert len(shop.placements()) == 0
     folder = folder_of(shop)
-    assert folder == shop.settings.home / told["folder"]
+    assert folder == shop.settings.home / result["folder"]
     assert folder.name.endswith("-orders-TRIAL")
     assert (folder / "orders.csv").read_bytes() == csv_of(*ROWS)
     assert read_csv(folder / "trial.csv").select("Customer Order ID", "State", "Order ID", "Cards").rows() == [
@@ -102,8 +102,8 @@ def test_the_rejections_of_a_trial_are_those_of_the_real_run(made: Any, shop: Sh
 def test_what_was_placed_before_is_named_with_its_order_id(shop: Shop) -> None:
     shop.send(row("A", quantity="2"), name="a.csv")
     try_(shop, csv_of(row("A", quantity="2"), row("B", quantity="1")))
-    (told,) = (answer.told for answer in shop.run())
-    assert (told["orders_already_placed"], told["orders_placeable"]) == (1, 1)
+    (result,) = (answer.result for answer in shop.run())
+    assert (result["orders_already_placed"], result["orders_placeable"]) == (1, 1)
     rows = read_csv(folder_of(shop) / "trial.csv").select("Customer Order ID", "State", "Order ID").rows()
     assert rows == [("B", "would be placed", ""), ("A", "already placed", "10023456-1")]
 
@@ -111,21 +111,21 @@ def test_what_was_placed_before_is_named_with_its_order_id(shop: Shop) -> None:
 def test_a_file_that_was_placed_is_tried_again_as_a_whole(shop: Shop) -> None:
     shop.send(row("A", quantity="2"))
     try_(shop, csv_of(row("A", quantity="2")))
-    (told,) = (answer.told for answer in shop.run())
-    assert (told["trial"], told["orders_already_placed"], told["orders_placeable"]) == (True, 1, 0)
+    (result,) = (answer.result for answer in shop.run())
+    assert (result["trial"], result["orders_already_placed"], result["orders_placeable"]) == (True, 1, 0)
 
 
 def test_the_house_tries_files_in_a_folder_of_its_own(shop: Shop) -> None:
-    try_(shop, csv_of(row("A", quantity="2"), globex("B", quantity="1")), sender="house")
-    (told,) = (answer.told for answer in shop.run())
-    assert (told["reseller"], told["trial"], told["orders_placeable"]) == ("house", True, 2)
+    try_(shop, csv_of(row("A", quantity="2"), globex("B", quantity="1")), source="house")
+    (result,) = (answer.result for answer in shop.run())
+    assert (result["reseller"], result["trial"], result["orders_placeable"]) == ("house", True, 2)
     assert folder_of(shop, "house").is_dir()
 
 
 def test_a_file_of_another_kind_is_tried_too(shop: Shop) -> None:
     try_(shop, b"\x00\x01nothing", "what.bin")
-    (told,) = (answer.told for answer in shop.run())
-    assert (told["trial"], told["reasons"]) == (True, {"FILE_TYPE": 1})
+    (result,) = (answer.result for answer in shop.run())
+    assert (result["trial"], result["reasons"]) == (True, {"FILE_TYPE": 1})
 
 
 @pytest.mark.parametrize("name", ["trial.csv", "rejections.xlsx", "confirmation.csv"])
@@ -167,13 +167,13 @@ def test_taken_codes_are_counted_in_trials_too(new_registry: NewRegistry, tmp_pa
         def probe(name: str, code: str) -> dict[str, int]:
             try_(shop, csv_of(row(name, code=code)), f"{name}.csv")
             (answer,) = shop.run()
-            found: dict[str, int] = answer.told["reasons"]
+            found: dict[str, int] = answer.result["reasons"]
             return found
 
         assert list(probe("A", taken[0])) == ["CODE_TAKEN"]
         assert "CODE_TAKEN" not in probe("B", taken[1])
         held = shop.send(row("C", code=some_codes(1)[0]), name="c.csv")
-        assert "FILE_HELD" in held.told["reasons"], "the hold is real"
+        assert "FILE_HELD" in held.result["reasons"], "the hold is real"
         shop.registry.clear_hold("acme", shop.runtime.timestamp())
         assert list(probe("D", taken[0])) == ["CODE_TAKEN"], "a lifted hold forgets the attempts of trials"
         assert "CODE_TAKEN" not in probe("E", taken[1]), "those since count again"
@@ -191,9 +191,9 @@ def test_many_trials_keep_no_other_file_waiting(shop: Shop, monkeypatch: pytest.
         if step == "charged" and not late:
             late.append(shop.drop("late.csv", csv_of(globex("LATE", quantity="1")), "globex"))
 
-    told = [answer.told["file"] for answer in shop.run(drop_late)]
-    assert sorted(told) == ["0.csv", "1.csv", "2.csv", "late.csv"]
-    assert told.index("late.csv") < 3
+    result = [answer.result["file"] for answer in shop.run(drop_late)]
+    assert sorted(result) == ["0.csv", "1.csv", "2.csv", "late.csv"]
+    assert result.index("late.csv") < 3
 
 
 # -- crashes and odd folders -------------------------------------------------------------------------------------------
@@ -247,15 +247,15 @@ def test_files_of_one_stem_in_one_run_get_folders_of_their_own(shop: Shop, monke
 def test_links_to_a_folder_of_trials_are_not_followed(shop: Shop) -> None:
     shop.drop("theirs.csv", csv_of(globex("G", quantity="1")), "globex")
     (shop.settings.inbox / "acme" / "check").symlink_to(shop.settings.inbox / "globex")
-    assert [answer.told["reseller"] for answer in shop.run()] == ["globex"]
+    assert [answer.result["reseller"] for answer in shop.run()] == ["globex"]
 
 
 def test_a_real_file_of_the_same_name_and_bytes_is_placed(shop: Shop) -> None:
     content = csv_of(row("A", quantity="1"))
     try_(shop, content)
     shop.drop("orders.csv", content)
-    told = [answer.told for answer in shop.run()]
-    assert [(one["trial"], one["orders_placed"], one["orders_already_placed"]) for one in told] == [
+    result = [answer.result for answer in shop.run()]
+    assert [(one["trial"], one["orders_placed"], one["orders_already_placed"]) for one in result] == [
         (False, 1, 0),
         (True, 0, 1),
     ]
@@ -294,7 +294,7 @@ def test_check_and_run_count_alike(content: bytes, tmp_path: Path, new_registry:
         with shared_parser():
             checked = process_orders.check(path, "acme", shop.as_run)
         try_(shop, content)
-        tried, ran = sorted((answer.told for answer in shop.run()), key=lambda one: not one["trial"])
+        tried, ran = sorted((answer.result for answer in shop.run()), key=lambda one: not one["trial"])
         names = ("rows", "rows_rejected", "orders_rejected")
         assert [getattr(checked, name) for name in names] == [ran[name] for name in names] == [tried[name] for name in names]
         if any(reason.startswith(("FILE", "COLUMN")) for reason in ran["reasons"]):
@@ -322,22 +322,22 @@ cells = st.fixed_dictionaries(
 
 
 @settings(max_examples=15)
-@given(rows=st.lists(cells, min_size=1, max_size=6), sender=st.sampled_from(["acme", "globex", "house"]))
+@given(rows=st.lists(cells, min_size=1, max_size=6), source=st.sampled_from(["acme", "globex", "house"]))
 def test_a_trial_has_the_reasons_of_the_run_that_follows_and_writes_nothing(
-    rows: list[dict[str, str]], sender: str, new_registry: NewRegistry, tmp_path_factory: pytest.TempPathFactory
+    rows: list[dict[str, str]], source: str, new_registry: NewRegistry, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with new_registry() as url:
         shop = Shop(tmp_path_factory.mktemp("trial") / "home", url)
         shop.send(row("OLD", quantity="3"), name="old.csv")
         content = csv_of(*(row(**one) for one in rows))
         before = tables(shop)
-        try_(shop, content, sender=sender)
+        try_(shop, content, source=source)
         (tried,) = shop.run()
         assert tables(shop) == before
-        shop.drop("orders.csv", content, sender)
+        shop.drop("orders.csv", content, source)
         (real,) = shop.run()
-        assert rejections(folder_of(shop, sender)) == rejections(real.folder)
+        assert rejections(folder_of(shop, source)) == rejections(real.folder)
         names = ("reasons", "rows", "rows_rejected", "orders_rejected", "orders_already_placed")
-        assert [tried.told[name] for name in names] == [real.told[name] for name in names]
-        assert tried.told["orders_placeable"] == real.told["orders_placed"]
+        assert [tried.result[name] for name in names] == [real.result[name] for name in names]
+        assert tried.result["orders_placeable"] == real.result["orders_placed"]
         shop.registry.close()

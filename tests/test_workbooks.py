@@ -1,4 +1,4 @@
-"""What people open: the sender's own workbook annotated, what a confirmation says first, and pages that can be printed."""
+"""What people open: the reseller's own workbook annotated, what a confirmation says first, and pages that can be printed."""
 
 import io
 import re
@@ -33,8 +33,8 @@ from pipelines.excel.annotator_worker import annotate
 from pipelines.excel.book import Attention, Book, Chart, Sheet
 from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.order_template import write_template
+from pipelines.excel.original_look import rebuild_look
 from pipelines.excel.second_writer import MANY, SecondWriter, packed, unpacked
-from pipelines.excel.senders_look import rebuild_look
 from schemas.orders import BY_HEADER, HEADERS
 from tests.conftest import NOW, Shop, csv_of, row, sampled, some_codes
 from tests.security import worst
@@ -77,11 +77,11 @@ def rejected(shop: Shop) -> Path:
     good, bad = some_codes(2)
     shop.drop("october.xlsx", own(("GOOD", good), ("BAD", "73905162845555"), ("BAD", bad), ("no ID!", "0" + bad[1:])))
     (answer,) = shop.run()
-    assert answer.told["orders_placed"] == 1
+    assert answer.result["orders_placed"] == 1
     return answer.folder / "rejections.xlsx"
 
 
-def test_an_xlsx_comes_back_in_the_senders_own_layout(rejected: Path) -> None:
+def test_an_xlsx_comes_back_in_the_resellers_own_layout(rejected: Path) -> None:
     page = openpyxl.load_workbook(rejected)["Orders"]
     header, *lines = page.iter_rows()
     assert [cell.value for cell in header] == [*THEIRS, "Row", "Reason", "What to fix"]
@@ -124,7 +124,7 @@ def test_nothing_dangerous_or_private_of_theirs_is_in_our_workbook(rejected: Pat
 
 
 MARKER = "Zq7Marker"
-"""Planted in every part of a sender's workbook. It is valid in a name, a formula and base64."""
+"""Planted in every part of a reseller's workbook. It is valid in a name, a formula and base64."""
 
 
 def _marked_cells(page: Any) -> None:
@@ -198,7 +198,7 @@ def _marked_parts(content: bytes) -> set[str]:
         return {name for name in archive.namelist() if MARKER.encode().lower() in archive.read(name).lower()}
 
 
-def test_of_the_senders_workbook_nothing_but_values_and_looks_gets_into_ours(shop: Shop) -> None:
+def test_of_the_resellers_workbook_nothing_but_values_and_looks_gets_into_ours(shop: Shop) -> None:
     content = _marked_book()
     assert _marked_parts(content) == {
         "customXml/item1.xml", "docProps/app.xml", "docProps/core.xml", "docProps/custom.xml", "xl/comments/comment1.xml",
@@ -222,7 +222,7 @@ DAY = datetime(2026, 10, 5)
 
 
 def rebuilt(value: Any, **looks: Any) -> Any:
-    """Our cell for a cell of a sender's with this value and these looks."""
+    """Our cell for a cell of a reseller's with this value and these looks."""
     theirs, ours = Workbook().active, Workbook().active
     assert theirs is not None
     assert ours is not None
@@ -362,7 +362,7 @@ def test_fixed_and_resubmitted_it_is_placed(rejected: Path, shop: Shop) -> None:
     page["F2"], page["E4"], page["F4"] = some_codes(5)[2], "THIRD", some_codes(5)[3]
     book.save(shop.settings.inbox / "acme" / "fixed.xlsx")
     (answer,) = shop.run()
-    assert (answer.told["reasons"], answer.told["orders_placed"], answer.told["codes_placed"]) == ({}, 2, 3)
+    assert (answer.result["reasons"], answer.result["orders_placed"], answer.result["codes_placed"]) == ({}, 2, 3)
 
 
 def test_rejected_twice_it_keeps_one_row_of_reasons(rejected: Path, shop: Shop) -> None:
@@ -370,7 +370,7 @@ def test_rejected_twice_it_keeps_one_row_of_reasons(rejected: Path, shop: Shop) 
     book["Orders"]["F2"] = some_codes(5)[2]
     book.save(shop.settings.inbox / "acme" / "half.xlsx")
     (answer,) = shop.run()
-    assert answer.told["orders_placed"] == 1
+    assert answer.result["orders_placed"] == 1
     header, *lines = openpyxl.load_workbook(answer.folder / "rejections.xlsx")["Orders"].iter_rows(values_only=True)
     assert list(header) == [*THEIRS, "Row", "Reason", "What to fix"]
     assert [line[8:10] for line in lines] == [(4, "ORDER_ID_FORMAT; CODE_LEADING_ZERO")]
@@ -412,7 +412,7 @@ def test_ten_thousand_rejected_rows_have_notes_and_more_have_columns(many: int, 
         shop.drop("big.csv", b"Acct,PAN,Access,PON,Code\n" + lines.encode())
         (answer,) = shop.run()
         shop.registry.close()
-    assert answer.told["rows_rejected"] == many
+    assert answer.result["rows_rejected"] == many
     book = openpyxl.load_workbook(answer.folder / "rejections.xlsx")
     page = book["Orders"]
     notes = sum(1 for (cell,) in page.iter_rows(min_col=11, max_col=11) if cell.comment)
@@ -706,7 +706,7 @@ def test_the_second_writer_is_started_for_many_workbooks_alone(tmp_path: Path) -
 def test_a_confirmation_of_the_house_names_the_operator(shop: Shop) -> None:
     facts = {
         line[0].value: line[1].value
-        for line in openpyxl.load_workbook(shop.send(row("ONE", quantity="1"), sender="house").folder / "confirmation.xlsx")[
+        for line in openpyxl.load_workbook(shop.send(row("ONE", quantity="1"), source="house").folder / "confirmation.xlsx")[
             "Summary"
         ].iter_rows(min_row=4)
     }

@@ -18,9 +18,9 @@ from pipelines.common.durable_files import ensure_dir, write_atomically
 from pipelines.common.errors import CardsError
 from pipelines.common.settings import Settings
 from pipelines.delivery.access import access_for
+from pipelines.intake.fairness import in_turns
 from pipelines.intake.inbox import InboxFile, display_name
 from pipelines.intake.private_copy import digest_of
-from pipelines.intake.senders import in_turns
 from schemas.sources import CHECK, OPERATOR
 
 NAME: Final = "status.json"

@@ -101,9 +101,9 @@ def remove_begun(run: Run) -> None:
 def _remove_stale(settings: Settings, events: pl.DataFrame) -> None:
     """Remove what a dead run began to write for these events; a night writes into folders of all its orders."""
     nights = events.filter(kind="night")
-    senders = settings.outbox.glob("*") if len(nights) else [settings.outbox / sender for sender in events["source"].unique()]
+    sources = settings.outbox.glob("*") if len(nights) else [settings.outbox / source for source in events["source"].unique()]
     network = settings.outbox / NETWORK
-    for folder in {*senders, network, *network.glob(MONTHS)}:
+    for folder in {*sources, network, *network.glob(MONTHS)}:
         remove_stale_staging(folder)
         for one in folder.glob("[!.]*/") if len(nights) else ():
             remove_stale_staging(one)

@@ -20,12 +20,12 @@ Catalogue = tuple[pl.DataFrame, pl.DataFrame]
 """Accounts and access numbers, as the registry has them."""
 _LARGE: Final = 30 << 20
 _MEMORY, _SECONDS = 1 << 30, 5
-"""What the child may take: a courtesy to the sender is not worth what parsing is; each MB adds a second."""
+"""What the child may take: a courtesy to the reseller is not worth what parsing is; each MB adds a second."""
 _ZIP: Final = b"PK\x03\x04"
 
 
 class Annotator(WorkerProcess):
-    """The process that makes rejection workbooks of senders' own ones. `catalogue`: what our template's lists offer."""
+    """The process that makes rejection workbooks of resellers' own ones. `catalogue`: what our template's lists offer."""
 
     def __init__(self, settings: Settings, catalogue: Catalogue | None = None) -> None:
         memory, seconds = min(settings.parser_memory_mb << 20, _MEMORY), min(settings.parser_seconds, _SECONDS)

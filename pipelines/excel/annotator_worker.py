@@ -2,7 +2,7 @@
 
 Started as `python -m pipelines.excel.annotator_worker FD LIMITS`.
 
-Of the sender's workbook only the values and the look of cells get into ours, and the look is rebuilt (`senders_look`):
+Of the reseller's workbook only the values and the look of cells get into ours, and the look is rebuilt (`original_look`):
 ours is a new workbook. It runs apart, with a ceiling on memory, because openpyxl meets a stranger's bytes here.
 """
 
@@ -24,8 +24,8 @@ from pipelines.excel import look, openpyxl_style
 from pipelines.excel.checks import Check
 from pipelines.excel.openpyxl_package import save
 from pipelines.excel.openpyxl_style import Painter
-from pipelines.excel.senders_look import keep_readable, look_key, rebuild_look
-from pipelines.excel.senders_sheet import SendersSheet, read_rows
+from pipelines.excel.original_look import keep_readable, look_key, rebuild_look
+from pipelines.excel.original_sheet import SendersSheet, read_rows
 from pipelines.excel.summary import lay_out
 from schemas.headers import header_key
 
@@ -89,7 +89,7 @@ def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], place
 
 
 def _checks_by_letter(headers: list[str], checks: list[Check], letters: dict[Any, str]) -> dict[str, Check]:
-    """The checks of our template's columns by their letters in a workbook in which the sender may have moved, added and
+    """The checks of our template's columns by their letters in a workbook in which the reseller may have moved, added and
     deleted columns (`letters`: header to letter). A formula that names a deleted column is left out.
     """
     moved = {get_column_letter(place): letters.get(header, "") for place, header in enumerate(headers, 1)}
@@ -124,7 +124,7 @@ def _copy(theirs: SendersSheet, ours: Any, painter: Painter, kept: list[Any], ro
 
 
 def _width(ours: Any, place: int, width: float, last: int) -> float | None:
-    """The width of a column: the sender's, unless that would cut its values."""
+    """The width of a column: the reseller's, unless that would cut its values."""
     title, *cells = (ours.cell(line, place) for line in range(1, last + 1))
     values = [cell.value for cell in cells]
     if isinstance(title.value, str):

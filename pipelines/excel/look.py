@@ -106,7 +106,7 @@ _PAGES: Final = ((112, Page(landscape=False, paper=0)), (205, Page(landscape=Tru
                  (265, Page(landscape=True, paper=_LEGAL)))  # fmt: skip
 """Pages by the widest sheet that can be read on them, in characters: 11 points must not shrink below 7.5."""
 _WIDEST: Final = 350
-"""The widest sheet that can be read when it is printed one page wide at all: a sender may have 256 columns of its own."""
+"""The widest sheet that can be read when it is printed one page wide at all: a reseller may have 256 columns of its own."""
 
 
 def page_of(width: float) -> Page:

@@ -34,7 +34,7 @@ class Parsed:
     null) and `row`, the number of each row as Excel shows it. `header` is the row that holds the headers, 0 when no
     row is filled, and `known` how many of the headers are known. `faults` are cells or lines that can't
     be read: (row, column position, reason, what stands there); a fault with column -1 concerns the whole file. `notes`
-    are remarks for the sender.
+    are remarks for the reseller.
     """
 
     table: bytes | memoryview = b""

@@ -33,7 +33,7 @@ _TITLE: Final = 60
 class Table(NamedTuple):
     """A file as it was read.
 
-    `rows`: `source_row` (as the sender counts) and the known columns as trimmed text, absent cells null; rows without
+    `rows`: `source_row` (as the reseller counts) and the known columns as trimmed text, absent cells null; rows without
     any filled known cell are left out. `found`: names of the known columns that the file has, and `titles`: all of its
     headers. `findings`: what is wrong, see `schemas.findings`. `notes`: remarks. `parse_seconds`: how long the child took.
     """

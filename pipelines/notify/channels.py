@@ -113,11 +113,11 @@ class Outcome(NamedTuple):
     why: str = ""
 
 
-class Sender(WorkerProcess):
+class AppriseProcess(WorkerProcess):
     """The process that sends. It is started when there is something to send, and killed when a receiver takes too long."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__("pipelines.notify.sender_worker", sorted(LOCAL), SECONDS)
+        super().__init__("pipelines.notify.apprise_worker", sorted(LOCAL), SECONDS)
         self._mail = settings.notify_mail
 
     def send(self, channel: Channel, title: str, body: str) -> Outcome:

@@ -18,7 +18,7 @@ from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, TransientError, to_cards_error
 from pipelines.common.words import count
 from pipelines.notify import events, happened
-from pipelines.notify.channels import SECONDS, Channel, Sender, channels
+from pipelines.notify.channels import SECONDS, AppriseProcess, Channel, channels
 from pipelines.notify.events import Notice
 from pipelines.registry import notices
 from pipelines.run import Run
@@ -98,12 +98,12 @@ def begin(run: Run) -> list[Channel]:
 def _notify(run: Run, known: list[Channel], also: list[Notice], warn: Callable[[str], None]) -> None:
     if not known:
         return
-    with Sender(run.settings) as sender:
+    with AppriseProcess(run.settings) as apprise:
         if also or notices.has_news(run.registry):
-            sender.start()  # it imports Apprise while the registry is asked
+            apprise.start()  # it imports Apprise while the registry is asked
         enter(run, known, also)
         run.runtime.checkpoint("notices entered")
-        for line in send(run, known, sender):
+        for line in send(run, known, apprise):
             warn(line)
 
 
@@ -132,17 +132,17 @@ def _ago(run: Run, time: timedelta) -> str:
     return (run.runtime.now() - time).isoformat(timespec="seconds")
 
 
-def send(run: Run, known: list[Channel], sender: Sender) -> list[str]:
+def send(run: Run, known: list[Channel], apprise: AppriseProcess) -> list[str]:
     """Send to each channel what waits for it, in one message; what was not accepted, in words."""
-    return [line for channel in known for line in _send_all(run, sender, channel)]
+    return [line for channel in known for line in _send_all(run, apprise, channel)]
 
 
-def _send_all(run: Run, sender: Sender, channel: Channel) -> Iterator[str]:
+def _send_all(run: Run, apprise: AppriseProcess, channel: Channel) -> Iterator[str]:
     """Send what waits for a channel, and what others enter meanwhile, who leave it to whoever is sending."""
     registry = run.registry
     while len(waiting := notices.claim(registry, channel.key, channel.recipient, _LEASE_SECONDS)):
         run.runtime.checkpoint("notices claimed")
-        outcome = sender.send(channel, *events.message(waiting))
+        outcome = apprise.send(channel, *events.message(waiting))
         run.runtime.checkpoint("notices sent")
         if not outcome.accepted:
             notices.mark_failed(registry, channel.key, waiting)
@@ -159,8 +159,8 @@ def send_tests(run: Run, reseller: str) -> list[dict[str, Any]]:
     """Send a test message to each channel of a reseller (empty: the operator): whether it was accepted, and if not, why."""
     whom = f"the reseller {reseller}" if reseller else "the operator"
     words = ("cards: test", f"This is a test. Notices for {whom} arrive here.")
-    with Sender(run.settings) as sender:
-        sent = [(one, sender.send(one, *words)) for one in configured(run) if one.recipient == reseller]
+    with AppriseProcess(run.settings) as apprise:
+        sent = [(one, apprise.send(one, *words)) for one in configured(run) if one.recipient == reseller]
     return [{"channel": one.shown, "accepted": outcome.accepted, "why": outcome.why} for one, outcome in sent]
 
 

@@ -17,7 +17,7 @@ from pipelines.common.context import Runtime
 from pipelines.common.errors import CardsError, TransientError
 from pipelines.common.settings import Settings
 from pipelines.notify import events
-from pipelines.notify.channels import Sender, channels
+from pipelines.notify.channels import AppriseProcess, channels
 from pipelines.notify.events import Notice
 
 _NAME: Final = ".registry-outage"
@@ -81,10 +81,10 @@ def _keys(settings: Settings) -> list[str]:
 def _tell(settings: Settings, notice: Notice, wanted: list[str]) -> list[str]:
     """Send to the operator's channels of these keys; the keys of those that have accepted it."""
     said = events.message(events.notices([notice._replace(words=events.plain(notice.words))]))
-    with Sender(settings) as sender:
+    with AppriseProcess(settings) as apprise:
         return [
             channel.key for channel in channels(settings, {})
-            if channel.key in wanted and sender.send(channel, *said).accepted
+            if channel.key in wanted and apprise.send(channel, *said).accepted
         ]  # fmt: skip
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from pipelines.intake.fairness import is_large
 from pipelines.intake.inbox import InboxFile, display_name
-from pipelines.intake.senders import is_large
 from pipelines.registry.claims import Claims, FileKey
 from schemas.sources import CHECK
 

@@ -12,10 +12,10 @@ from pipelines.common.durable_files import thread_pool
 from pipelines.common.errors import CardsError, to_cards_error
 from pipelines.common.log_events import FILE_RECEIVED
 from pipelines.common.settings import Settings
+from pipelines.intake.fairness import loaded_together
 from pipelines.intake.inbox import InboxFile, display_name
 from pipelines.intake.private_copy import PrivateCopy, Spool
 from pipelines.intake.reader import Parser, Table, read, rejected_file
-from pipelines.intake.senders import loaded_together
 from pipelines.orders.batch import OrderFile
 from pipelines.registry import limits
 from pipelines.registry.store import Registry

@@ -1,1 +1,1 @@
-"""Measures whole commands of the product: seconds and peak memory, told as they are."""
+"""Measures whole commands of the product: seconds and peak memory, reported as they are."""

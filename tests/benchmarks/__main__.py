@@ -69,7 +69,7 @@ def keep(name: str, lines: list[Line], where: Where) -> None:
     races = {**known.get("races", {}), name: [{**line._asdict(), "met": line.met} for line in lines]}
     races = {one: races[one] for one in RACES if one in races}
     where.json.write_text(json.dumps({"machine": machine(), "races": races}, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    every = [Line(**{key: value for key, value in one.items() if key != "met"}) for told in races.values() for one in told]
+    every = [Line(**{key: value for key, value in one.items() if key != "met"}) for result in races.values() for one in result]
     chart.draw(every, where.chart)
     header = "| job | registry | seconds | memory | against | result | goal | met |\n|---|---|---:|---:|---|---:|---:|---|\n"
     replace_section(where.page, "measured", header + "".join(row(line) + "\n" for line in every))

@@ -31,11 +31,11 @@ def draw(lines: list[Line], path: Path) -> None:
         color = "#2E75B6" if line.met else "#C00000"
         words = f"{line.job} · {line.database}"
         against = line.against.partition(":")[0].partition(", scaled")[0]
-        told = f"{figure(line.ratio)}{line.unit} · {against}"
+        result = f"{figure(line.ratio)}{line.unit} · {against}"
         parts += [
             f"<text x='{_LEFT - 8}' y='{top + 13}' text-anchor='end'>{escape(words)}</text>",
             f"<rect x='{_LEFT}' y='{top + 2}' width='{max(wide, 1):.1f}' height='{_ROW - 7}' fill='{color}'/>",
-            f"<text x='{_LEFT + wide + 6:.1f}' y='{top + 13}' fill='#333'>{escape(told)}</text>",
+            f"<text x='{_LEFT + wide + 6:.1f}' y='{top + 13}' fill='#333'>{escape(result)}</text>",
         ]
     parts += [f"<line x1='{at}' y1='34' x2='{at}' y2='{high - 6}' stroke='#555' stroke-dasharray='4 3'/>", "</svg>"]
     path.write_text("\n".join(parts) + "\n", "utf-8")

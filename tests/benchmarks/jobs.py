@@ -42,7 +42,7 @@ class Clock:
     def step(self, name: str) -> None:
         self.steps[name] = time.perf_counter() - self.start
 
-    def told(self) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         self.step("done")
         return {"seconds": self.steps["done"], "steps": self.steps}
 
@@ -63,14 +63,14 @@ def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
     with _registry(url) as registry:
         clock = Clock()
         results = process_inbox(Run(load_settings(), registry, Runtime(checkpoint=clock.step))).results
-        done = clock.told()
+        done = clock.result()
     placed = sum(one.codes_placed for one in results)
     assert placed == count, (placed, results[:1])
     return done
 
 
 def shared_sweep(home: Path, url: str, count: int) -> dict[str, Any]:
-    """The part of one of several workers, who all begin when they are told to; `files`: how many it answers."""
+    """The part of one of several workers, who all begin at a signal; `files`: how many it answers."""
     from pipelines.common.settings import load_settings
     from pipelines.process_orders import process_inbox
     from pipelines.run import Run
@@ -81,7 +81,7 @@ def shared_sweep(home: Path, url: str, count: int) -> dict[str, Any]:
         clock = Clock()
         done = process_inbox(Run(load_settings(), registry))
         assert not done.failures, done.failures[0]
-        return {**clock.told(), "files": len(done.results)}
+        return {**clock.result(), "files": len(done.results)}
 
 
 def night(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _night(url: str, ready: int, later: timedelta = timedelta(), **settings: obj
         clock = Clock()
         now = datetime.now().astimezone() + later
         result = reconcile(Run(load_settings(**settings), registry, Runtime(checkpoint=clock.step, now=lambda: now)))
-        done = clock.told()
+        done = clock.result()
     assert result.figures
     assert result.figures.codes_ready == ready, result
     return done
@@ -146,7 +146,7 @@ def prefect(home: Path, url: str, count: int) -> dict[str, Any]:
     with prefect_test_harness(server_startup_timeout=120):
         clock = Clock()
         state: Any = process_inbox(return_state=True)
-        done = clock.told()
+        done = clock.result()
         assert state.is_completed(), state
     return done
 
@@ -157,7 +157,7 @@ def import_codes(home: Path, url: str, count: int) -> dict[str, Any]:
     with _registry(url) as registry:
         clock = Clock()
         _, new, _ = imports.import_codes(home / "codes.parquet", registry)
-        done = clock.told()
+        done = clock.result()
     assert new == count, new
     return done
 
@@ -181,7 +181,7 @@ def floor_random(home: Path, url: str, count: int) -> dict[str, Any]:
         clock = Clock()
         words = pl.Series("code", memoryview(os.urandom(8 * count)).cast("Q"), pl.UInt64)
         _insert(registry, (words % (9 * FIRST) + FIRST).cast(pl.Int64).unique())
-        return clock.told()
+        return clock.result()
 
 
 def floor_csv(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def floor_csv(home: Path, url: str, count: int) -> dict[str, Any]:
         clock = Clock()
         (path,) = (home / "inbox/acme").glob("*.csv")
         _insert(registry, pl.read_csv(path, infer_schema=False)["Code"].cast(pl.Int64))
-        return clock.told()
+        return clock.result()
 
 
 def floor_night(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def floor_night(home: Path, url: str, count: int) -> dict[str, Any]:
         codes = pl.read_csv(path, infer_schema=False)["Authorization Code"].cast(pl.Int64)
         with registry.transaction(), registry.temp_table(codes.sort().to_frame("code")):
             registry.execute("UPDATE floor SET state = 1 FROM given g WHERE floor.code = g.code")
-        return clock.told()
+        return clock.result()
 
 
 def read_xlsx(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def read_xlsx(home: Path, url: str, count: int) -> dict[str, Any]:
     (path,) = (home / "inbox/acme").glob("*.xlsx")
     sheet = fastexcel.read_excel(path).load_sheet(0, dtypes="string")
     assert len(pl.DataFrame(sheet.to_arrow())) == count
-    return clock.told()
+    return clock.result()
 
 
 def _confirmed(count: int) -> pl.DataFrame:
@@ -233,7 +233,7 @@ def write_openpyxl(home: Path, url: str, count: int) -> dict[str, Any]:
     for row in rows.iter_rows():
         sheet.append(row)
     book.save(home / "written.xlsx")
-    return clock.told()
+    return clock.result()
 
 
 def write_xlsxwriter(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def write_xlsxwriter(home: Path, url: str, count: int) -> dict[str, Any]:
         for line, row in enumerate([tuple(rows.columns), *rows.iter_rows()]):
             for place, text in enumerate(row):
                 sheet.write_string(line, place, text)
-    return clock.told()
+    return clock.result()
 
 
 def write_xlsxturbo(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def write_xlsxturbo(home: Path, url: str, count: int) -> dict[str, Any]:
     rows = _confirmed(count)
     clock = Clock()
     xlsxturbo.df_to_xlsx(rows, str(home / "written.xlsx"), sheet_name="Codes", autofilter=True, freeze_panes=True)
-    return clock.told()
+    return clock.result()
 
 
 class Rows:
@@ -304,7 +304,7 @@ def per_code(home: Path, url: str, count: int) -> dict[str, Any]:
             if not rows.do(f"SELECT code FROM card WHERE code = {one}", code):
                 break
         rows.do(f"INSERT INTO card VALUES ({one}, 1, 1, 0)", code)
-    return clock.told()
+    return clock.result()
 
 
 def per_500(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -322,7 +322,7 @@ def per_500(home: Path, url: str, count: int) -> dict[str, Any]:
             batch -= {row[0] for row in found}
         rows.insert(list(batch))
     rows.do("COMMIT")
-    return clock.told()
+    return clock.result()
 
 
 def csv_loops(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -332,14 +332,14 @@ def csv_loops(home: Path, url: str, count: int) -> dict[str, Any]:
     (path,) = (home / "inbox/acme").glob("*.csv")
     seen: set[str] = set()
     rows.do("BEGIN")
-    with path.open(newline="") as given, (home / "confirmation.csv").open("w", newline="") as told:
-        writer = csv.writer(told)
+    with path.open(newline="") as given, (home / "confirmation.csv").open("w", newline="") as result:
+        writer = csv.writer(result)
         for row in csv.DictReader(given):
             if _entered(row["Code"], rows, seen):
                 writer.writerow(_line(row))
         rows.do("COMMIT")
     assert len(seen) == count
-    return clock.told()
+    return clock.result()
 
 
 def pandas_loops(home: Path, url: str, count: int) -> dict[str, Any]:
@@ -360,7 +360,7 @@ def pandas_loops(home: Path, url: str, count: int) -> dict[str, Any]:
     rows.do("COMMIT")
     book.save(home / "confirmation.xlsx")
     assert len(seen) == count
-    return clock.told()
+    return clock.result()
 
 
 def _entered(code: str, rows: Rows, seen: set[str]) -> bool:
@@ -394,7 +394,7 @@ def fill(home: Path, url: str, count: int) -> dict[str, Any]:
             codes = (pl.int_range(start, start + size, eager=True) * step + FIRST + within.cast(pl.Int64)).alias("code")
             with registry.transaction():
                 registry.append("numbers", codes.to_frame().with_columns(order_pk=0, serial=0))
-        return clock.told()
+        return clock.result()
 
 
 JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
@@ -406,8 +406,8 @@ JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def told(job: str, home: Path, url: str, count: int) -> dict[str, Any]:
-    """Do a job, and tell its seconds, steps and peak."""
+def result(job: str, home: Path, url: str, count: int) -> dict[str, Any]:
+    """Do a job, and print its seconds, steps and peak."""
     done = JOBS[job](home, url, count)
     # not ru_maxrss of the process itself, which begins with what its parent had
     (own,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -418,4 +418,4 @@ def told(job: str, home: Path, url: str, count: int) -> dict[str, Any]:
 if __name__ == "__main__":
     sys.modules["hypothesis"] = None  # type: ignore[assignment]  # Pandera imports it where it is installed, as for tests
     name, where, address, many = sys.argv[1:]
-    print(json.dumps(told(name, Path(where), address, int(many))))
+    print(json.dumps(result(name, Path(where), address, int(many))))

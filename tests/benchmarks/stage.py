@@ -154,13 +154,13 @@ class Stage:
             with pytest.MonkeyPatch.context() as patch:
                 for name, value in _environment(home).items():
                     patch.setenv(name, value)
-                told = jobs.told(job, home.path, home.url, count)
+                result = jobs.result(job, home.path, home.url, count)
         else:
             command = [sys.executable, "-m", "tests.benchmarks.jobs", job, str(home.path), home.url, str(count)]
             path = {"PYTHONPATH": str(self.pandas)} if job.startswith("pandas") else {}
-            told = json.loads(self.process(command, home, path)[1].splitlines()[-1])
+            result = json.loads(self.process(command, home, path)[1].splitlines()[-1])
         self._ran = True
-        return Measured(told["seconds"], told["peak"], told["steps"])
+        return Measured(result["seconds"], result["peak"], result["steps"])
 
     def process(self, command: list[str], home: Home, more: Mapping[str, str] = MappingProxyType({})) -> tuple[float, str]:
         """A process: its seconds, and what it printed; `more` goes into its environment."""
@@ -203,9 +203,9 @@ class Stage:
                 print(file=one.stdin, flush=True)
             outputs = [one.communicate()[0] for one in begun]
             seconds = time.perf_counter() - start
-        told = [json.loads(output.splitlines()[-1]) for output in outputs]
-        assert sum(one["files"] for one in told) == count, told
-        return Measured(seconds, max(one["peak"] for one in told), {})
+        result = [json.loads(output.splitlines()[-1]) for output in outputs]
+        assert sum(one["files"] for one in result) == count, result
+        return Measured(seconds, max(one["peak"] for one in result), {})
 
     def race(self, contenders: dict[str, Callable[[], Measured]], times: int = 0) -> dict[str, Measured]:
         """Each contender in turn, several times; of each the run with the median time, and the highest peak."""

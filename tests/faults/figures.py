@@ -7,7 +7,7 @@ HEADER = ["| fault | injected | files | codes | lost | issued twice | other find
           "|---|---:|---:|---:|---:|---:|---:|---:|"]  # fmt: skip
 
 
-def tell(name: str, faults: int, found: list[Any], seconds: float) -> None:
+def report(name: str, faults: int, found: list[Any], seconds: float) -> None:
     """Note what a test did and found."""
     sums = [sum(one.files for one in found), sum(one.codes for one in found)]
     sums += [sum(map(len, wrongs)) for wrongs in zip(*((one.lost, one.twice, one.others) for one in found), strict=True)]

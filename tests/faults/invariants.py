@@ -39,13 +39,13 @@ def digest(path: Path) -> str:
 
 
 def dropped(shop: Shop) -> list[tuple[str, str]]:
-    """Sender and digest of every file in the inbox."""
+    """Source and digest of every file in the inbox."""
     inbox = shop.settings.inbox
     return sorted(("house" if path.parent == inbox else path.parent.name, digest(path)) for path in shop.waiting())
 
 
 def soundness(settings: Settings, registry: Registry, files: Iterable[tuple[str, str]] = ()) -> Soundness:
-    """All that must be true when nothing is at work. `files`: sender and digest of every file that was dropped."""
+    """All that must be true when nothing is at work. `files`: source and digest of every file that was dropped."""
     files = list(files)
     codes = registry.query("SELECT count(*) AS n FROM numbers WHERE order_pk > 0", {"n": INT}).item()
     return Soundness(
@@ -184,7 +184,7 @@ def written(settings: Settings) -> dict[str, bytes]:
 def end_state(shop: Shop, chosen: Iterable[str]) -> dict[str, Any]:
     """All that is left of a run but for time and chance: files, lines of machine files, the registry's rows.
 
-    `chosen`: the codes that files asked for; others are told by their BTN at most.
+    `chosen`: the codes that files asked for; others are known by their BTN at most.
     """
     kept = {*chosen, *map(str, EXTERNAL)}
 

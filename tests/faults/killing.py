@@ -21,7 +21,7 @@ def globex(customer_order_id: str, **cells: str) -> dict[str, str]:
 
 @functools.cache
 def book() -> bytes:
-    """A workbook, whose bytes tell when it was made."""
+    """A workbook, whose bytes show when it was made."""
     return xlsx_of(row("H", quantity="3"), row("I", code="1111111111111"))
 
 
@@ -42,7 +42,7 @@ def fill(shop: Shop) -> None:
 def fill_night(shop: Shop) -> None:
     """Orders that were placed, and what the network says of them: shown, left out, strange, malformed."""
     answer = shop.send(row("A", quantity="6"), row("B", code=f"{CODES[0]} {CODES[1]}"), row("C", btn=BTN, quantity="3"))
-    shop.send(globex("G", code=CODES[3]), name="rows.csv", sender="globex")
+    shop.send(globex("G", code=CODES[3]), name="rows.csv", source="globex")
     pairs = answer.confirmation.select("Order ID", "Authorization Code").rows()
     of_a = [pair for pair in pairs if pair[0] == "10023456-1"]
     shop.report(*of_a[:4], ("10023456-2", CODES[0]), name="1.csv")
@@ -133,12 +133,12 @@ def campaign(
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> str:
     """What differs, in a few words."""
-    told = []
+    result = []
     for key, value in one.items():
         if value != other[key] and isinstance(value, dict):
-            told += [f"{name}: {value.get(name)} → {other[key].get(name)}" for name in sorted({*value, *other[key]})
+            result += [f"{name}: {value.get(name)} → {other[key].get(name)}" for name in sorted({*value, *other[key]})
                      if value.get(name) != other[key].get(name)]  # fmt: skip
         elif value != other[key]:
             before, after = Counter(value), Counter(other[key])
-            told.append(f"{key}: without {list((before - after).elements())}, with {list((after - before).elements())}")
-    return "; ".join(told)[:2000]
+            result.append(f"{key}: without {list((before - after).elements())}, with {list((after - before).elements())}")
+    return "; ".join(result)[:2000]

@@ -36,7 +36,7 @@ def _file(shop: Shop) -> Path:
     return Path(shop.settings.registry.removeprefix("sqlite:///"))
 
 
-def test_a_registry_that_another_program_holds_is_told_and_the_work_is_done_later(
+def test_a_registry_that_another_program_holds_is_reported_and_the_work_is_done_later(
     sqlite_shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop = sqlite_shop
@@ -55,7 +55,7 @@ def test_a_registry_that_another_program_holds_is_told_and_the_work_is_done_late
     assert_sound(shop, files)
 
 
-def test_a_registry_that_is_none_or_damaged_is_told_in_one_line(sqlite_shop: Shop, tmp_path: Path) -> None:
+def test_a_registry_that_is_none_or_damaged_is_reported_in_one_line(sqlite_shop: Shop, tmp_path: Path) -> None:
     shop = sqlite_shop
     shop.drop("orders.csv", csv_of(row("A", quantity="3000")))
     shop.run()
@@ -67,8 +67,8 @@ def test_a_registry_that_is_none_or_damaged_is_told_in_one_line(sqlite_shop: Sho
     with Worker(tmp_path / "worker") as worker:
         path.write_bytes(b"this is no registry at all" * 400)
         ended = worker.run("run", environment=environment(shop))
-        told = f"cards: The registry can't be opened: {path}: file is not a database.\n"
-        assert (ended.code, ended.out, ended.err) == (1, "", told)
+        result = f"cards: The registry can't be opened: {path}: file is not a database.\n"
+        assert (ended.code, ended.out, ended.err) == (1, "", result)
         page = 4096
         path.write_bytes(sound[:page] + bytes([255]) * (len(sound) - page))
         for command in ("run", "verify"):
@@ -125,9 +125,9 @@ def test_a_night_whose_commit_is_not_answered_is_finished_by_the_next(
         files = dropped(shop)
         with _cut_off(shop, Wire(url, number, before=before)):
             shop.night()
-        while "already_running" in (told := shop.night()):  # until the server has seen that the other is gone
+        while "already_running" in (result := shop.night()):  # until the server has seen that the other is gone
             time.sleep(0.1)
-        assert (told["codes_ready"], told["codes_refused"], told["codes_replaced"]) == (6, 6, 5)
+        assert (result["codes_ready"], result["codes_refused"], result["codes_replaced"]) == (6, 6, 5)
         assert_sound(shop, files)
         shop.registry.close()
 
@@ -157,8 +157,8 @@ def admitting(own_server: Server) -> Iterator[Callable[..., str]]:
         cursor.execute("SELECT pg_reload_conf()")
 
 
-def test_a_server_that_does_not_let_us_in_is_told_with_the_cause(admitting: Callable[..., str]) -> None:
-    for (method, how), told in (
+def test_a_server_that_does_not_let_us_in_is_reported_with_the_cause(admitting: Callable[..., str]) -> None:
+    for (method, how), result in (
         (("trust", {"path": "/absent"}), "database absent, user guest: the database does not exist."),
         (("trust", {"user": "nobody:hush"}), "user nobody: the user does not exist."),
         (("reject", {}), "user guest: the server does not admit this user from here"),
@@ -167,20 +167,22 @@ def test_a_server_that_does_not_let_us_in_is_told_with_the_cause(admitting: Call
     ):
         url = admitting(method, **how)
         limit, text = time.monotonic() + 20, ""
-        while told not in text and time.monotonic() < limit:  # the server reads its rules again in a moment
+        while result not in text and time.monotonic() < limit:  # the server reads its rules again in a moment
             with pytest.raises(TransientError) as error, open_registry(url):
                 raise TransientError  # it still lets us in
             text = str(error.value)
             assert "hush" not in text
         assert f"PostgreSQL at {parse_qs(urlsplit(url).query)['host'][0]}, port 5432" in text
-        assert told in text
+        assert result in text
 
 
 _MORE = [pytest.param(step, marks=pytest.mark.long) for step in ("read", "decided", "report entered")]
 
 
 @pytest.mark.parametrize("step", ["committed", "orders closed", *_MORE])
-def test_a_server_that_stops_is_told_and_all_is_finished_when_it_is_back(step: str, tmp_path: Path, own_server: Server) -> None:
+def test_a_server_that_stops_is_reported_and_all_is_finished_when_it_is_back(
+    step: str, tmp_path: Path, own_server: Server
+) -> None:
     with open_registry(own_server.url) as registry:
         registry.execute("DROP SCHEMA public CASCADE")
         registry.execute("CREATE SCHEMA public")

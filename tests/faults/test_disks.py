@@ -1,4 +1,4 @@
-"""Disks that are full, cannot be written, are not there or are not ours: each is told in one line, and nothing is lost."""
+"""Disks that are full, cannot be written, are not there or are not ours: each is reported in one line, and nothing is lost."""
 
 import os
 import re
@@ -50,8 +50,8 @@ def test_a_full_outbox_at_night_loses_nothing(shop: Shop) -> None:
         with pytest.raises((CardsError, OSError), match=r"[Nn]o space left"):
             shop.night()
         ballast.unlink()
-        told = shop.night()
-        assert (told["codes_ready"], told["codes_refused"], told["codes_replaced"]) == (6, 6, 5)
+        result = shop.night()
+        assert (result["codes_ready"], result["codes_refused"], result["codes_replaced"]) == (6, 6, 5)
         assert_sound(shop, files)
 
 
@@ -80,7 +80,7 @@ def test_a_full_temporary_folder_stops_nothing(shop: Shop, tmp_path: Path) -> No
     assert_sound(shop, files)
 
 
-def test_a_read_only_outbox_is_told_and_the_files_wait(shop: Shop, tmp_path: Path) -> None:
+def test_a_read_only_outbox_is_reported_and_the_files_wait(shop: Shop, tmp_path: Path) -> None:
     fill(shop)
     files = dropped(shop)
     with small_disk(shop.settings.outbox, "4m"), Worker(tmp_path / "worker") as worker:
@@ -94,7 +94,7 @@ def test_a_read_only_outbox_is_told_and_the_files_wait(shop: Shop, tmp_path: Pat
         assert_sound(shop, files)
 
 
-def test_an_outbox_that_is_a_file_is_told_and_a_missing_one_is_made(shop: Shop) -> None:
+def test_an_outbox_that_is_a_file_is_reported_and_a_missing_one_is_made(shop: Shop) -> None:
     fill(shop)
     files = dropped(shop)
     shop.settings.outbox.write_bytes(b"")
@@ -106,7 +106,7 @@ def test_an_outbox_that_is_a_file_is_told_and_a_missing_one_is_made(shop: Shop) 
     assert_sound(shop, files)
 
 
-def test_folders_that_are_not_ours_are_told(shop: Shop, tmp_path: Path) -> None:
+def test_folders_that_are_not_ours_are_reported(shop: Shop, tmp_path: Path) -> None:
     """As another user than root, who may write everywhere."""
     fill(shop)
     files = dropped(shop)
@@ -123,7 +123,7 @@ def test_folders_that_are_not_ours_are_told(shop: Shop, tmp_path: Path) -> None:
     assert_sound(shop, files)
 
 
-def test_a_registry_folder_that_is_missing_or_read_only_is_told(tmp_path: Path, sqlite: NewRegistry) -> None:
+def test_a_registry_folder_that_is_missing_or_read_only_is_reported(tmp_path: Path, sqlite: NewRegistry) -> None:
     with pytest.raises(CardsError, match="of the registry does not exist"):
         open_registry(f"sqlite:///{tmp_path}/none/registry.db")
     with small_disk(tmp_path / "disk", "4m") as disk:

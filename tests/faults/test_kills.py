@@ -16,7 +16,7 @@ def _campaign(kills: int, new_registry: NewRegistry, folder: Path, database: str
     print(f"seed {seed}")
     begin = time.monotonic()
     done, found = campaign(kills, new_registry, folder, random.Random(seed))
-    figures.tell(f"kill -9, {database}", done, found, time.monotonic() - begin)
+    figures.report(f"kill -9, {database}", done, found, time.monotonic() - begin)
     wrong = [wrong for one in found for wrong in one.wrong]
     assert not wrong, "\n".join(wrong)
     assert done >= kills

@@ -106,7 +106,7 @@ def shop(tmp_path: Path, databases: Databases) -> Iterator[Shop]:
 
 
 def _file(number: int) -> tuple[str, bytes, int]:
-    """Sender, content, and how many codes it draws: three resellers in turn, all choose the same codes, some draw of one
+    """Source, content, and how many codes it draws: three resellers in turn, all choose the same codes, some draw of one
     BTN, and some files have the bytes of an earlier one.
     """
     turn, kind = divmod(number, 6)
@@ -141,7 +141,7 @@ def _runs(api: str, states: list[str]) -> list[dict[str, Any]]:
     return list(httpx.post(f"{api}/flow_runs/filter", json=asked).json())
 
 
-def _told(api: str) -> list[dict[str, Any]]:
+def _submissions(api: str) -> list[dict[str, Any]]:
     """A line a file, of the tables that the runs show on Prefect's page."""
     return [line for table in artifacts(api, "submissions") for line in json.loads(table)]
 
@@ -175,31 +175,31 @@ def test_three_workers_that_divide_the_resellers_answer_each_file_once(
         looks = []
         for numbers in (range(FILES // 2), range(FILES // 2, FILES)):  # the second half while the first is at work
             for number in numbers:
-                sender, content, _ = files[number]
-                shop.drop(f"{number:03}.csv", content, sender)
+                source, content, _ = files[number]
+                shop.drop(f"{number:03}.csv", content, source)
             looks += [trigger(api, f"process-inbox/{name}") for _ in range(3) for name in DEPLOYMENTS]
             until(lambda: len(shop.waiting()) < FILES // 2, 300, machines[0])
         until(lambda: all(look()["state"]["type"] in FINAL for look in looks), 300, machines[0])
         until(lambda: not shop.waiting(), 300, machines[0])  # the run of the minute takes what came too late for the others
         until(lambda: not _runs(api, ["RUNNING"]), 300, machines[0])
         seconds = time.monotonic() - begin
-        done, told = _runs(api, FINAL), _told(api)
+        done, result = _runs(api, FINAL), _submissions(api)
         for worker in workers:
             worker.terminate()
         assert [worker.wait(120) for worker in workers] == [0, 0, 0]
 
     found = soundness(
-        shop.settings, shop.registry, [(sender, hashlib.sha256(content).hexdigest()) for sender, content, _ in files]
+        shop.settings, shop.registry, [(source, hashlib.sha256(content).hexdigest()) for source, content, _ in files]
     )
-    figures.tell("three Prefect workers, resellers divided, postgresql", len(machines), [found], seconds)
+    figures.report("three Prefect workers, resellers divided, postgresql", len(machines), [found], seconds)
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []
     events = shop.registry.query(
         "SELECT source, file_name FROM events WHERE kind = 'orders'", dict.fromkeys(["source", "file_name"], str)
     ).rows()
-    names = {(sender, f"{number:03}.csv") for number, (sender, _, _) in enumerate(files)}
+    names = {(source, f"{number:03}.csv") for number, (source, _, _) in enumerate(files)}
     assert len(events) == FILES
-    assert set(events) == names == {(line["reseller"], line["file"]) for line in told}
+    assert set(events) == names == {(line["reseller"], line["file"]) for line in result}
     assert found.codes == sum(drawn for _, _, drawn in files) + len(CHOSEN)
 
     # a deployment does one run at a time and cancels others, which is all that a run may end in but success

@@ -62,7 +62,7 @@ def _drop(shop: Shop) -> list[tuple[str, str]]:
     return dropped(shop)
 
 
-def _told(process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
+def _submissions(process: "subprocess.Popen[str]") -> list[dict[str, Any]]:
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     return list(json.loads(out)["submissions"])
@@ -74,8 +74,8 @@ def _in_hand(shop: Shop) -> int:
 
 def test_two_machines_divide_an_inbox(site: Site) -> None:
     files = _drop(site.shop)
-    told = [_told(process) for process in [site.start(machine, "run", "--json") for machine in site.machines]]
-    names = sorted(one["file"] for lines in told for one in lines)
+    result = [_submissions(process) for process in [site.start(machine, "run", "--json") for machine in site.machines]]
+    names = sorted(one["file"] for lines in result for one in lines)
     assert names == [f"{number:03}.csv" for number in range(FILES)]
     assert_sound(site.shop, files)
 
@@ -90,12 +90,12 @@ def test_what_a_machine_had_in_hand_when_its_power_went_is_answered_by_the_other
     assert site.machines[0].kill() > 0
     assert dying.wait(30) == -9
     dying.communicate()
-    _told(other)
+    _submissions(other)
     while site.shop.waiting():  # what the other took for somebody's, as its claim was young
-        _told(site.start(site.machines[1], "run", "--json"))
+        _submissions(site.start(site.machines[1], "run", "--json"))
         assert time.monotonic() - begin < 240
     found = soundness(site.shop.settings, site.shop.registry, files)
-    figures.tell("a machine of two loses its power, postgresql", 1, [found], time.monotonic() - begin)
+    figures.report("a machine of two loses its power, postgresql", 1, [found], time.monotonic() - begin)
     assert found.codes == FILES * 50
     assert_sound(site.shop, files)
 
@@ -104,12 +104,12 @@ def test_of_two_nights_on_two_machines_one_does_the_work(site: Site) -> None:
     answer = site.shop.send(row("A", quantity="3000"))
     site.shop.report(*answer.confirmation.select("Order ID", "Authorization Code").rows())
     nights = [site.start(machine, "reconcile", "--json") for machine in site.machines]
-    told = []
+    result = []
     for night in nights:
         out, err = night.communicate(timeout=240)
         assert night.returncode == 0, err
-        told.append(json.loads(out))
-    done = [one for one in told if not one.get("already_running")]
+        result.append(json.loads(out))
+    done = [one for one in result if not one.get("already_running")]
     assert {one["codes_ready"] for one in done} == {3000}, "as if one had run"
     assert sum(len(one["reports"]) for one in done) == 1
     nights_entered = site.shop.registry.query("SELECT count(*) AS n FROM events WHERE kind = 'night'", {"n": int}).item()

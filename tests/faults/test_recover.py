@@ -62,7 +62,7 @@ def _losses(count: int, new_registry: NewRegistry, folder: Path, database: str, 
     begin = time.monotonic()
     found = [_loss(first + number, new_registry, folder / str(number), 5, killer) for number in range(count)]
     how = ", killed" if killer else ""
-    figures.tell(f"restore + recover{how}, {database}", count, found, time.monotonic() - begin)
+    figures.report(f"restore + recover{how}, {database}", count, found, time.monotonic() - begin)
     wrong = [wrong for one in found for wrong in one.wrong]
     assert not wrong, "\n".join(wrong)
 

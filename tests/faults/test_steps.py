@@ -80,16 +80,16 @@ class Life(NamedTuple):
 
 def live(home: Path, url: str, name: str, worker: Worker, before: int = 0) -> Life:
     """Lay a job out, do it, and do it again if it died ahead of a step."""
-    shop, told = Shop(home, url), home.parent / f"{home.name}-steps"
+    shop, steps_file = Shop(home, url), home.parent / f"{home.name}-steps"
     JOBS[name].lay(shop)
     files, arguments = dropped(shop), JOBS[name].arguments(shop)
-    ended = worker.run(*arguments, environment=environment(shop), before=before, told=str(told))
+    ended = worker.run(*arguments, environment=environment(shop), before=before, steps_file=str(steps_file))
     if before:
         assert ended.code == -9, ended
         ended = worker.run(*arguments, environment=environment(shop))
     assert ended.code in DONE, ended
     found = soundness(shop.settings, shop.registry, files)
-    life = Life(0 if before else int(told.read_text()), end_state(shop, [*CODES, *IMPORTED]), found)
+    life = Life(0 if before else int(steps_file.read_text()), end_state(shop, [*CODES, *IMPORTED]), found)
     shop.registry.close()
     return life
 
@@ -130,4 +130,4 @@ def test_a_job_that_is_killed_anywhere_ends_as_if_it_had_not_been(
 
     found = _kill(name, points, new_registry, tmp_path, worker)
     database = request.node.callspec.params["new_registry"]
-    figures.tell(f"kill -9 ahead of a step, {name}, {database}", len(found), found, time.monotonic() - begin)
+    figures.report(f"kill -9 ahead of a step, {name}, {database}", len(found), found, time.monotonic() - begin)

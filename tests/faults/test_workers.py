@@ -59,19 +59,19 @@ def _race(workers: int, files: int, rounds: int, shop: Shop, folder: Path, datab
     seconds = time.monotonic() - begin
     assert [one for one in ended if one.code or one.err] == []
     # a file whose bytes another worker is just answering is left to the next run, which may be nobody's here
-    left = [answer.told["file"] for answer in shop.run()]
+    left = [answer.result["file"] for answer in shop.run()]
     assert len(left) <= workers
     found = soundness(shop.settings, shop.registry, given)
-    figures.tell(f"{workers} processes at once, {database}", workers, [found], seconds)
+    figures.report(f"{workers} processes at once, {database}", workers, [found], seconds)
     assert not found.wrong, "\n".join(found.wrong)
     assert shop.waiting() == []
     events = shop.registry.query(
         "SELECT source, file_name FROM events WHERE kind = 'orders'", dict.fromkeys(["source", "file_name"], str)
     ).rows()
     assert len(events) == len(set(events)) == files
-    told = [json.loads(line)["submissions"] for one in ended for line in one.out.splitlines()]
-    assert {*left, *(one["file"] for lines in told for one in lines)} == {f"{number:03}.csv" for number in range(files)}
-    assert sum(bool(lines) for lines in told) > 1  # more than one had work
+    result = [json.loads(line)["submissions"] for one in ended for line in one.out.splitlines()]
+    assert {*left, *(one["file"] for lines in result for one in lines)} == {f"{number:03}.csv" for number in range(files)}
+    assert sum(bool(lines) for lines in result) > 1  # more than one had work
     assert shop.run() == []
 
 
@@ -96,8 +96,8 @@ def test_of_two_nights_at_once_one_does_the_work_and_the_other_says_so(shop: Sho
                 ended.append(worker.run("reconcile", "--json", environment=environment(shop)))
 
         ended: list[Ended] = []
-        told = shop.night(other)
-        assert told["codes_ready"] == 3
+        result = shop.night(other)
+        assert result["codes_ready"] == 3
         (one,) = ended
         nothing = {"night": time.strftime("%Y-%m-%d"), "reports": [], "already_running": True, "failures": []}
         assert (one.code, json.loads(one.out)) == (0, nothing)

@@ -54,15 +54,15 @@ class Worker:
     def start(self, *arguments: str, environment: dict[str, str], **how: Any) -> None:
         """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often; `poison`: where
         an order with the comment POISON kills the process (read, decide or write; report: a report with that word); `kill`: at
-        which step of a sweep; `before`: ahead of which statement, rename, removal or fsync (0: never), and `told`: a file into
-        which the process writes how many there were.
+        which step of a sweep; `before`: ahead of which statement, rename, removal or fsync (0: never), and `steps_file`: where
+        the process writes how many there were.
         """
         assert self._process.stdin
         print(json.dumps({"arguments": arguments, "environment": environment, **how}), file=self._process.stdin, flush=True)
         self.pid = int(self._line())
 
     def kill(self) -> None:
-        """SIGKILL; nothing happens when the job has ended: its process is there until `end` has been told."""
+        """SIGKILL; nothing happens when the job has ended: its process is there until `end` has been requested."""
         os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> Ended:
@@ -90,9 +90,9 @@ def main() -> None:
         if not pid:
             _work(job)
         print(pid, flush=True)
-        told = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it stays, so that its number is no other's
-        assert told
-        print(told.si_status if told.si_code == os.CLD_EXITED else -told.si_status, flush=True)
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it stays, so that its number is no other's
+        assert ended
+        print(ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status, flush=True)
         sys.stdin.readline()
         os.waitpid(pid, 0)
         print(flush=True)
@@ -114,8 +114,8 @@ def _work(job: dict[str, Any]) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
-        if "told" in job:
-            Path(job["told"]).write_text(str(next(_STEPS) - 1))
+        if "steps_file" in job:
+            Path(job["steps_file"]).write_text(str(next(_STEPS) - 1))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -198,7 +198,7 @@ def _killed_at(kill: str, arguments: list[str]) -> int:
 
 
 def _crowded(job: dict[str, Any]) -> int:
-    """Sweep as often as it is told to, with few random numbers for all."""
+    """Sweep as often as it is asked to, with few random numbers for all."""
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
     from pipelines.orders import claiming

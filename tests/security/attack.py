@@ -73,8 +73,8 @@ class House:
 
     def lay(self, billing: Sequence[tuple[str, str]] = ()) -> "House":
         """Make the inboxes and load the catalogue."""
-        for sender in ("acme", "globex", "network"):
-            (self.inbox / sender).mkdir(parents=True)
+        for source in ("acme", "globex", "network"):
+            (self.inbox / source).mkdir(parents=True)
         self.load(billing)
         return self
 
@@ -106,8 +106,8 @@ class House:
         found: list[dict[str, Any]] = json.loads(self.cards("run", "--json", **more).out)["submissions"]
         return found
 
-    def drop(self, name: str, content: bytes, sender: str = "acme") -> Path:
-        path = self.inbox / sender / name
+    def drop(self, name: str, content: bytes, source: str = "acme") -> Path:
+        path = self.inbox / source / name
         path.write_bytes(content)
         return path
 

@@ -19,7 +19,7 @@ from tests.security.attack import ROOT, Ended, House, catalogue_of
 
 SERVICE_UID, ACME_UID, GLOBEX_UID, NETWORK_UID, STRANGER_UID = range(61_001, 61_006)
 NAMES = {"acme": "cards-t-acme", "globex": "cards-t-globex"}
-"""The groups that `cards init --group` is told; the others are numbers alone."""
+"""The groups that `cards init --group` is given; the others are numbers alone."""
 
 
 class Person(NamedTuple):
@@ -103,11 +103,11 @@ class Town:
         """Run a command as the service's user."""
         return self.house.cards(*arguments, code=code, as_user=[*self._opened, *self.service.prefix], umask=umask)
 
-    def inbox(self, sender: str) -> Path:
-        return self.house.inbox / sender
+    def inbox(self, source: str) -> Path:
+        return self.house.inbox / source
 
-    def outbox(self, sender: str) -> Path:
-        return self.house.outbox / sender
+    def outbox(self, source: str) -> Path:
+        return self.house.outbox / source
 
     def mode(self, path: Path) -> str:
         return f"{stat.S_IMODE(path.stat().st_mode):o}"

@@ -1,4 +1,4 @@
-"""One sender's files neither stop nor starve the others: memory, time, turns (items 3 and 4)."""
+"""One reseller's files neither stop nor starve the others: memory, time, turns (items 3 and 4)."""
 
 import os
 import subprocess
@@ -26,8 +26,8 @@ def house(tmp_path: Path) -> House:
 
 def reasons(house: House) -> dict[str, int]:
     """The reasons of the one file in the inbox."""
-    (told,) = house.run()
-    found: dict[str, int] = told["reasons"]
+    (result,) = house.run()
+    found: dict[str, int] = result["reasons"]
     return found
 
 
@@ -37,11 +37,11 @@ def reasons(house: House) -> dict[str, int]:
 def test_a_file_of_too_many_errors_is_answered_as_a_whole_with_the_first_ones(house: House) -> None:
     house.environment["CARDS_MAX_FINDINGS"] = "50"
     house.drop("bad.csv", csv_of(row("GOOD", quantity="1"), *(row(f"B{n}", quantity="x") for n in range(200))))
-    (told,) = house.run()
-    assert "FILE_TOO_MANY_ERRORS" in told["reasons"]
-    assert (told["orders_placed"], told["codes_placed"]) == (0, 0)
-    assert set(told["reasons"]) <= {"FILE_TOO_MANY_ERRORS", "QUANTITY_FORMAT"}
-    lines = read_csv(house.home / told["folder"] / "rejections.csv")
+    (result,) = house.run()
+    assert "FILE_TOO_MANY_ERRORS" in result["reasons"]
+    assert (result["orders_placed"], result["codes_placed"]) == (0, 0)
+    assert set(result["reasons"]) <= {"FILE_TOO_MANY_ERRORS", "QUANTITY_FORMAT"}
+    lines = read_csv(house.home / result["folder"] / "rejections.csv")
     assert 1 <= len(lines) < 200
     assert "QUANTITY_FORMAT" in " ".join(lines["Reason"])
 
@@ -50,30 +50,30 @@ def test_a_file_of_too_many_errors_is_answered_as_a_whole_with_the_first_ones(ho
 def test_no_row_is_taken_for_a_good_one_because_there_are_too_many_bad_ones(wrong: dict[str, str], house: House) -> None:
     """What a rule finds is cut to a number; the rows beyond it were placed, on accounts of others too."""
     house.drop("bad.csv", csv_of(*(row(f"B{n}", **wrong) for n in range(MAX_FINDINGS + 1_000))))
-    (told,) = house.run()
-    assert (told["orders_placed"], told["codes_placed"]) == (0, 0)
-    assert told["reasons"].pop("FILE_TOO_MANY_ERRORS") == 1
-    assert list(told["reasons"].values()) == [100]
+    (result,) = house.run()
+    assert (result["orders_placed"], result["codes_placed"]) == (0, 0)
+    assert result["reasons"].pop("FILE_TOO_MANY_ERRORS") == 1
+    assert list(result["reasons"].values()) == [100]
 
 
 def test_what_the_registry_finds_counts_as_findings(house: House) -> None:
     house.environment["CARDS_MAX_FINDINGS"] = "50"
     house.drop("bad.csv", csv_of(row("GOOD", quantity="1"), *(row(f"B{n}", product="8001", quantity="1") for n in range(51))))
-    (told,) = house.run()
-    assert (told["orders_placed"], told["reasons"]) == (0, {"FILE_TOO_MANY_ERRORS": 1, "PRODUCT_UNKNOWN": 51})
+    (result,) = house.run()
+    assert (result["orders_placed"], result["reasons"]) == (0, {"FILE_TOO_MANY_ERRORS": 1, "PRODUCT_UNKNOWN": 51})
     house.drop("few.csv", csv_of(row("GOOD", quantity="1"), *(row(f"B{n}", product="8001", quantity="1") for n in range(50))))
-    (told,) = house.run()
-    assert (told["orders_placed"], told["reasons"]) == (1, {"PRODUCT_UNKNOWN": 50})
+    (result,) = house.run()
+    assert (result["orders_placed"], result["reasons"]) == (1, {"PRODUCT_UNKNOWN": 50})
 
 
 def test_a_file_of_too_many_bytes_is_answered_and_not_kept(house: House) -> None:
     """Its copy would count against nobody's disk but ours."""
     house.environment["CARDS_MAX_FILE_MB"] = "1"
     dropped = house.drop("large.csv", csv_of(row("A", quantity="1")) + b"," * (3 << 20))
-    (told,) = house.run()
-    assert told["reasons"] == {"FILE_TOO_LARGE": 1}
-    assert "the file was not kept" in read_csv(house.home / told["folder"] / "rejections.csv")["What to fix"].item()
-    assert {path.name for path in (house.home / told["folder"]).iterdir()} == {
+    (result,) = house.run()
+    assert result["reasons"] == {"FILE_TOO_LARGE": 1}
+    assert "the file was not kept" in read_csv(house.home / result["folder"] / "rejections.csv")["What to fix"].item()
+    assert {path.name for path in (house.home / result["folder"]).iterdir()} == {
         "rejections.csv", "rejections.xlsx", "status.json",
     }  # fmt: skip
     assert not dropped.exists()
@@ -92,10 +92,10 @@ def test_a_cell_of_too_many_codes_is_one_finding_and_the_other_orders_go_on(hous
     (code,) = some_codes(1)
     crowded = [row(f"C{n}", code=" ".join(["1"] * 1_001)) for n in range(3)]
     house.drop("codes.csv", csv_of(*crowded, row("GOOD", code=code), row("FEW", code=" ".join(["1"] * 1_000))))
-    (told,) = house.run()
-    assert (told["orders_placed"], told["rows_rejected"]) == (1, 4)
-    assert told["reasons"] == {"CODE_FORMAT": 4}
-    lines = read_csv(house.home / told["folder"] / "rejections.csv")
+    (result,) = house.run()
+    assert (result["orders_placed"], result["rows_rejected"]) == (1, 4)
+    assert result["reasons"] == {"CODE_FORMAT": 4}
+    lines = read_csv(house.home / result["folder"] / "rejections.csv")
     assert "more than 1,000 codes in one cell" in " ".join(lines.row(0))
 
 
@@ -131,8 +131,8 @@ def test_what_the_registry_keeps_of_a_rejection_is_short(house: House) -> None:
 def test_a_comment_does_not_hold_the_parser(house: House) -> None:
     house.environment["CARDS_PARSER_SECONDS"] = "5"
     house.drop("comment.xlsx", worst.comment(400_000))
-    (told,) = house.run()
-    assert (told["orders_placed"], told["reasons"]) == (1, {})
+    (result,) = house.run()
+    assert (result["orders_placed"], result["reasons"]) == (1, {})
 
 
 # -- turns -------------------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_who_sets_back_the_clock_of_a_file_comes_no_earlier(shop: Shop) -> None:
     mine = shop.drop("mine.csv", csv_of(row("MINE", code=code)))
     os.utime(mine, (978_307_200, 978_307_200))
     assert theirs.stat().st_ctime_ns < mine.stat().st_ctime_ns
-    answers = {answer.told["reseller"]: answer for answer in shop.run()}
+    answers = {answer.result["reseller"]: answer for answer in shop.run()}
     assert answers["globex"].codes == [code]
     assert answers["acme"].reasons == {2: ["CODE_TAKEN"]}
 
@@ -162,7 +162,7 @@ def test_a_time_that_lies_ahead_holds_up_nobody(shop: Shop) -> None:
     ahead = shop.drop("ahead.csv", csv_of(row("AHEAD", quantity="1")))
     os.utime(ahead, (4_000_000_000, 4_000_000_000))
     shop.drop("good.csv", GOOD, "globex")
-    assert {answer.told["file"] for answer in shop.run()} == {"ahead.csv", "good.csv"}
+    assert {answer.result["file"] for answer in shop.run()} == {"ahead.csv", "good.csv"}
 
 
 @pytest.mark.parametrize("checkpoint", ["read", "decided"])
@@ -174,12 +174,12 @@ def test_a_file_that_two_runs_died_of_is_set_aside(checkpoint: str, house: House
         )
         assert done.returncode == 9
     house.drop("good.csv", GOOD, "globex")
-    told = {one["file"]: one for one in house.run()}
-    assert told["good.csv"]["codes_placed"] == 1
-    assert told["poison.csv"]["codes_placed"] == 0
-    assert len(told["poison.csv"]["reasons"]) == 1
+    result = {one["file"]: one for one in house.run()}
+    assert result["good.csv"]["codes_placed"] == 1
+    assert result["poison.csv"]["codes_placed"] == 0
+    assert len(result["poison.csv"]["reasons"]) == 1
     assert not list((house.inbox / "acme").iterdir())
-    assert (house.home / told["poison.csv"]["folder"] / "poison.csv").exists()
+    assert (house.home / result["poison.csv"]["folder"] / "poison.csv").exists()
     assert house.run() == []
 
 
@@ -187,8 +187,8 @@ def test_a_file_that_one_run_died_of_is_answered_by_the_next(house: House) -> No
     house.drop("orders.csv", csv_of(row("ONE", quantity="1")))
     done = subprocess.run([sys.executable, "-m", "tests.security.dies", "read"], cwd=ROOT, env=house.environment, check=False)
     assert done.returncode == 9
-    (told,) = house.run()
-    assert told["codes_placed"] == 1
+    (result,) = house.run()
+    assert result["codes_placed"] == 1
 
 
 # -- the heavy ones ----------------------------------------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_the_worst_files_cost_little(name: str, house: House) -> None:
     content = make()
     house.drop(file, content)
     house.drop("good.csv", GOOD, "globex")
-    figures = run_watched(house, "good.csv", 300).tell(name, len(content))
+    figures = run_watched(house, "good.csv", 300).report(name, len(content))
     assert figures.ended
     assert figures.peak < MEMORY_MB
     assert 0 <= figures.waited < WAITING_SECONDS
@@ -213,7 +213,7 @@ def test_three_workbooks_of_shared_strings_cost_no_more_than_one(house: House) -
     for number, content in enumerate(contents):
         house.drop(f"{number}.xlsx", content)
     house.drop("good.csv", GOOD, "globex")
-    figures = run_watched(house, "good.csv").tell("three of one shared string each", sum(map(len, contents)))
+    figures = run_watched(house, "good.csv").report("three of one shared string each", sum(map(len, contents)))
     assert figures.ended
     assert figures.peak < MEMORY_MB
 
@@ -224,7 +224,7 @@ def test_four_slow_files_of_2001_keep_nobody_waiting(house: House) -> None:
     for number, content in enumerate(contents):
         os.utime(house.drop(f"{number}.xlsx", content), (978_307_200, 978_307_200))
     house.drop("good.csv", GOOD, "globex")
-    figures = run_watched(house, "good.csv").tell("four comments, dated 2001", sum(map(len, contents)))
+    figures = run_watched(house, "good.csv").report("four comments, dated 2001", sum(map(len, contents)))
     assert figures.ended
     assert 0 <= figures.waited < WAITING_SECONDS
 
@@ -235,7 +235,7 @@ def test_large_files_keep_nobody_waiting(house: House) -> None:
     for number, content in enumerate(contents):
         house.drop(f"{number}.csv", content)
     house.drop("good.csv", GOOD, "globex")
-    figures = run_watched(house, "good.csv", 240).tell("four files of 400,000 wrong rows", sum(map(len, contents)))
+    figures = run_watched(house, "good.csv", 240).report("four files of 400,000 wrong rows", sum(map(len, contents)))
     assert figures.ended
     assert figures.peak < MEMORY_MB
     assert 0 <= figures.waited < WAITING_SECONDS
@@ -248,7 +248,7 @@ def test_an_order_id_of_many_cards_that_is_named_by_many_rows(house: House) -> N
     content = worst.order_ids()
     house.drop("block.csv", content)
     house.drop("good.csv", GOOD, "globex")
-    figures = run_watched(house, "good.csv").tell("an Order ID of 100,000 cards in 4,000 rows", len(content))
+    figures = run_watched(house, "good.csv").report("an Order ID of 100,000 cards in 4,000 rows", len(content))
     assert figures.ended
     assert figures.peak < MEMORY_MB
     assert 0 <= figures.waited < WAITING_SECONDS
@@ -260,7 +260,7 @@ def test_a_file_that_a_run_died_of_does_not_kill_every_later_one(house: House) -
     house.drop("good.csv", GOOD, "globex")
     for _ in range(3):
         figures = run_watched(house, "good.csv")
-    figures.tell("the same file, in the third run", len(worst.zero_width()))
+    figures.report("the same file, in the third run", len(worst.zero_width()))
     assert figures.ended
     assert (house.outbox / "globex").exists()
     assert not list((house.inbox / "acme").iterdir())

@@ -69,8 +69,8 @@ def swap(path: Path, target: Path) -> None:
     new.replace(path)
 
 
-def answered(shop: Shop, sender: str = "acme") -> list[Path]:
-    return sorted((shop.settings.outbox / sender).glob("*/"))
+def answered(shop: Shop, source: str = "acme") -> list[Path]:
+    return sorted((shop.settings.outbox / source).glob("*/"))
 
 
 # -- links -------------------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_an_upload_that_goes_on_is_answered_for_what_was_read_and_then_as_a_whol
             content = original.read_bytes()
             assert content in (first, first + more)
             grown = grown or content == first + more
-            assert answer.told["rows"] == content.count(b"\n") - 1, "the archived original is not what was answered"
+            assert answer.result["rows"] == content.count(b"\n") - 1, "the archived original is not what was answered"
         placed = {order for answer in answers for order in answer.confirmation["Customer Order ID"]}
         assert placed == ({f"A{number}", f"B{number}"} if grown else {f"A{number}"})
         assert not path.exists()
@@ -273,15 +273,15 @@ def test_what_is_no_file_is_left_alone(shop: Shop) -> None:
     (folder / "loop.csv").symlink_to("loop.csv")
     (folder / "up").symlink_to(shop.settings.inbox / "globex")
     shop.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
-    assert [answer.told["file"] for answer in shop.run()] == ["good.csv"]
+    assert [answer.result["file"] for answer in shop.run()] == ["good.csv"]
 
 
 WATCHER = """
 import sys, threading
 from pathlib import Path
 from pipelines.serving import watcher
-for told in watcher.settled(Path(sys.argv[1]), 0.1, threading.Event()):
-    if told and told.is_new:
+for look in watcher.settled(Path(sys.argv[1]), 0.1, threading.Event()):
+    if look and look.is_new:
         print(sum(f.read_text().count("inotify wd") for f in Path("/proc/self/fdinfo").iterdir() if f.exists()), flush=True)
         break
 """

@@ -20,7 +20,7 @@ def lay_their_cards(shop: Shop) -> list[str]:
         *(globex("THEIRS", code=code) for code in THEIR_CODES),
         globex("DRAWN", quantity="4"),
         name="theirs.csv",
-        sender="globex",
+        source="globex",
     )
     pairs = answer.confirmation.select("Order ID", "Authorization Code").rows()
     shop.report(*pairs)
@@ -35,12 +35,12 @@ def block(customer_order_id: str, account: str = "20098765", **cells: str) -> di
 
 
 def rows_of(answer: Answer) -> list[tuple[str, ...]]:
-    """What a rejection says, without what the sender wrote."""
+    """What a rejection says, without what the reseller wrote."""
     return answer.rejections.select("Reason", "What to fix").rows()
 
 
-def assert_nothing_of(codes: list[str], shop: Shop, sender: str = "acme") -> None:
-    assert found_in(shop.settings.outbox / sender, codes) == []
+def assert_nothing_of(codes: list[str], shop: Shop, source: str = "acme") -> None:
+    assert found_in(shop.settings.outbox / source, codes) == []
 
 
 # -- item 0: codes in full ---------------------------------------------------------------------------------------------
@@ -90,8 +90,8 @@ def test_order_ids_products_and_access_numbers_of_another_are_no_oracle(shop: Sh
         row("P1", product="8001", quantity="1"), row("P2", product="9999", quantity="1"),
         row("N1", access_number="8776662093", quantity="1"), row("N2", access_number="8776662094", quantity="1"),
     )  # fmt: skip
-    told = [one for one, _ in rows_of(answer)]
-    assert told == ["ACCOUNT_UNKNOWN"] * 2 + ["PRODUCT_UNKNOWN"] * 2 + ["ACCESS_NOT_OFFERED"] * 2
+    result = [one for one, _ in rows_of(answer)]
+    assert result == ["ACCOUNT_UNKNOWN"] * 2 + ["PRODUCT_UNKNOWN"] * 2 + ["ACCESS_NOT_OFFERED"] * 2
 
 
 def test_a_copy_of_anothers_file_is_a_file_of_ones_own(shop: Shop) -> None:
@@ -100,7 +100,7 @@ def test_a_copy_of_anothers_file_is_a_file_of_ones_own(shop: Shop) -> None:
     (first,) = shop.run()
     shop.drop("copy.csv", content)
     (copy,) = shop.run()
-    assert (copy.told["orders_already_placed"], copy.codes) == (0, [])
+    assert (copy.result["orders_already_placed"], copy.codes) == (0, [])
     assert_nothing_of(first.codes, shop)
 
 
@@ -116,9 +116,9 @@ def test_a_refused_row_takes_no_card_away_from_another_reseller(how: str, shop: 
     named = {"code": THEIR_CODES[0]} if how == "code" else {"target_order_id": THEIR_ORDER}
     shop.drop("attack.csv", csv_of(block("ATTACK", **named)))
     shop.drop("good.csv", csv_of(block("GOOD", **named)), "globex")
-    told = {answer.told["reseller"]: answer.told for answer in shop.run()}
-    assert told["globex"]["reasons"] == {}
-    assert told["globex"]["orders_placed"] == 1
+    result = {answer.result["reseller"]: answer.result for answer in shop.run()}
+    assert result["globex"]["reasons"] == {}
+    assert result["globex"]["orders_placed"] == 1
 
 
 @pytest.mark.parametrize("wrong", [{"access_number": "8776662093"}, {"product": "8001"}, {"comments": "x" * 300}])
@@ -128,7 +128,7 @@ def test_a_refused_row_takes_no_card_away_from_a_good_order_of_the_same_file(wro
     shop.night()
     bad = block("BAD", "10023456", action="Change", code=mine.codes[0], origin="Yes", **wrong)
     answer = shop.send(bad, block("GOOD", "10023456", code=mine.codes[0]))
-    assert answer.told["orders_placed"] == 1
+    assert answer.result["orders_placed"] == 1
     assert list(answer.reasons) == [2]
 
 
@@ -156,7 +156,7 @@ def watched(tmp_path: Path, new_registry: NewRegistry, monkeypatch: pytest.Monke
 def is_held(shop: Shop, name: str) -> bool:
     """Whether acme's chosen codes wait for the operator."""
     code = some_codes(1, seed=int.from_bytes(name.encode()[:4]))[0]
-    return shop.send(row(name, code=code), name=f"{name}.csv").told["reasons"] == {"FILE_HELD": 1}
+    return shop.send(row(name, code=code), name=f"{name}.csv").result["reasons"] == {"FILE_HELD": 1}
 
 
 @pytest.mark.parametrize("action", ["Block", "Disconnect"])
@@ -173,7 +173,7 @@ def test_guesses_spread_over_files_of_one_batch_are_counted_together(watched: Sh
     for n, code in enumerate([*codes, *THEIR_CODES]):
         watched.drop(f"{n}.csv", csv_of(row(f"T{n}", code=code)))
     answers = watched.run()
-    assert sum("CODE_TAKEN" in answer.told["reasons"] for answer in answers) <= 10
+    assert sum("CODE_TAKEN" in answer.result["reasons"] for answer in answers) <= 10
     assert is_held(watched, "AFTER")
 
 
@@ -181,7 +181,7 @@ def test_taken_codes_of_an_earlier_day_are_forgotten(watched: Shop) -> None:
     codes = lay_their_cards(watched)
     for name, part in (("a", codes[:6]), ("b", codes[4:])):
         answer = watched.send(*(row(f"{name}{n}", code=code) for n, code in enumerate(part)), name=f"{name}.csv")
-        assert answer.told["reasons"] == {"CODE_TAKEN": 6}
+        assert answer.result["reasons"] == {"CODE_TAKEN": 6}
         watched.later(days=60)
     assert not is_held(watched, "LATER")
 
@@ -205,21 +205,21 @@ def test_clear_hold_lifts_it(watched: Shop) -> None:
 
 
 def test_a_btn_of_another_gets_one_answer_whatever_is_asked(shop: Shop) -> None:
-    shop.send(globex("THEIRS", btn=BTN, quantity="5"), name="theirs.csv", sender="globex")
+    shop.send(globex("THEIRS", btn=BTN, quantity="5"), name="theirs.csv", source="globex")
     answer = shop.send(*(row(f"A{n}", btn=BTN, quantity=str(n)) for n in (1, 2, 9_952, 9_953, 9_954, 9_958, 9_959, 20_000)))
     assert set(rows_of(answer)) == {("BTN_UNKNOWN", rows_of(answer)[0][1])}
-    assert answer.told["orders_placed"] == 0
+    assert answer.result["orders_placed"] == 0
 
 
 def test_a_btn_of_another_and_mistakes_give_no_count_either(shop: Shop) -> None:
-    shop.send(globex("THEIRS", btn=BTN, quantity="5"), name="theirs.csv", sender="globex")
+    shop.send(globex("THEIRS", btn=BTN, quantity="5"), name="theirs.csv", source="globex")
     wrong = {"access_number": "8776662093"}
     answer = shop.send(*(row(f"A{n}", btn=BTN, quantity=str(n), **wrong) for n in (1, 9_953, 9_954)))
-    assert {reason for told in answer.reasons.values() for reason in told} == {"ACCESS_NOT_OFFERED", "BTN_UNKNOWN"}
-    assert len({tuple(told) for told in answer.reasons.values()}) == 1
+    assert {reason for result in answer.reasons.values() for reason in result} == {"ACCESS_NOT_OFFERED", "BTN_UNKNOWN"}
+    assert len({tuple(result) for result in answer.reasons.values()}) == 1
 
 
-def test_capacity_is_told_only_of_an_order_that_is_otherwise_right(shop: Shop) -> None:
+def test_capacity_is_shown_only_of_an_order_that_is_otherwise_right(shop: Shop) -> None:
     shop.send(row("MINE", btn=BTN, quantity="5"), name="mine.csv")
     bad = {"access_number": "8776662093"}
     answer = shop.send(row("A", btn=BTN, quantity="9958", **bad), row("B", btn=BTN, quantity="9958"))
@@ -234,7 +234,7 @@ def test_the_catalogue_says_whose_a_btn_is(shop: Shop) -> None:
     )  # fmt: skip
     assert answer.reasons == {2: ["BTN_UNKNOWN"], 4: ["BTN_UNKNOWN"]}
     assert [code[:10] for code in answer.codes] == [BTN_OF_ACME] * 2
-    theirs = shop.send(globex("A", btn=BTN_OF_GLOBEX, quantity="1"), name="theirs.csv", sender="globex")
+    theirs = shop.send(globex("A", btn=BTN_OF_GLOBEX, quantity="1"), name="theirs.csv", source="globex")
     assert len(theirs.codes) == 1
 
 
@@ -243,27 +243,27 @@ def test_who_squats_on_a_btn_loses_it_to_the_catalogue(shop: Shop) -> None:
     House(shop.settings.home, shop.settings.registry_url).load(BILLING)
     answer = shop.send(row("MORE", btn=BTN_OF_GLOBEX, quantity="1"), name="more.csv")
     assert answer.reasons == {2: ["BTN_UNKNOWN"]}
-    theirs = shop.send(globex("A", btn=BTN_OF_GLOBEX, quantity="1"), name="theirs.csv", sender="globex")
+    theirs = shop.send(globex("A", btn=BTN_OF_GLOBEX, quantity="1"), name="theirs.csv", source="globex")
     assert len(theirs.codes) == 1
 
 
 def test_a_btn_that_nobody_lists_belongs_to_the_account_that_first_had_a_pin(shop: Shop) -> None:
     refused = shop.send(row("BAD", btn=BTN, quantity="1", product="8001"), row("BAD-2", btn=BTN, quantity="x"), name="bad.csv")
     assert refused.codes == []
-    first = shop.send(globex("FIRST", btn=BTN, quantity="1"), name="first.csv", sender="globex")
+    first = shop.send(globex("FIRST", btn=BTN, quantity="1"), name="first.csv", source="globex")
     assert len(first.codes) == 1, "an order that was refused has claimed the BTN"
     second = shop.send(row("SECOND", btn=BTN, quantity="1"), name="second.csv")
     assert second.reasons == {2: ["BTN_UNKNOWN"]}
-    assert len(shop.send(globex("THIRD", btn=BTN, quantity="1"), name="third.csv", sender="globex").codes) == 1
+    assert len(shop.send(globex("THIRD", btn=BTN, quantity="1"), name="third.csv", source="globex").codes) == 1
 
 
 def test_of_two_in_one_batch_the_first_has_the_btn(shop: Shop) -> None:
     shop.drop("bad.csv", csv_of(row("BAD", btn=BTN, quantity="1", access_number="8776662093")))
     shop.drop("first.csv", csv_of(globex("FIRST", btn=BTN, quantity="1")), "globex")
     shop.drop("second.csv", csv_of(row("SECOND", btn=BTN, quantity="1")))
-    told = {answer.told["file"]: answer for answer in shop.run()}
-    assert len(told["first.csv"].codes) == 1
-    assert told["second.csv"].reasons == {2: ["BTN_UNKNOWN"]}
+    result = {answer.result["file"]: answer for answer in shop.run()}
+    assert len(result["first.csv"].codes) == 1
+    assert result["second.csv"].reasons == {2: ["BTN_UNKNOWN"]}
 
 
 def test_a_btn_is_filled_no_further_than_the_setting(
@@ -279,15 +279,15 @@ def test_a_btn_is_filled_no_further_than_the_setting(
 
 
 def test_a_chosen_code_under_anothers_btn_gets_one_answer_taken_or_free(shop: Shop) -> None:
-    theirs = shop.send(globex("THEIRS", btn=BTN, quantity="5"), name="theirs.csv", sender="globex").codes
+    theirs = shop.send(globex("THEIRS", btn=BTN, quantity="5"), name="theirs.csv", source="globex").codes
     free = next(f"{BTN}{pin:04}" for pin in range(1357, 9999, 137) if f"{BTN}{pin:04}" not in theirs)
     answer = shop.send(row("HIT", code=theirs[0]), row("MISS", code=free))
-    assert answer.told["codes_placed"] == 0
+    assert answer.result["codes_placed"] == 0
     assert len({reason for reason, _ in rows_of(answer)}) == 1
 
 
 def test_chosen_codes_do_not_use_up_anothers_btn(shop: Shop) -> None:
-    shop.send(globex("THEIRS", btn=BTN, quantity="1"), name="theirs.csv", sender="globex")
+    shop.send(globex("THEIRS", btn=BTN, quantity="1"), name="theirs.csv", source="globex")
     pins = [f"{BTN}{pin:04}" for pin in range(1300, 9999, 61)]
     shop.send(*(row(f"U{n}", code=code) for n, code in enumerate(pins)), name="use.csv")
     assert [code for code in shop.placements()["Authorization Code"] if code in pins] == []

@@ -1,4 +1,4 @@
-"""Budgets a sender and day, so that nobody uses up what is there for all (item 7)."""
+"""Budgets a reseller and day, so that nobody uses up what is there for all (item 7)."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,18 +33,18 @@ def shop_of(tmp_path: Path, new_registry: NewRegistry, monkeypatch: pytest.Monke
 
 def placed(answers: list[Answer]) -> dict[str, int]:
     """How many codes each file got."""
-    return {answer.told["file"]: answer.told["codes_placed"] for answer in answers if answer.told["codes_placed"]}
+    return {answer.result["file"]: answer.result["codes_placed"] for answer in answers if answer.result["codes_placed"]}
 
 
 def test_past_the_days_codes_orders_are_refused_until_the_next_day(shop_of: MakeShop) -> None:
     shop = shop_of(max_daily_codes="5")
     assert len(shop.send(row("A", quantity="3"), name="a.csv").codes) == 3
     refused = shop.send(row("B", quantity="3"), row("C", quantity="2"), name="b.csv")
-    assert refused.told["reasons"] == {"QUOTA_EXCEEDED": 1}
-    assert refused.told["codes_placed"] == 2, "what is refused leaves the budget to the others"
+    assert refused.result["reasons"] == {"QUOTA_EXCEEDED": 1}
+    assert refused.result["codes_placed"] == 2, "what is refused leaves the budget to the others"
     assert shop.send(row("D", btn=BTN, quantity="1"), name="d.csv").reasons == {2: ["QUOTA_EXCEEDED"]}
-    assert len(shop.send(globex("A", quantity="5"), name="theirs.csv", sender="globex").codes) == 5
-    assert len(shop.send(row("H", quantity="6"), name="house.csv", sender="house").codes) == 6
+    assert len(shop.send(globex("A", quantity="5"), name="theirs.csv", source="globex").codes) == 5
+    assert len(shop.send(row("H", quantity="6"), name="house.csv", source="house").codes) == 6
     shop.later(days=1)
     assert len(shop.send(row("B", quantity="3"), name="b2.csv").codes) == 3
 
@@ -58,7 +58,7 @@ def test_files_of_one_batch_share_the_budget(shop_of: MakeShop) -> None:
     found = placed(answers)
     assert found.pop("theirs.csv") == 4
     assert sum(found.values()) == 4
-    assert {reason for answer in answers for reason in answer.told["reasons"]} == {"QUOTA_EXCEEDED"}
+    assert {reason for answer in answers for reason in answer.result["reasons"]} == {"QUOTA_EXCEEDED"}
 
 
 def test_an_order_that_is_wrong_anyway_costs_nothing_of_the_budget(shop_of: MakeShop) -> None:
@@ -94,7 +94,7 @@ def test_past_the_days_files_or_bytes_the_rest_waits(
     assert {name for name in found if name.startswith("house")} == {f"house{n}.csv" for n in range(4)}
     assert len([name for name in found if name[0].isdigit()]) <= allowed + 1
     assert len(found) < 9
-    assert {reason for answer in answers for reason in answer.told["reasons"]} <= {"QUOTA_EXCEEDED"}
+    assert {reason for answer in answers for reason in answer.result["reasons"]} <= {"QUOTA_EXCEEDED"}
     waiting = len(shop.waiting())
     shop.later(days=1)
     assert shop.run() or not waiting, "what has waited is answered on the next day"
@@ -106,9 +106,9 @@ def test_past_the_days_parse_seconds_files_wait(tmp_path: Path) -> None:
     for number in range(6):
         house.drop(f"{number}.csv", worst.large(number, 100_000) + b"," * 3_000_000)
     house.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
-    told = [one["file"] for one in house.run()]
-    assert "good.csv" in told
-    assert len(told) < 7
+    result = [one["file"] for one in house.run()]
+    assert "good.csv" in result
+    assert len(result) < 7
 
 
 def test_files_of_one_order_id_cost_little_more_than_others(shop_of: MakeShop) -> None:
@@ -145,7 +145,7 @@ def test_three_hundred_files_of_one_order_id(tmp_path: Path) -> None:
     for number in range(300):
         house.drop(f"{number}.csv", worst.one_order(number))
     house.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
-    figures = run_watched(house, "good.csv", 120).tell("300 files of one Customer Order ID", 300 * 150)
+    figures = run_watched(house, "good.csv", 120).report("300 files of one Customer Order ID", 300 * 150)
     assert figures.ended
     assert figures.seconds < 300 * 0.02 + 8
 
@@ -156,7 +156,7 @@ def test_four_small_files_draw_no_more_than_the_budget(tmp_path: Path) -> None:
     for number in range(4):
         house.drop(f"{number}.csv", csv_of(row(f"O{number}", quantity="1000000")))
     house.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
-    figures = run_watched(house, "good.csv", 300).tell("four orders of 1,000,000 codes", 4 * 150)
+    figures = run_watched(house, "good.csv", 300).report("four orders of 1,000,000 codes", 4 * 150)
     size = sum(path.stat().st_size for path in house.home.rglob("*") if path.is_file()) / 1e6
     LINES[-1] = LINES[-1].replace("codes |", f"codes ({size:,.0f} MB of disk) |")
     assert figures.ended
@@ -172,7 +172,7 @@ def test_bad_rows_of_ones_own_btns_cost_little(tmp_path: Path) -> None:
     )
     house.drop("btns.csv", content)
     house.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
-    figures = run_watched(house, "good.csv", 120).tell("100,000 refused rows, each of a BTN of its own", len(content))
+    figures = run_watched(house, "good.csv", 120).report("100,000 refused rows, each of a BTN of its own", len(content))
     assert figures.ended
     assert 0 <= figures.waited < 30
 

@@ -1,4 +1,4 @@
-"""What must not be seen: the registry's password, codes in temporary files, the sender's hand in our workbooks (medium)."""
+"""What must not be seen: the registry's password, codes in temporary files, the reseller's hand in our workbooks (medium)."""
 
 import io
 import json
@@ -164,13 +164,13 @@ def test_with_any_umask_everything_is_for_the_services_eyes_only(tmp_path: Path)
     assert {path: mode for path, mode in modes.items() if int(mode, 8) & 0o077} == {}
 
 
-# -- the sender's hand in our workbooks --------------------------------------------------------------------------------
+# -- the reseller's hand in our workbooks --------------------------------------------------------------------------------
 
 MARK = "Xq7-mark-of-acme"
 
 
 def marked() -> bytes:
-    """A workbook with a bad row, and the sender's mark on every part that could travel."""
+    """A workbook with a bad row, and the reseller's mark on every part that could travel."""
     from openpyxl.comments import Comment
     from openpyxl.formatting.rule import CellIsRule
     from openpyxl.styles import Font, NamedStyle, Protection
@@ -203,11 +203,11 @@ def marked() -> bytes:
     return corpus.zipped({**members, "xl/theme/theme1.xml": theme})
 
 
-def test_nothing_but_cells_of_the_senders_workbook_comes_back(house: House) -> None:
+def test_nothing_but_cells_of_the_resellers_workbook_comes_back(house: House) -> None:
     house.drop("orders.xlsx", marked())
-    (told,) = house.run()
-    assert told["reasons"] == {"CODE_FORMAT": 1}
-    path = house.home / told["folder"] / "rejections.xlsx"
+    (result,) = house.run()
+    assert result["reasons"] == {"CODE_FORMAT": 1}
+    path = house.home / result["folder"] / "rejections.xlsx"
     assert found_in_parts(path, MARK) == []
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
@@ -223,15 +223,15 @@ def found_in_parts(path: Path, mark: str) -> list[str]:
     return [name for name, text in parts.items() if mark.encode() in text or mark in name]
 
 
-def test_a_senders_number_format_shows_no_other_value_than_the_cells(house: House) -> None:
+def test_a_resellers_number_format_shows_no_other_value_than_the_cells(house: House) -> None:
     def change(made: Any) -> None:
         for cell in made.active[2]:
             cell.number_format = '"10023456"'
             cell.font = openpyxl.styles.Font(color="FFFFFFFF")
 
     house.drop("orders.xlsx", corpus.book(corpus.line("BAD", code=12345), change=change))
-    (told,) = house.run()
-    page = openpyxl.load_workbook(house.home / told["folder"] / "rejections.xlsx")["Orders"]
+    (result,) = house.run()
+    page = openpyxl.load_workbook(house.home / result["folder"] / "rejections.xlsx")["Orders"]
     theirs = page[2][:-3]  # behind them are row, reason and what to fix, which are ours
     assert {cell.number_format for cell in theirs} <= {"General", "@", "0"}
     assert "FFFFFFFF" not in {cell.font.color and cell.font.color.rgb for cell in theirs}

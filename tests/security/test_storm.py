@@ -38,7 +38,7 @@ def test_a_storm_of_one_reseller_keeps_no_other_waiting(tmp_path: Path) -> None:
         house.drop(name, content)
         size += len(content)
     house.drop("good.csv", csv_of(globex("GOOD", quantity="1")), "globex")
-    figures = run_watched(house, "good.csv", 1_800).tell("a storm of 200 of the worst files", size)
+    figures = run_watched(house, "good.csv", 1_800).report("a storm of 200 of the worst files", size)
     assert 0 <= figures.waited < WAITING_SECONDS
     assert figures.peak < MEMORY_MB
     assert figures.ended

@@ -212,10 +212,10 @@ def compare(played: list[Round], new_registry: NewRegistry) -> Counter[str]:
 def differences(attacked: Shop, alone: Shop, played: list[Round]) -> Counter[str]:
     taken = owned(attacked, "10023456") & chosen_of(played, "globex")
     if taken:
-        # the one difference that is allowed: globex is told CODE_TAKEN of a code that it chose and that acme has
+        # the one difference that is allowed: globex gets CODE_TAKEN of a code that it chose and that acme has
         files = (attacked.settings.outbox / "globex").glob("*/rejections.csv")
-        told = [reason for path in files for reason in pl.read_csv(path, infer_schema=False)["Reason"].drop_nulls()]
-        assert any("CODE_TAKEN" in reason for reason in told)
+        result = [reason for path in files for reason in pl.read_csv(path, infer_schema=False)["Reason"].drop_nulls()]
+        assert any("CODE_TAKEN" in reason for reason in result)
         return Counter({"CODE_TAKEN": 1})
     chosen = chosen_of(played, "globex") | set(HELD["globex"])
     expected, found = (answers(shop, owned(shop, "20098765") - chosen) for shop in (alone, attacked))

@@ -59,11 +59,11 @@ def test_files_of_other_owners_are_answered_and_only_the_service_reads_the_answe
     drop_both(private)
     private.cards("run")
     release(private)
-    assert [files(private.inbox(sender)) for sender in ("acme", "globex", "network")] == [set()] * 3
-    for sender in ("acme", "globex"):
-        assert {path.name for path in files(private.outbox(sender))} > {"orders.csv", "confirmation.csv"}
-        assert list(private.outbox(sender).glob("*/release-*.csv"))
-        assert {path.stat().st_uid for path in private.outbox(sender).rglob("*")} == {SERVICE_UID}
+    assert [files(private.inbox(source)) for source in ("acme", "globex", "network")] == [set()] * 3
+    for source in ("acme", "globex"):
+        assert {path.name for path in files(private.outbox(source))} > {"orders.csv", "confirmation.csv"}
+        assert list(private.outbox(source).glob("*/release-*.csv"))
+        assert {path.stat().st_uid for path in private.outbox(source).rglob("*")} == {SERVICE_UID}
     assert modes(private.house.outbox) == {"folders": {"700"}, "files": {"600"}}
     assert {private.mode(path) for path in private.home.glob("registry.db*")} == {"600"}
     for person in (private.acme, private.globex, private.network, private.stranger):

@@ -22,7 +22,7 @@ class Figures(NamedTuple):
     waited: float
     ended: bool
 
-    def tell(self, name: str, size: int) -> "Figures":
+    def report(self, name: str, size: int) -> "Figures":
         """Note it for the table."""
         more = "" if self.ended else "> "
         waited = f"{self.waited:.0f}" if self.waited >= 0 else "never"

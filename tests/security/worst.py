@@ -1,4 +1,4 @@
-"""The worst files found: small for their sender, dear for everybody else. Each is made by a function, and kept."""
+"""The worst files found: small for their reseller, dear for everybody else. Each is made by a function, and kept."""
 
 import functools
 import io
@@ -100,7 +100,7 @@ def commas(rows: int = 390_000) -> bytes:
 
 @functools.cache
 def merged() -> bytes:
-    """A merged range over the whole sheet, and a bad row: the rejection in the sender's layout has to read it."""
+    """A merged range over the whole sheet, and a bad row: the rejection in the reseller's layout has to read it."""
     ranges = b'</sheetData><mergeCells count="1"><mergeCell ref="H1:XFD1000000"/></mergeCells>'
     return corpus.patched(corpus.book(corpus.line("MG", code="12")), corpus.SHEET, b"</sheetData>", ranges)
 
@@ -121,7 +121,7 @@ def order_ids(rows: int = 4_000, order_id: str = "10023456-1") -> bytes:
 
 @functools.cache
 def billing_numbers(rows: int = 300_000) -> bytes:
-    """A PIN of a BTN of its own in every row, of an account that is not the sender's: it is refused in any case."""
+    """A PIN of a BTN of its own in every row, of an account that is not the reseller's: it is refused in any case."""
     exchanges = (f"{area}{exchange}{line:04}" for area in range(202, 990, 7) for exchange in (305, 409, 602, 705)
                  for line in range(1357, 9990, 3))  # fmt: skip
     lines = "".join(

@@ -42,7 +42,7 @@ def findings(path: Path) -> list[Finding]:
     return [Finding(name, *found) for name, check in RULES.items() for found in check(package)]
 
 
-_SENDERS: Final = ("Rejected orders", "Orders on hold")
+_ANNOTATED: Final = ("Rejected orders", "Orders on hold")
 _OURS: Final = ("Row", "Reason", "What to fix")
 _HIDDEN: Final = "Lists"
 _EASILY_READ: Final = 7.5
@@ -63,17 +63,17 @@ def _tabled(package: Package) -> list[tuple[Page, Table]]:
     return [(page, table) for page in package.pages for table in page.tables]
 
 
-def _senders_columns(package: Package, page: Page) -> set[int]:
-    """The columns of a rejection workbook whose cells are the sender's: they keep what was sent, and its look."""
-    if package.property("title") not in _SENDERS or page.title != "Orders":
+def _resellers_columns(package: Package, page: Page) -> set[int]:
+    """The columns of a rejection workbook whose cells are the reseller's: they keep what was sent, and its look."""
+    if package.property("title") not in _ANNOTATED or page.title != "Orders":
         return set()
     return {cell.column for cell in page.cells if cell.row == 1 and cell.value not in _OURS}
 
 
 def _ours(package: Package) -> Iterator[tuple[Page, Cell]]:
-    """All cells but those of a sender."""
+    """All cells but those of a reseller."""
     for page in _visible(package):
-        theirs = _senders_columns(package, page)
+        theirs = _resellers_columns(package, page)
         yield from ((page, cell) for cell in page.cells if cell.column not in theirs)
 
 
@@ -199,7 +199,7 @@ def sheets_are_one_page_wide_and_readable(package: Package) -> Iterator[Found]:
         sizes = [cell.look.size for cell in page.cells]
         printed = min(sizes, default=11.0) * min(1.0, _room(setup) / _width(page))
         if setup.get("fitToWidth", "1") != "1":
-            if printed >= _EASILY_READ:  # as wide as that only a sender's own columns are
+            if printed >= _EASILY_READ:  # as wide as that only a reseller's own columns are
                 yield page.title, "", "not one page wide"
             continue
         if not any("&P" in str(foot.text) for foot in page.find("headerFooter/oddFooter")):
@@ -404,7 +404,7 @@ def telephone_numbers_read_like_telephone_numbers(package: Package) -> Iterator[
 def text_is_aligned_at_the_top(package: Package) -> Iterator[Found]:
     """So that a row reads in one line. Headers stand in the middle."""
     for page in _visible(package):
-        theirs = _senders_columns(package, page)
+        theirs = _resellers_columns(package, page)
         for cell in page.cells:
             is_header = cell.look.fill == look.BLUE or (cell.row == 1 and cell.column in theirs)
             if cell.look.vertical != "top" and not is_header and cell.column not in theirs:

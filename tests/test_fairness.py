@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipelines.intake.sources import LARGE, Budget, in_turns, loaded_together, within_budget
 
 from pipelines.intake import inbox
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.private_copy import Spool
 from pipelines.intake.reader import Parser
-from pipelines.intake.senders import LARGE, Budget, in_turns, loaded_together, within_budget
 from pipelines.orders import loading
 from tests.conftest import Shop, csv_of, row
 from tests.test_orders import globex
@@ -136,11 +136,11 @@ def test_a_run_takes_as_many_files_of_a_reseller_as_a_day_allows_and_the_next_da
         shop.drop(f"a{number}.csv", csv_of(row(f"A{number}", quantity="1")))
     shop.drop("g.csv", csv_of(globex("G", quantity="1")), "globex")
     shop.drop("h.csv", csv_of(row("H", quantity="1")), "house")
-    assert sorted(answer.told["file"] for answer in shop.run()) == ["a0.csv", "a1.csv", "g.csv", "h.csv"]
+    assert sorted(answer.result["file"] for answer in shop.run()) == ["a0.csv", "a1.csv", "g.csv", "h.csv"]
     assert [path.name for path in shop.waiting()] == ["a2.csv"]
     assert shop.run() == []
     shop.later(days=1)
-    assert [answer.told["file"] for answer in shop.run()] == ["a2.csv"]
+    assert [answer.result["file"] for answer in shop.run()] == ["a2.csv"]
     shop.registry.close()
 
 
@@ -149,8 +149,8 @@ def test_codes_past_the_budget_of_a_day_are_refused_to_their_reseller_alone(tmp_
     first = shop.send(row("A", quantity="7"), row("B", quantity="4"), row("C", quantity="3"))
     assert (len(first.codes), first.reasons) == (10, {3: ["QUOTA_EXCEEDED"]})
     assert shop.send(row("D", quantity="1"), name="d.csv").reasons == {2: ["QUOTA_EXCEEDED"]}
-    assert len(shop.send(globex("G", quantity="10"), name="g.csv", sender="globex").codes) == 10
-    assert len(shop.send(row("H", quantity="11"), name="h.csv", sender="house").codes) == 11
+    assert len(shop.send(globex("G", quantity="10"), name="g.csv", source="globex").codes) == 10
+    assert len(shop.send(row("H", quantity="11"), name="h.csv", source="house").codes) == 11
     shop.later(days=1)
     assert len(shop.send(row("B", quantity="4"), name="again.csv").codes) == 4
     shop.registry.close()
@@ -160,6 +160,6 @@ def test_two_files_of_one_run_share_the_codes_of_a_day(tmp_path: Path, registry_
     shop = Shop(tmp_path / "home", registry_url, max_daily_codes=10)
     for name in ("a", "b", "c"):
         shop.drop(f"{name}.csv", csv_of(row(name.upper(), quantity="4")))
-    answers = {answer.told["file"]: len(answer.codes) for answer in shop.run()}
+    answers = {answer.result["file"]: len(answer.codes) for answer in shop.run()}
     assert answers == {"a.csv": 4, "b.csv": 4, "c.csv": 0}
     shop.registry.close()

@@ -1,4 +1,4 @@
-"""The header and some rows of a sender's sheet, with the looks of their cells; everything else in the workbook is passed
+"""The header and some rows of a reseller's sheet, with the looks of their cells; everything else in the workbook is passed
 over.
 
 openpyxl's own `load_workbook` makes an object of every cell of a merged range and reads every part, so that a file of
@@ -19,7 +19,7 @@ _DEFAULT_WIDTH: Final = 13.0
 
 class SendersSheet(NamedTuple):
     """A sheet of orders: its cells by row and column, the row of its header, the filled cells of that row, and sizes of
-    rows and columns where the sender set them.
+    rows and columns where the reseller set them.
     """
 
     cells: dict[tuple[int, int], Any]

@@ -22,7 +22,7 @@ class Budget(NamedTuple):
 def in_turns(files: list[InboxFile]) -> list[InboxFile]:
     """The files round-robin over their sources, oldest first within a source; large ones come last in their turn.
 
-    Old is what the file system says (the inode's change time), not what a sender can set.
+    Old is what the file system says (the inode's change time), not what a reseller can set.
     """
     queues: dict[str, list[InboxFile]] = defaultdict(list)
     for file in sorted(files, key=lambda file: (file.ctime_ns, file.mtime_ns, file.path.name)):

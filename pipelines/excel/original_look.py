@@ -1,4 +1,4 @@
-"""The look of a sender's cells, rebuilt from numbers and known words: no text of the sender's gets into ours by it."""
+"""The look of a reseller's cells, rebuilt from numbers and known words: no text of the reseller's gets into ours by it."""
 
 import re
 from collections.abc import Hashable
@@ -26,7 +26,7 @@ _KEPT_VERTICAL: Final = ("center", "top")
 
 def look_key(cell: Any) -> Hashable:
     """Cells with the same key look alike."""
-    parts = cell._style  # noqa: SLF001 - the sender's own numbers of the parts of a look; None where it has none
+    parts = cell._style  # noqa: SLF001 - the reseller's own numbers of the parts of a look; None where it has none
     return parts and parts.tobytes(), _fallback(cell.value)
 
 
@@ -57,7 +57,7 @@ def keep_readable(cell: Any) -> None:
 
 
 def _number_format(cell: Any) -> str:
-    """The sender's number format where it shows the cell's own value; one with text of its own could show another."""
+    """The reseller's number format where it shows the cell's own value; one with text of its own could show another."""
     own, fallback = cell.number_format, _fallback(cell.value)
     dated = fallback == look.TIME and own in _DATES
     return own if own in _PLAIN or own == fallback or dated else fallback
@@ -90,7 +90,7 @@ def _side(old: Any) -> Side:
 
 
 def _color(old: Any) -> Color | None:
-    """A colour by its value, or by its place in Excel's own theme and palette, which stand in for the sender's."""
+    """A colour by its value, or by its place in Excel's own theme and palette, which stand in for the reseller's."""
     if old is None or old.type not in ("rgb", "theme", "indexed"):
         return None
     if old.type == "rgb":

@@ -1,4 +1,4 @@
-"""The child process that sends messages with Apprise. Started as `python -m pipelines.notify.sender_worker FD LOCAL`.
+"""The child process that sends messages with Apprise. Started as `python -m pipelines.notify.apprise_worker FD LOCAL`.
 
 It runs apart so that it can be killed when a receiver takes too long, and because it alone has addresses in its hands: what
 Apprise and its libraries log of them goes nowhere.
@@ -37,10 +37,10 @@ def send(apprise: Any, url: str, title: str, body: str) -> tuple[bool, str]:
     service.redirects = False  # the second request would be empty, and would count as accepted
     service.overflow_mode = apprise.OverflowMode.TRUNCATE
     service.socket_read_timeout = max(service.socket_read_timeout, _READ_SECONDS)
-    sender = apprise.Apprise()
-    sender.add(service)
+    router = apprise.Apprise()
+    router.add(service)
     with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:
-        accepted = sender.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
+        accepted = router.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
         said = "" if accepted else log.getvalue()
     status = re.search(r"error=(\d{3})\b", said)
     return bool(accepted), "" if accepted else f"it answered {status[1]}" if status else "it can't be reached, or refuses"
