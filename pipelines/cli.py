@@ -258,7 +258,7 @@ def archive(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Move settled submissions, old placement files and old workbooks of nights into an archive for each month."""
+    """Move finished submissions, old placement files and old workbooks of nights into an archive for each month."""
     from pipelines import console
     from pipelines.admin import retention
 

@@ -21,7 +21,7 @@ MAX_FINDINGS: Final = 50_000
 """So many findings a file may have at the most, whatever CARDS_MAX_FINDINGS says."""
 _KEPT: Final = MAX_FINDINGS + 1
 """So many findings of one rule are kept of a file. One more than a file may have: a file of which some were left out is
-always one that has too many (see `flooded_files`), and none of its rows may be taken for a good one."""
+always one that has too many (see `flooded_files`), and none of its rows may count as a good one."""
 _SLICE: Final = 1 << 16
 """So many rows are validated at once."""
 

@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--golden", action="store_true", help="write the expected files of tests/cases anew")
+    parser.addoption("--golden", action="store_true", help="write the expected files of tests/cases again")
 
 
 _ROOM = 4 << 30
@@ -328,7 +328,7 @@ class Shop:
         paths = sorted((self.settings.outbox / "network").rglob("placement-*.csv"))
         return pl.concat([read_csv(path) for path in paths]) if paths else pl.DataFrame({"Authorization Code": []})
 
-    def burnt(self) -> list[int]:
+    def known_codes(self) -> list[int]:
         """Every code that the registry holds."""
         return self.registry.query("SELECT code FROM numbers ORDER BY code", {"code": pl.Int64})["code"].to_list()
 

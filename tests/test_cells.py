@@ -41,7 +41,7 @@ def test_more_cells_than_are_taken_are_too_large(make: Callable[[int], bytes]) -
     assert pl.read_ipc_stream(bytes(taken.table)).height == CELLS // 13
     ((row, column, reason, words),) = parsed(make(CELLS // 12 + 2)).faults
     assert (row, column, reason) == (0, -1, "FILE_TOO_LARGE")
-    assert "3,000 cells are taken" in words
+    assert "at most 3,000 cells are allowed" in words
 
 
 def test_empty_cells_behind_the_last_header_count_for_nothing() -> None:

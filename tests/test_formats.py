@@ -538,7 +538,9 @@ def test_empty_columns_beyond_the_limit_do_not_count(reader: Reader) -> None:
     }
     for kind, content in made.items():
         assert (kind, filled(reader(content))) == (kind, {2: READ})
-    assert reasons(reader(xlsx([*HEADER, *map(str, range(300))], ONE))) == [("FILE_TOO_LARGE", "305 columns; 256 are taken")]
+    assert reasons(reader(xlsx([*HEADER, *map(str, range(300))], ONE))) == [
+        ("FILE_TOO_LARGE", "305 columns; at most 256 are allowed")
+    ]
 
 
 # -- 11: what keeps digits text ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a decision was made by may change before it is entered: then it is made anew, on both databases."""
+"""What a decision was made by may change before it is entered: then it is made again, on both databases."""
 
 from collections.abc import Callable
 from pathlib import Path

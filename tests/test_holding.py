@@ -20,10 +20,10 @@ def test_a_whole_mended_file_of_orders_in_part_can_be_dropped_again(shop: Shop) 
     assert again.result["orders_already_placed"] == 1
     assert again.result["orders_placed"] == 1
     assert again.reasons == {3: ["ORDER_ID_USED", "CODE_RUN"]}
-    mended = shop.send(rows[0], row("ONE-B", **GLOBEX, code=second), name="mended.csv", source="globex")
-    assert mended.result["orders_already_placed"] == 1
-    assert mended.codes == [second]
-    assert mended.reasons == {}
+    fixed = shop.send(rows[0], row("ONE-B", **GLOBEX, code=second), name="fixed.csv", source="globex")
+    assert fixed.result["orders_already_placed"] == 1
+    assert fixed.codes == [second]
+    assert fixed.reasons == {}
 
 
 def test_of_an_order_in_part_every_row_is_reported_as_placed_when_all_were(shop: Shop) -> None:
@@ -42,7 +42,7 @@ def test_another_field_of_an_order_in_part_is_other_content(shop: Shop) -> None:
 
 
 @pytest.fixture
-def guessed(tmp_path: Path, new_registry: NewRegistry) -> Iterator[Shop]:
+def limited(tmp_path: Path, new_registry: NewRegistry) -> Iterator[Shop]:
     with new_registry() as url:
         shop = Shop(tmp_path / "home", url, max_taken_code_attempts=10)
         yield shop
@@ -56,24 +56,24 @@ def taken_code_attempts(shop: Shop, many: int) -> list[dict[str, str]]:
     return [row("GUESS", code=code) for code in taken]
 
 
-def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(guessed: Shop) -> None:
-    rows = taken_code_attempts(guessed, 16)
-    assert guessed.send(*rows[:6], name="a.csv").result["reasons"] == {"CODE_TAKEN": 6}
-    held = guessed.send(*rows[6:14], row("FREE", code=some_codes(1)[0]), name="b.csv")
+def test_who_asks_for_too_many_taken_codes_is_held_and_learns_nothing_more(limited: Shop) -> None:
+    rows = taken_code_attempts(limited, 16)
+    assert limited.send(*rows[:6], name="a.csv").result["reasons"] == {"CODE_TAKEN": 6}
+    held = limited.send(*rows[6:14], row("FREE", code=some_codes(1)[0]), name="b.csv")
     assert held.result["reasons"] == {"FILE_HELD": 1}
     assert held.codes == []
     assert {reason for reasons in held.reasons.values() for reason in reasons} == {"FILE_HELD"}
-    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="c.csv").result["reasons"] == {"FILE_HELD": 1}
-    assert guessed.send(row("RANDOM", quantity="3"), name="d.csv").result["codes_placed"] == 3
-    assert guessed.send(row("MINE", **GLOBEX, code=some_codes(2)[1]), name="e.csv", source="globex").result["codes_placed"] == 1
+    assert limited.send(row("FREE", code=some_codes(1)[0]), name="c.csv").result["reasons"] == {"FILE_HELD": 1}
+    assert limited.send(row("RANDOM", quantity="3"), name="d.csv").result["codes_placed"] == 3
+    assert limited.send(row("MINE", **GLOBEX, code=some_codes(2)[1]), name="e.csv", source="globex").result["codes_placed"] == 1
 
 
-def test_the_operator_releases_who_is_held(guessed: Shop) -> None:
-    rows = taken_code_attempts(guessed, 12)
-    assert guessed.send(*rows, name="a.csv").result["reasons"] == {"FILE_HELD": 1}
-    assert guessed.registry.clear_hold("acme", guessed.runtime.timestamp()) == (True, 0)
-    assert guessed.registry.clear_hold("nobody", guessed.runtime.timestamp()) == (False, 0)
-    assert guessed.send(row("FREE", code=some_codes(1)[0]), name="b.csv").result["codes_placed"] == 1
+def test_the_operator_releases_who_is_held(limited: Shop) -> None:
+    rows = taken_code_attempts(limited, 12)
+    assert limited.send(*rows, name="a.csv").result["reasons"] == {"FILE_HELD": 1}
+    assert limited.registry.clear_hold("acme", limited.runtime.timestamp()) == (True, 0)
+    assert limited.registry.clear_hold("nobody", limited.runtime.timestamp()) == (False, 0)
+    assert limited.send(row("FREE", code=some_codes(1)[0]), name="b.csv").result["codes_placed"] == 1
 
 
 def test_an_answer_that_cant_be_written_stops_no_other_and_is_written_later(shop: Shop) -> None:

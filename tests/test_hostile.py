@@ -107,7 +107,7 @@ def test_a_file_that_changes_while_it_is_read_is_taken_later(what: str, shop: Sh
                 path.write_bytes(csv_of(row("THREE", quantity="3")))
 
     assert shop.run(change) == []
-    assert shop.burnt() == sorted([30355501430007, 73905162840999])
+    assert shop.known_codes() == sorted([30355501430007, 73905162840999])
     answers = shop.run()
     expected = {"vanishes": [], "grows": [3], "is replaced": [3]}[what]
     assert [answer.result["codes_placed"] for answer in answers] == expected

@@ -65,7 +65,7 @@ class Observed:
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has every question read anew."""
+    """Has every question read again."""
     monkeypatch.setattr(State, "__post_init__", _unkept)
 
 

@@ -93,7 +93,7 @@ def test_a_look_at_a_file_tells_its_reasons_and_places_nothing(shop: Shop, tmp_p
     assert [(found.row, found.column, found.reason) for found in result.findings] == [(3, "Quantity", "QUANTITY_FORMAT")]
     path.write_bytes(csv_of(row("A", quantity="2")))
     assert check(path, "acme", shop.as_run).findings == []
-    assert shop.burnt() == sorted(EXTERNAL)
+    assert shop.known_codes() == sorted(EXTERNAL)
 
 
 def test_an_order_is_placed_whole_or_not_at_all_while_others_go_on(shop: Shop) -> None:
@@ -102,7 +102,7 @@ def test_an_order_is_placed_whole_or_not_at_all_while_others_go_on(shop: Shop) -
     )
     assert answer.reasons == {2: ["ORDER_INCOMPLETE"], 4: ["CODE_FORMAT"]}
     assert Counter(answer.confirmation["Customer Order ID"]) == {"GOOD": 2, "MORE": 2}
-    assert int(ONE) not in shop.burnt()
+    assert int(ONE) not in shop.known_codes()
     assert answer.result["orders_placed"] == 2
     assert answer.result["orders_rejected"] == 1
     assert shop.send(row("OTHER", code=ONE)).codes == [ONE]
@@ -129,7 +129,7 @@ def test_an_unchanged_order_in_another_file_is_already_placed_however_it_is_spel
         row("B", quantity="2"),
         row("C", btn="3035550142", quantity="1"),
     )
-    before = shop.burnt()
+    before = shop.known_codes()
     again = shop.send(
         row("C", btn="(303) 555-0142", quantity="1", code_type="btn4", action="a"),
         row("A", code=f"{TWO};{ONE}", access_number="1 800.860.4444", origin="n", service_type="CARD", comments="a remark"),
@@ -142,7 +142,7 @@ def test_an_unchanged_order_in_another_file_is_already_placed_however_it_is_spel
     assert again.codes == []
     ids = dict(first.confirmation.select("Customer Order ID", "Order ID").iter_rows())
     assert dict(again.confirmation.select("Customer Order ID", "Order ID").iter_rows()) == ids
-    assert shop.burnt() == before
+    assert shop.known_codes() == before
     assert len(shop.placements()) == len(first.codes)
 
 
@@ -159,7 +159,7 @@ def test_a_rejected_order_leaves_its_customer_order_id_free(shop: Shop) -> None:
     assert shop.send(row("A", code=ONE)).codes == [ONE]
 
 
-def test_of_two_orders_of_one_sweep_that_want_a_code_the_earlier_file_has_it(shop: Shop) -> None:
+def test_of_two_orders_of_one_run_that_want_a_code_the_earlier_file_has_it(shop: Shop) -> None:
     shop.drop("z.csv", csv_of(row("A", code=ONE)))
     shop.drop("a.csv", csv_of(globex("G", code=ONE), globex("G", code=TWO)), "globex")
     shop.drop("m.csv", csv_of(row("C", code=THREE)))
@@ -178,7 +178,7 @@ def test_an_earlier_file_that_is_refused_leaves_the_code_to_the_next(shop: Shop)
     assert second.codes == [ONE]
 
 
-def test_two_files_of_one_sweep_with_one_order_id_are_one_order(shop: Shop) -> None:
+def test_two_files_of_one_run_with_one_order_id_are_one_order(shop: Shop) -> None:
     shop.drop("one.csv", csv_of(row("A", quantity="1")))
     shop.drop("two.csv", csv_of(row("A", quantity="1"), row("B", quantity="1")))
     shop.drop("three.csv", csv_of(row("A", quantity="2")))
@@ -241,7 +241,7 @@ def test_a_mended_rejections_workbook_is_placed(write: Callable[..., bytes], sho
 def test_a_mended_rejections_csv_is_placed(shop: Shop) -> None:
     first = shop.send(row("A", code="00000012"), row("B", quantity="-2", comments="@home"), row("C", quantity="1"))
     text = _text(first.folder / "rejections.csv")
-    shop.drop("mended.csv", text.replace("00000012", ONE).replace("'-2", "2"))
+    shop.drop("fixed.csv", text.replace("00000012", ONE).replace("'-2", "2"))
     (second,) = shop.run()
     assert second.reasons == {}
     assert Counter(second.confirmation["Customer Order ID"]) == {"A": 1, "B": 2}
@@ -256,7 +256,7 @@ def test_a_whole_mended_file_takes_effect_only_where_it_changed(shop: Shop) -> N
     second = shop.send(row("A", quantity="3"), row("B", code=TWO), row("C", code=ONE))
     assert second.codes == [TWO]
     assert second.result["orders_already_placed"] == 2
-    assert len(shop.burnt()) == len(EXTERNAL) + len(first.codes) + 1
+    assert len(shop.known_codes()) == len(EXTERNAL) + len(first.codes) + 1
 
 
 def test_codes_and_accounts_are_text_and_no_cell_is_a_formula(shop: Shop) -> None:
@@ -391,7 +391,7 @@ def _fill(shop: Shop) -> None:
 def _end_state(shop: Shop) -> dict[str, Any]:
     """All that a run leaves, without what chance drew: reports and files as lists of rows, orders, how many codes."""
     outbox = shop.settings.outbox
-    codes = [str(code) for code in shop.burnt()]
+    codes = [str(code) for code in shop.known_codes()]
     drawn = sorted(set(codes) - {ONE, TWO, *map(str, EXTERNAL)})
     texts = {}
     for path in outbox.rglob("*"):
@@ -459,7 +459,7 @@ def test_who_came_first_goes_first_also_when_another_worker_was_quicker_with_a_c
     assert (second.result["file"], second.reasons) == ("2.csv", {2: ["BTN_EXHAUSTED"]})
 
 
-def test_the_same_bytes_in_one_sweep_are_decided_once(shop: Shop) -> None:
+def test_the_same_bytes_in_one_run_are_decided_once(shop: Shop) -> None:
     for number in range(6):
         shop.drop(f"{number}.csv", csv_of(row(f"A{number % 3}", quantity="1")))
     seen: list[str] = []
@@ -531,7 +531,7 @@ def test_a_file_that_is_replaced_while_it_is_decided_is_not_answered_for_the_oth
     assert shop.run(replace) == []
     (answer,) = shop.run()
     assert set(answer.confirmation["Customer Order ID"]) == {"B"}
-    assert len(shop.burnt()) == len(EXTERNAL) + 2
+    assert len(shop.known_codes()) == len(EXTERNAL) + 2
 
 
 def test_a_number_of_ones_own_is_offered_to_that_customer_alone(shop: Shop) -> None:

@@ -58,12 +58,12 @@ def test_codes_are_uniform_at_every_place() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [(700, 900), (1_300, 1_700)], ids=["few of a BTN", "many of a BTN"])
 def test_pins_are_uniform_over_those_that_are_free(first: int, second: int) -> None:
-    burnt = pl.Series("code", [BTN * 10_000 + pin for pin in range(0, 10_000, 7)])
+    unavailable = pl.Series("code", [BTN * 10_000 + pin for pin in range(0, 10_000, 7)])
     free = [BTN * 10_000 + pin for pin in range(10_000) if pin % 7 and not run_in(f"{BTN}{pin:04}")]
     draws = 150
     seen: Counter[int] = Counter()
     for _ in range(draws):
-        drawn = allocation.draw_pins(pins_wanted(first, second), burnt)
+        drawn = allocation.draw_pins(pins_wanted(first, second), unavailable)
         seen.update(drawn.filter(pl.col("row_id") == 0)["code"])
     assert set(seen) <= set(free)
     # each draw is without replacement, which makes the counts of its codes less different than independent ones
@@ -123,11 +123,11 @@ def test_a_source_that_repeats_itself_makes_no_code_twice() -> None:
 @pytest.mark.parametrize("quantity", [3, 2_000, 3_000])
 def test_pins_that_are_burnt_are_never_drawn(quantity: int) -> None:
     every = [BTN * 10_000 + pin for pin in range(10_000)]
-    burnt = pl.Series("code", every[::2])
-    drawn = allocation.draw_pins(pins_wanted(quantity, 1_500), burnt)
+    unavailable = pl.Series("code", every[::2])
+    drawn = allocation.draw_pins(pins_wanted(quantity, 1_500), unavailable)
     assert drawn["code"].n_unique() == len(drawn) == quantity + 1_500
     assert sorted(Counter(drawn["row_id"]).items()) == [(0, quantity), (1, 1_500)]
-    assert set(drawn["code"]).isdisjoint(burnt)
+    assert set(drawn["code"]).isdisjoint(unavailable)
     assert all(obeys(str(code)) for code in drawn["code"])
 
 
@@ -135,15 +135,15 @@ def test_pins_that_are_burnt_are_never_drawn(quantity: int) -> None:
 def test_a_btn_gives_its_last_pins_and_quickly(left: int) -> None:
     free = random.Random(left).sample([pin for pin in range(10_000) if obeys(f"{BTN}{pin:04}")], left)
     codes = [BTN * 10_000 + pin for pin in free]
-    burnt = pl.Series("code", sorted({BTN * 10_000 + pin for pin in range(10_000)} - set(codes)), pl.Int64)
+    unavailable = pl.Series("code", sorted({BTN * 10_000 + pin for pin in range(10_000)} - set(codes)), pl.Int64)
     rounds = Counter[int]()
 
     def source(size: int) -> bytes:
         rounds["asked"] += 1
         return os.urandom(size)
 
-    assert set(allocation.draw_pins(pins_wanted(left), burnt, source)["code"]) == set(codes)
-    assert rounds["asked"] < 50, "PINs are guessed one by one in a BTN that is nearly used up"
+    assert set(allocation.draw_pins(pins_wanted(left), unavailable, source)["code"]) == set(codes)
+    assert rounds["asked"] < 50, "PINs are tried one by one in a BTN that is nearly used up"
 
 
 def test_several_lines_share_the_pins_of_a_btn() -> None:

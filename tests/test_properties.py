@@ -1,4 +1,4 @@
-"""Whatever an order file holds: each of its rows has one fate, and no code is wrong, given twice or given again."""
+"""Whatever an order file holds: each of its rows has one outcome, and no code is wrong, given twice or given again."""
 
 import tempfile
 from pathlib import Path
@@ -75,21 +75,21 @@ few_or_many = pytest.mark.parametrize("examples", [4, pytest.param(40, marks=pyt
 @few_or_many
 def test_each_row_has_one_fate_and_every_code_is_right_and_new(examples: int, new_registry: NewRegistry) -> None:
     @settings(max_examples=examples, phases=QUICKLY)
-    @given(sweeps=st.lists(st.lists(st.tuples(sources, files), min_size=1, max_size=3), min_size=1, max_size=2))
-    def holds(sweeps: list[list[tuple[str, list[Cells]]]]) -> None:
-        _each_sweep_is_right(sweeps, new_registry)
+    @given(batches=st.lists(st.lists(st.tuples(sources, files), min_size=1, max_size=3), min_size=1, max_size=2))
+    def holds(batches: list[list[tuple[str, list[Cells]]]]) -> None:
+        _each_batch_is_right(batches, new_registry)
 
     holds()
 
 
-def _each_sweep_is_right(sweeps: list[list[tuple[str, list[Cells]]]], new_registry: NewRegistry) -> None:
+def _each_batch_is_right(batches: list[list[tuple[str, list[Cells]]]], new_registry: NewRegistry) -> None:
     with new_registry() as url, tempfile.TemporaryDirectory(dir=TEMPORARY) as home:
         shop = Shop(Path(home), url)
         shop.registry.import_codes(pl.Series("code", [int(code) for code in IMPORTED]))
         content: dict[str, bytes] = {}
         answers: list[Answer] = []
-        for number, sweep in enumerate(sweeps):
-            for place, (source, rows) in enumerate(sweep):
+        for number, batch in enumerate(batches):
+            for place, (source, rows) in enumerate(batch):
                 name = f"{number}{place}.csv"
                 # a title that nobody knows makes the bytes of each file its own
                 content[name] = csv_of(*[{**cells, f"File {name}": ""} for cells in rows])
@@ -124,7 +124,7 @@ def _every_code_is_right_and_new(shop: Shop, answers: list[Answer]) -> None:
     assert all(map(obeys, codes))
     assert len(codes) == len(set(codes))
     assert set(codes).isdisjoint(IMPORTED)
-    assert shop.burnt() == sorted(map(int, [*codes, *IMPORTED]))
+    assert shop.known_codes() == sorted(map(int, [*codes, *IMPORTED]))
     assert sorted(shop.placements()["Authorization Code"]) == sorted(codes)
 
 
@@ -143,7 +143,7 @@ def _a_second_drop_changes_nothing(rows: list[Cells], source: str, new_registry:
         shop = Shop(Path(home), url)
         shop.drop("first.csv", csv_of(*rows), source)
         (first,) = shop.run()
-        before, placements = shop.burnt(), len(shop.placements())
+        before, placements = shop.known_codes(), len(shop.placements())
 
         shop.drop("same.csv", csv_of(*rows), source)
         (same,) = shop.run()
@@ -154,5 +154,5 @@ def _a_second_drop_changes_nothing(rows: list[Cells], source: str, new_registry:
         shop.drop("other.csv", csv_of(*({**cells, "Of no use": ""} for cells in rows)), source)
         (again,) = shop.run()
         assert again.result["orders_already_placed"] == first.result["orders_placed"] + first.result["orders_already_placed"]
-        assert (shop.burnt(), len(shop.placements())) == (before, placements)
+        assert (shop.known_codes(), len(shop.placements())) == (before, placements)
         shop.registry.close()

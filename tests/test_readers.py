@@ -364,10 +364,10 @@ def test_a_file_with_too_many_columns_or_rows_or_bytes_is_too_large() -> None:
             content = content.encode() if isinstance(content, str) else content
             return whole(read(content, small, settings, NAMES, BY_HEADER))
 
-        assert reason(csv(ONE)) == ("FILE_TOO_LARGE", "4 columns; 3 are taken")
-        assert reason(book(HEADER, ONE)) == ("FILE_TOO_LARGE", "4 columns; 3 are taken")
-        assert reason("Quantity,Comments\n" + "1,a\n" * 4) == ("FILE_TOO_LARGE", "5 rows; 4 are taken")
-        assert reason(book(["Quantity"], *[["1"]] * 4)) == ("FILE_TOO_LARGE", "5 rows; 4 are taken")
+        assert reason(csv(ONE)) == ("FILE_TOO_LARGE", "4 columns; at most 3 are allowed")
+        assert reason(book(HEADER, ONE)) == ("FILE_TOO_LARGE", "4 columns; at most 3 are allowed")
+        assert reason("Quantity,Comments\n" + "1,a\n" * 4) == ("FILE_TOO_LARGE", "5 rows; at most 4 are allowed")
+        assert reason(book(["Quantity"], *[["1"]] * 4)) == ("FILE_TOO_LARGE", "5 rows; at most 4 are allowed")
         assert reason(b"x" * ((1 << 20) + 1)) == ("FILE_TOO_LARGE", "more than 1 MB")
         exact = read(b"Quantity\n1\n2\n3\n", small, settings, NAMES, BY_HEADER)
         assert list(filled(exact)) == [2, 3, 4]
@@ -405,7 +405,7 @@ def shared_text(characters: int, cells: int) -> bytes:
     return zipped({**parts(made), "xl/sharedStrings.xml": strings.encode()})
 
 
-def test_more_errors_than_anyone_would_mend_are_reported_as_one_with_the_first_of_them(parser: Parser) -> None:
+def test_more_errors_than_anyone_would_fix_are_reported_as_one_with_the_first_of_them(parser: Parser) -> None:
     settings = settings_of(max_findings=30)
     content = book(HEADER, *[["10023456", "A1", "good", "=1+1"]] * 31)
     with Parser(settings) as small:

@@ -1,7 +1,7 @@
 """The night: each thing that the network can answer, what comes of it, and what a crash leaves.
 
 Golden cases: each folder of `tests/nights` holds orders and one report a night, and the files that must come of them,
-byte for byte. `pytest tests/test_reconcile.py --golden` writes them anew: read the difference before you commit it.
+byte for byte. `pytest tests/test_reconcile.py --golden` writes them again: read the difference before you commit it.
 """
 
 import hashlib

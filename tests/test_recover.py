@@ -248,7 +248,7 @@ def test_codes_that_were_placed_for_a_file_that_is_gone_are_those_of_its_orders(
         "codes of an order file were placed, and the file was never answered"
     ]
     assert done.codes == 4
-    assert {int(code) for code in placed["Authorization Code"]} <= set(shop.burnt())
+    assert {int(code) for code in placed["Authorization Code"]} <= set(shop.known_codes())
     answer = shop.send(row("C", quantity="1"), row("E", code=CODES[0]))
     assert answer.confirmation["Order ID"].to_list() == ["10023456-3"]
     assert answer.reasons == {3: ["CODE_TAKEN"]}
@@ -454,7 +454,7 @@ def test_codes_in_damaged_files_are_never_issued_again(shop: Shop, empty: str) -
     (shop.settings.outbox / "acme/archive/2026-09.zip").write_bytes(b"PK")
     restore(shop, backup, empty)
     done = recovered(shop)
-    assert {int(code) for code in [*one.codes, *two.codes]} <= set(shop.burnt())
+    assert {int(code) for code in [*one.codes, *two.codes]} <= set(shop.known_codes())
     assert (done.codes, done.external_codes) == (4, 4)
     assert {"a file is damaged", "an archive is damaged"} <= {finding.what for finding in done.findings}
     assert not any(code in str(done) for code in [*one.codes, *two.codes])
@@ -475,7 +475,7 @@ def test_codes_of_orders_whose_ids_were_used_again_are_never_issued_again(shop: 
     assert (done.submissions, done.external_codes) == (0, 3)
     assert done.findings[0].what.startswith("this could not be entered: ")
     assert not any(code in str(done) for code in lost.codes)
-    assert {int(code) for code in [*lost.codes, *new.codes]} <= set(shop.burnt())
+    assert {int(code) for code in [*lost.codes, *new.codes]} <= set(shop.known_codes())
     assert shop.send(row("D", code=lost.codes[0]), name="d.csv").reasons == {2: ["CODE_TAKEN"]}
 
 

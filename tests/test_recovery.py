@@ -74,7 +74,7 @@ def test_files_that_were_in_hand_with_a_deadly_one_are_answered_without_it(shop:
         assert run(worker, shop, poison="decide").code == KILLED
         assert run(worker, shop, poison="decide").code == KILLED
         assert {path.name for path in shop.waiting()} == {"B.csv", "G.csv"}  # A came first and was decided by itself
-        result = answers(run(worker, shop))  # what killed it is mended by now
+        result = answers(run(worker, shop))  # what killed it is fixed by now
     assert result["G.csv"]["orders_placed"] == 1
     assert strikes(shop, files) == [0, 1, 0]
     assert_sound(shop, files)
@@ -139,7 +139,7 @@ def test_an_answer_that_kills_every_run_is_written_without_workbooks(shop: Shop,
     assert {path.name for path in folder.iterdir()} >= {"G.csv", "confirmation.csv"}
     assert not list(folder.glob("*.xlsx"))
     assert len(list(shop.settings.outbox.glob("acme/*/confirmation.xlsx"))) == 2
-    (wrong,) = soundness(shop.settings, shop.registry, files).wrong  # which the operator can mend
+    (wrong,) = soundness(shop.settings, shop.registry, files).wrong  # which the operator can fix
     assert "confirmation.xlsx" in wrong
     event = shop.registry.query("SELECT event FROM events WHERE file_name = 'G.csv'", {"event": int})["event"].item()
     rewrite_submission(shop.as_run, event)

@@ -1,4 +1,4 @@
-"""The same bytes again: what was placed is `already placed`, with the states of today; what may pass is judged anew."""
+"""The same bytes again: what was placed is `already placed`, with the states of today; what may pass is judged again."""
 
 import threading
 from typing import Any
@@ -33,7 +33,7 @@ def finals(shop: Shop) -> list[int]:
 def test_the_same_bytes_again_are_already_placed_with_the_figures_of_the_first_answer(shop: Shop) -> None:
     rows = row("A", quantity="3"), row("B", code="12"), row("C", code=ONE)
     first = shop.send(*rows)
-    before, placements = shop.burnt(), len(shop.placements())
+    before, placements = shop.known_codes(), len(shop.placements())
     shop.later(days=1)
     second = shop.send(*rows, name="renamed.csv")
     assert second.folder != first.folder
@@ -41,7 +41,7 @@ def test_the_same_bytes_again_are_already_placed_with_the_figures_of_the_first_a
     assert second.result == {**result, "file": "renamed.csv", "folder": second.result["folder"]}
     assert (second.codes, list(second.confirmation["State"])) == ([], ["already placed"] * 2)
     assert not (second.folder / "rejections.csv").exists()
-    assert (shop.burnt(), len(shop.placements())) == (before, placements)
+    assert (shop.known_codes(), len(shop.placements())) == (before, placements)
     summary = " ".join(str(cell) for line in load_workbook(second.folder / "confirmation.xlsx").worksheets[0].values
                        for cell in line if cell)  # fmt: skip
     assert first.result["folder"] in summary
@@ -157,11 +157,11 @@ def test_a_file_in_part_is_judged_anew_and_placed_rows_stay_placed(shop: Shop) -
     rows = globex("G", quantity="1"), globex("G", btn="3035550188", quantity="1", product="9"), globex("H", quantity="2")
     first = shop.send(*rows, source="globex")
     assert (first.result["orders_placed"], first.result["reasons"]) == (2, {"PRODUCT_UNKNOWN": 1, "ORDER_CONFLICT": 1})
-    burnt = shop.burnt()
+    known = shop.known_codes()
     second = shop.send(*rows, source="globex")
     assert (second.result["orders_placed"], second.result["orders_already_placed"]) == (0, 2)
     assert second.result["rows_rejected"] == 1
-    assert shop.burnt() == burnt
+    assert shop.known_codes() == known
 
 
 # -- at the same time --------------------------------------------------------------------------------------------------

@@ -252,10 +252,10 @@ def test_examples_are_well_formed_and_show_every_action_and_code_type(book: Work
     with Parser(settings) as parser:
         table = read((settings.home / "examples.xlsx").read_bytes(), parser, settings, NAMES, BY_HEADER)
     copy = PrivateCopy(file_at(settings.home, "acme"), settings.home, "", 0)
-    sweep = build_batch([OrderFile(0, copy, table)], settings.max_quantity, settings.max_findings)
-    assert sweep.findings.rows() == []
-    assert len(sweep.rows) == len(rows)
-    assert len(sweep.orders) == len({row["Customer Order ID"] for row in rows})
+    batch = build_batch([OrderFile(0, copy, table)], settings.max_quantity, settings.max_findings)
+    assert batch.findings.rows() == []
+    assert len(batch.rows) == len(rows)
+    assert len(batch.orders) == len({row["Customer Order ID"] for row in rows})
 
 
 GOOD = "73905162840517"

@@ -20,7 +20,7 @@ from pipelines.registry.export_records import CardFilter
 from pipelines.run import Run
 
 _CARDS: Final = 200_000
-"""So many cards are held at once."""
+"""So many cards are in memory at once."""
 
 
 @dataclass(frozen=True)

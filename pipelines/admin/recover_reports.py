@@ -39,19 +39,19 @@ def _enter_reports(recovery_: Recovery, at: str, folders: list[Folder], used_cod
     if copies:
         with run.registry.transaction():
             recovery.approved_copies(run.registry, pl.Series(copies), at)
-    held = reconcile_network.would_hold(run, reports)
-    used = [report for number, report in enumerate(reports) if number in held and used_codes & set(report.rows["code"])]
+    on_hold = reconcile_network.would_hold(run, reports)
+    used = [report for number, report in enumerate(reports) if number in on_hold and used_codes & set(report.rows["code"])]
     normal = [report for report in reports if report not in used]
     entered = enter_reports(run, normal) if normal else {}
     if used:
         settings = run.settings.model_copy(update=_UNLIMITED)
         approved = enter_reports(run._replace(settings=settings), used)
-        words = {event: held[reports.index(report)] for event, report in approved.items()}
+        words = {event: on_hold[reports.index(report)] for event, report in approved.items()}
         entered |= approved
         with run.registry.transaction():
             recovery.approve_used(run.registry, words, at)
     for number, report in enumerate(reports):
-        if number in held:
+        if number in on_hold:
             what = (
                 "a report over the limits was used, so it counts as approved"
                 if report in used

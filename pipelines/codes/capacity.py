@@ -51,14 +51,14 @@ def first_come(claims: pl.DataFrame, free: dict[Any, int]) -> set[int]:
 
 def _take(claims: Iterable[tuple[int, Any, int]], free: dict[Any, int]) -> set[int]:
     """Take the PINs of one group, or none of them; the rows for which too few are free."""
-    taken: dict[Any, int] = {}
+    wanted: dict[Any, int] = {}
     late = set()
     for row_id, btn, quantity in claims:
-        if taken.get(btn, 0) + quantity > free[btn]:
+        if wanted.get(btn, 0) + quantity > free[btn]:
             late.add(row_id)
         else:
-            taken[btn] = taken.get(btn, 0) + quantity
+            wanted[btn] = wanted.get(btn, 0) + quantity
     if not late:
-        for btn, quantity in taken.items():
+        for btn, quantity in wanted.items():
             free[btn] -= quantity
     return late

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         "private",
         description="who may read answers: the service's user (`private`), or also the group of a reseller's folder (`group`)",
     )
-    settle_seconds: float = Field(2.0, ge=0, le=86_400, description="how long a file must stand still before it is taken")
+    settle_seconds: float = Field(2.0, ge=0, le=86_400, description="how long a file must stand still before it is read")
     claim_seconds: int = Field(
         120, ge=1, le=86_400, description="seconds after which the files of a worker that no longer works are free for others"
     )
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         True, description="write what is new of each night as Parquet and CSV files below `outbox/reconciliation/data`"
     )
     keep_days: int = Field(
-        0, ge=0, le=36_500, description="days after which the night moves settled submissions into the archive; 0: never"
+        0, ge=0, le=36_500, description="days after which the night moves finished submissions into the archive; 0: never"
     )
     approve_above: int = Field(
         0, ge=0, description="codes that an order may ask for before it waits for the operator's approval; 0: any number"
@@ -112,8 +112,8 @@ class Settings(BaseSettings):
     max_sheet_codes: int = Field(
         250_000, ge=0, le=1_000_000, description="most codes that a confirmation workbook lists; above, only its CSV does"
     )
-    max_file_mb: int = Field(100, ge=1, le=1024, description="largest file taken, in MB")
-    max_inflated_mb: int = Field(1024, ge=1, description="largest workbook taken, in MB after inflation")
+    max_file_mb: int = Field(100, ge=1, le=1024, description="largest file that is accepted, in MB")
+    max_inflated_mb: int = Field(1024, ge=1, description="largest workbook that is accepted, in MB after inflation")
     max_rows: int = Field(1_048_576, ge=2, description="most rows of a file")
     max_columns: int = Field(256, ge=2, description="most columns of a file")
     max_cell: int = Field(10_000, ge=255, description="most characters of a cell")

@@ -34,7 +34,7 @@ _SECONDS: Final = 0.1
 @dataclass(frozen=True)
 class Receipt:
     """A file that has arrived. `received`: when its last byte did, or it was given its name (ISO 8601); `sha256`: of its bytes
-    as they were then, empty for a file that is too large to be taken or can't be read.
+    as they were then, empty for a file that is too large to be accepted or can't be read.
     """
 
     file: str

@@ -95,7 +95,7 @@ def write_folder(
 
 
 def _cards(records: SubmissionRecords) -> pl.DataFrame:
-    """Every card of the placed orders, new or taken, with the fields of its order."""
+    """Every card of the placed orders, new or changed, with the fields of its order."""
     cards = pl.concat([part.select("event", "order_pk", "code") for part in (records.codes, records.card_actions)])
     cards = cards.with_columns(code=code_text(pl.col("code")))
     return cards.join(records.orders, on=["event", "order_pk"], maintain_order="left")

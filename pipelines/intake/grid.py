@@ -126,17 +126,17 @@ class TooManyError(UnreadableError):
 
 
 def check_size(rows: int, columns: int, limits: Limits) -> None:
-    """Refuse more filled rows, columns or cells of both than are taken."""
+    """Refuse more filled rows, columns or cells of both than are allowed."""
     if columns > limits.columns:
-        raise UnreadableError("FILE_TOO_LARGE", f"{columns} columns; {limits.columns} are taken")
+        raise UnreadableError("FILE_TOO_LARGE", f"{columns} columns; at most {limits.columns} are allowed")
     if rows > limits.rows:
-        raise UnreadableError("FILE_TOO_LARGE", f"{rows} rows; {limits.rows} are taken")
+        raise UnreadableError("FILE_TOO_LARGE", f"{rows} rows; at most {limits.rows} are allowed")
     if rows * columns > limits.cells:
-        raise UnreadableError("FILE_TOO_LARGE", f"{rows} rows of {columns} columns; {limits.cells:,} cells are taken")
+        raise UnreadableError("FILE_TOO_LARGE", f"{rows} rows of {columns} columns; at most {limits.cells:,} cells are allowed")
 
 
 def too_much_text(limits: Limits) -> UnreadableError:
-    """The error for more text than is taken."""
+    """The error for more text than is allowed."""
     return UnreadableError("FILE_TOO_LARGE", f"more than {limits.text >> 20} MB of text in its cells")
 
 

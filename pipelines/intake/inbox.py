@@ -38,8 +38,8 @@ class InboxFile(NamedTuple):
 
 
 class Inbox(NamedTuple):
-    """What lies in the inbox: every file that could be taken, complete or not; folders that can't be read; and `linked`,
-    files that have another name too and are not taken as long as they have it.
+    """What lies in the inbox: every file that could be read, complete or not; folders that can't be read; and `linked`,
+    files that have another name too and are not read as long as they have it.
     """
 
     files: list[InboxFile]
@@ -65,7 +65,7 @@ def is_stable(file: InboxFile, settle_seconds: float, now: float) -> bool:
 
 
 def list_files(inbox: Path) -> list[InboxFile]:
-    """Every file that could be taken, complete or not."""
+    """Every file that could be read, complete or not."""
     return scan(inbox).files
 
 

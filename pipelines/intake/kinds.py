@@ -32,7 +32,7 @@ _ARCHIVES: Final = (
 
 
 class Kind(StrEnum):
-    """The kinds of files that are taken."""
+    """The kinds of files that are accepted."""
 
     XLSX = "Excel workbook"
     XLSB = "Excel binary workbook"
@@ -47,7 +47,7 @@ class Kind(StrEnum):
 
 
 def recognise(content: bytes, limits: Limits) -> Kind:
-    """The kind of a file. Raises UnreadableError with the words for one that isn't taken."""
+    """The kind of a file. Raises UnreadableError with the words for one that is not accepted."""
     if content.startswith(b"PK\x03\x04"):
         return _archive(Package(content, limits))
     if content.startswith(OLE):

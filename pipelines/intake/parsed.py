@@ -10,7 +10,7 @@ LONGEST = 1_100
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a file is taken. Bytes, except for `rows`, `columns`, `characters` (of a cell), `findings` and `cells`:
+    """How much of a file is accepted. Bytes, except for `rows`, `columns`, `characters` (of a cell), `findings` and `cells`:
     filled rows times filled columns, as an empty cell within a table costs memory like another. `lists`: the keys of the
     headers below which a cell may hold a list, and is kept whole.
     """

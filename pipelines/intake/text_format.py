@@ -120,7 +120,7 @@ def _fit_width(layout: _Layout, content: bytes, limits: Limits) -> None:
     if records * layout.width > limits.cells:
         layout.width = max((place for place, title in enumerate(layout.titles, 1) if title.strip(BLANK)), default=1)
     if records * layout.width > limits.cells:
-        words = f"about {records} rows of {layout.width} columns; {limits.cells:,} cells are taken"
+        words = f"about {records} rows of {layout.width} columns; at most {limits.cells:,} cells are allowed"
         raise UnreadableError("FILE_TOO_LARGE", words)
 
 

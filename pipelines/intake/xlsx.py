@@ -100,11 +100,11 @@ def sheet_places(listed: list[tuple[str, str]], relations: list[Relationship], p
     """
     by_id = {relation.id: relation for relation in relations}
     targets = [by_id.get(identity) for identity, _ in listed]
-    taken = {target.part.lower() for target in targets if target}
-    spare = [relation.part for relation in relations if relation.kind == "worksheet" and relation.part.lower() not in taken]
+    named = {target.part.lower() for target in targets if target}
+    spare = [relation.part for relation in relations if relation.kind == "worksheet" and relation.part.lower() not in named]
     folder = main.rpartition("/")[0]
     spare += [name for name in sorted(package.names()) if name.startswith(f"{folder}/worksheets/".lstrip("/"))
-              and "/_rels/" not in name and name not in taken and name not in {part.lower() for part in spare}]  # fmt: skip
+              and "/_rels/" not in name and name not in named and name not in {part.lower() for part in spare}]  # fmt: skip
     places: list[str | None] = []
     for target in targets:
         if target and target.kind not in ("worksheet", ""):

@@ -192,12 +192,12 @@ def of_reports(reports: pl.DataFrame, waiting: pl.DataFrame) -> pl.DataFrame:
     """Network reports that are not used (`event`, `file_name`, `folder`, `readable`, `reasons`); `waiting`: those that wait for
     approval (`event`, `about`).
     """
-    held = reports.join(waiting, on="event")
+    on_hold = reports.join(waiting, on="event")
     rejected = reports.join(waiting, on="event", how="anti").filter((pl.col("readable") == 0) & (pl.col("reasons") != ""))
     return pl.concat([
         _notices_of(rejected, NoticeKind.REPORT_REJECTED, "folder", OPERATOR,
               pl.format("network report {} can't be used ({}). See outbox/network/{}", "file_name", "reasons", "folder")),
-        _notices_of(held, NoticeKind.REPORT_ON_HOLD, "folder", OPERATOR,
+        _notices_of(on_hold, NoticeKind.REPORT_ON_HOLD, "folder", OPERATOR,
               pl.format("network report {} waits: {}. cards approve {} or cards reject {}", "file_name", "about", "folder",
                         "folder")),
     ])  # fmt: skip

@@ -18,7 +18,7 @@ _SHOWN: Final = 100
 _CODE_BYTES: Final = 32
 """So many bytes of a cell are no more than a code takes, with whatever stands around it."""
 _CODES_BYTES: Final = 32 << 20
-"""So many bytes of codes are taken of any file."""
+"""So many bytes of codes are accepted of any file."""
 
 
 class OrderFile(NamedTuple):
@@ -85,9 +85,9 @@ def build_batch(files: list[OrderFile], max_quantity: int, max_findings: int) ->
     found = [pl.concat([file.table.findings, more]) for file, more in zip(files, missing, strict=True)]
     of_files = _concat_files(files, found, NO_FINDINGS).select(*FINDING)
     raw = raw.with_row_index("row_id").select("row_id", "file", "source_row", *NAMES)
-    taken, crowded = normalize.crowded_cells(raw)
+    complete, crowded = normalize.crowded_cells(raw)
     of_cells = pl.concat([of_files, file_rules.character_findings(raw), crowded])
-    orders, rows = normalize.group_orders(normalize.normalize(taken))
+    orders, rows = normalize.group_orders(normalize.normalize(complete))
     codes, about_codes = normalize.list_codes(rows)
     about_rows = pl.concat(
         [

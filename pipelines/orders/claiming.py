@@ -59,13 +59,13 @@ def _limit(files: list[InboxFile], share: float) -> Callable[[InboxFile], bool]:
     """Says of one file after the other whether it is too much for a portion that is a share of the files."""
     most_files = min(_MOST_FILES, max(FIRST_FILES, len(files) * share))
     most_bytes = min(_MOST_BYTES, max(FIRST_BYTES, sum(file.size for file in files) * share))
-    taken = size = 0
+    claimed = size = 0
     is_alone = False  # a large file is loaded by itself; nobody else's or ours waits for it meanwhile
 
     def is_full(file: InboxFile) -> bool:
-        nonlocal taken, size, is_alone
-        taken, size = taken + 1, size + file.size
+        nonlocal claimed, size, is_alone
+        claimed, size = claimed + 1, size + file.size
         was_alone, is_alone = is_alone, is_large(file)
-        return taken > 1 and (was_alone or is_alone or taken > most_files or size > most_bytes)
+        return claimed > 1 and (was_alone or is_alone or claimed > most_files or size > most_bytes)
 
     return is_full

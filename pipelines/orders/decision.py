@@ -105,16 +105,16 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     rejected = rows_not_in(rejected, large.hidden, ROW)
     found = pl.concat([found, _incomplete(rejected, found)])
     issued = _allocate(good, asked, facts, random_bytes)
-    taken = pl.concat([frame.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "code")
+    targets = pl.concat([frame.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "code")
                        for frame in (named.drop("order"), _expanded(_of(by_order, good), facts.order_cards))])  # fmt: skip
-    orders = _order_decisions(batch.orders, duplicates, good, issued, taken)
+    orders = _order_decisions(batch.orders, duplicates, good, issued, targets)
     accepted = orders.filter(pl.col("decision") == "accepted").drop("decision")
     cancelled = orders.filter(pl.col("decision") == "cancelled")
     ingest = IngestBatch(
         events=_events(batch, found, cancelled, facts.at),
         orders=accepted.with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
         codes=issued.select("order", "code"),
-        card_actions=taken.select("order", "code"),
+        card_actions=targets.select("order", "code"),
         row_keys=good.filter("partial").select("order", row_key=normalize.row_key()),
         duplicate_orders=duplicates.group_by("file", "order_pk", maintain_order=True).agg(rows=pl.len().cast(pl.Int64)),
         taken_code_attempts=attempts,
@@ -206,7 +206,7 @@ def _standing(batch: Batch, facts: Facts) -> pl.DataFrame:
     )
     return used.with_columns(
         pl.col("codes", "attempts").fill_null(0),
-        held=pl.col("source").is_in(facts.on_hold.implode()),
+        on_hold=pl.col("source").is_in(facts.on_hold.implode()),
         most_codes=pl.lit(facts.limits.daily_codes, pl.Int64),
         most_attempts=pl.lit(facts.limits.taken_code_attempts, pl.Int64),
     )
@@ -323,11 +323,11 @@ def _allocate(good: pl.DataFrame, asked: pl.DataFrame, facts: Facts, random_byte
 
 
 def _order_decisions(
-    orders: pl.DataFrame, duplicates: pl.DataFrame, good: pl.DataFrame, issued: pl.DataFrame, taken: pl.DataFrame
+    orders: pl.DataFrame, duplicates: pl.DataFrame, good: pl.DataFrame, issued: pl.DataFrame, targets: pl.DataFrame
 ) -> pl.DataFrame:
     """The orders with their `decision`; `rows` and `cards` count what is accepted of them."""
     accepted = good.group_by("order").agg(pl.len().cast(pl.Int64).alias("accepted"))
-    cards = pl.concat([issued.select("order"), taken.select("order")]).group_by("order").agg(cards=pl.len().cast(pl.Int64))
+    cards = pl.concat([issued.select("order"), targets.select("order")]).group_by("order").agg(cards=pl.len().cast(pl.Int64))
     earlier = duplicates.group_by("order").agg(earlier=pl.len().cast(pl.Int64))
     for counts in (accepted, cards, earlier):
         orders = orders.join(counts, on="order", how="left", maintain_order="left")

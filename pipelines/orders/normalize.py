@@ -25,7 +25,7 @@ _OF_CARDS: Final = (
 """Cells that say nothing where an order is taken back: whoever does so may send its rows again with another action."""
 CODES_IN_CELL: Final = r"[^\s,;]+"
 CELL_CODES: Final = 1_000
-"""So many codes are taken from one cell."""
+"""So many codes are read from one cell."""
 
 
 def normalize(raw: pl.DataFrame) -> pl.DataFrame:
@@ -126,7 +126,7 @@ def count_codes(rows: pl.DataFrame) -> int:
 
 
 def crowded_cells(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows without the code cells that name more codes than are taken from one, and a CODE_FORMAT finding for each."""
+    """The rows without the code cells that name more codes than are read from one, and a CODE_FORMAT finding for each."""
     long = raw.filter(pl.col("code").str.len_bytes() > 2 * CELL_CODES)  # with fewer bytes there can't be so many
     crowded = long.filter(pl.col("code").str.count_matches(CODES_IN_CELL) > CELL_CODES)
     words = pl.lit(f"more than {CELL_CODES:,} codes in one cell")

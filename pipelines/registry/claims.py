@@ -23,7 +23,7 @@ from pipelines.registry.schema import INT, TEXT
 from pipelines.registry.store import Registry, open_registry
 
 _STUCK_SECONDS: Final = 3_600
-"""A worker that has had the same files in hand for so long is taken for stuck, and its claims are renewed no more."""
+"""A worker that has had the same files in hand for so long counts as stuck, and its claims are renewed no more."""
 _END_SECONDS: Final = 5
 
 

@@ -73,7 +73,7 @@ def _past_limits(registry: "Registry", batch: IngestBatch) -> pl.Series:
     more = pl.col("codes_now") + pl.col("issued").fill_null(0).sum().over("source")
     tried = pl.col("attempts_now") + pl.col("missed").fill_null(0).sum().over("source")
     return compared.filter(
-        (pl.col("held") != pl.col("held_now"))
+        (pl.col("on_hold") != pl.col("on_hold_now"))
         | ((pl.col("codes") != pl.col("codes_now")) & (more > pl.col("most_codes")) & pl.col("issued").is_not_null())
         | ((pl.col("attempts") != pl.col("attempts_now")) & (tried > pl.col("most_attempts")))
     )["file"]

@@ -93,7 +93,7 @@ def usage_of(registry: Database, resellers: pl.Series, day: str) -> pl.DataFrame
 
 def standing_of(registry: Database, sources: pl.DataFrame) -> pl.DataFrame:
     """How sources (`source`, `day`) stand by now: both, `codes` that they ordered that day, `attempts` at codes that were not
-    free (see `taken_code_attempts`), and whether they are `held`.
+    free (see `taken_code_attempts`), and whether they are `on_hold`.
     """
     attempts = f"""
         SELECT sum(taken_code_attempts.codes) FROM taken_code_attempts
@@ -107,7 +107,7 @@ def standing_of(registry: Database, sources: pl.DataFrame) -> pl.DataFrame:
             "day": text("given.day"),
             "codes": integer("coalesce(usage.codes, 0)"),
             "attempts": integer(f"CAST(coalesce(({attempts}), 0) AS BIGINT)"),
-            "held": integer("CASE WHEN holds.reseller IS NULL THEN 0 ELSE 1 END"),
+            "on_hold": integer("CASE WHEN holds.reseller IS NULL THEN 0 ELSE 1 END"),
         },
         """
         FROM given
@@ -115,7 +115,7 @@ def standing_of(registry: Database, sources: pl.DataFrame) -> pl.DataFrame:
         LEFT JOIN holds ON holds.reseller = given.source
         """,
     )
-    return found.with_columns(pl.col("held") > 0)
+    return found.with_columns(pl.col("on_hold") > 0)
 
 
 # -- strikes -----------------------------------------------------------------------------------------------------------

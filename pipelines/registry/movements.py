@@ -223,12 +223,12 @@ def _list(states: tuple[CardState, ...]) -> str:
 
 def enter_measures(registry: Registry, event: dict[str, Any], overdue_hours: float) -> None:
     """Keep what no sum of movements gives, as of a night: how many orders it left awaited and overdue, how many cards are
-    active and surplus, and how long the cards that became ready had taken. Inside its transaction, at its end.
+    active and surplus, and how long the cards that became ready had needed. Inside its transaction, at its end.
     """
     date, at = int(event["reconciliation_date"]), datetime.fromisoformat(event["at"])
     since = registry.select(columns_of("orders", "since"), "FROM orders WHERE orders.awaiting > 0")["since"]
     waited = _seconds_until(at, since)
-    taken = _time_to_ready(registry, date, at)
+    seconds = _time_to_ready(registry, date, at)
     row = {
         "reconciliation_date": date,
         "awaited": len(since),
@@ -237,8 +237,8 @@ def enter_measures(registry: Registry, event: dict[str, Any], overdue_hours: flo
         "surplus": int(
             registry.select({"n": integer("count(*)")}, f"FROM cards WHERE cards.state = {CardState.SURPLUS}").item()
         ),
-        "median_seconds": weighted_quantile(taken, 0.5, default=UNKNOWN),
-        "p95_seconds": weighted_quantile(taken, 0.95, default=UNKNOWN),
+        "median_seconds": weighted_quantile(seconds, 0.5, default=UNKNOWN),
+        "p95_seconds": weighted_quantile(seconds, 0.95, default=UNKNOWN),
     }
     registry.execute(f"DELETE FROM night_measures WHERE reconciliation_date = {date}")
     registry.append("night_measures", pl.DataFrame([row]))

@@ -92,14 +92,14 @@ def decide(registry: Database, hold: int, decision: ApprovalDecision, by: str, w
     return keep_decision(registry, waiting, decision, by, why, entry)
 
 
-def enter_holds(registry: Database, held: pl.DataFrame) -> None:
+def enter_holds(registry: Database, orders: pl.DataFrame) -> None:
     """Enter orders that wait for approval (`event`, `at`, `account`, `customer_order_id`, `content`, `codes`). An order that
     waits already keeps its hold, which gets the new submission. Inside a transaction.
     """
-    if held.is_empty():
+    if orders.is_empty():
         return
-    waiting = holds_of(registry, held).filter(decision=ApprovalDecision.WAITING)
-    known = held.join(waiting.select(*KEYS, "content", "hold"), on=[*KEYS, "content"], how="left")
+    waiting = holds_of(registry, orders).filter(decision=ApprovalDecision.WAITING)
+    known = orders.join(waiting.select(*KEYS, "content", "hold"), on=[*KEYS, "content"], how="left")
     registry.execute_with(
         known.drop_nulls("hold").select("hold", "event"),
         "hold",
@@ -181,13 +181,13 @@ def holds_of_events(registry: Database, events: pl.DataFrame) -> pl.DataFrame:
         "held_event": integer("order_holds.event"),
         "closed_here": integer("CASE order_holds.closed_event WHEN given.event THEN 1 ELSE 0 END"),
     }  # fmt: skip
-    held = registry.select_with(events, columns, "FROM given JOIN order_holds ON order_holds.event = given.event")
+    orders = registry.select_with(events, columns, "FROM given JOIN order_holds ON order_holds.event = given.event")
     closed = registry.select_with(
         events,
         columns,
         "FROM given JOIN order_holds ON order_holds.closed_event = given.event AND order_holds.closed_event > 0",
     )
-    return pl.concat([held, closed]).unique(["event", "hold"]).sort("event", "hold")
+    return pl.concat([orders, closed]).unique(["event", "hold"]).sort("event", "hold")
 
 
 def approval_of(registry: Database, order_pk: int) -> str:

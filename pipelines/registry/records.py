@@ -64,7 +64,7 @@ _NO_CARDS: Final = pl.DataFrame(schema={**_FILE, "code": pl.Int64, "state": pl.I
 _NO_ORDER_CARDS: Final = pl.DataFrame(schema={**_FILE, "order_id": pl.String, "code": pl.Int64})
 _NO_LIMITS: Final = pl.DataFrame(
     schema={"file": pl.UInt32, "source": pl.String, "day": pl.String, "codes": pl.Int64, "attempts": pl.Int64,
-            "held": pl.Boolean, "most_codes": pl.Int64, "most_attempts": pl.Int64}
+            "on_hold": pl.Boolean, "most_codes": pl.Int64, "most_attempts": pl.Int64}
 )  # fmt: skip
 
 
@@ -89,7 +89,7 @@ class IngestBatch(NamedTuple):
     `named_cards`: the cards that a file names by code or by order (`file`, `account`, `code`), with `state` and `awaited`
     (null: no such card); `order_cards`: the cards of an order that a file names (`file`, `account`, `order_id`, `code`;
     null: none); `standing`: what the source of a file has used of its limits on a `day` (`codes`, `attempts`), whether it is
-    `held`, and the limits (`most_codes`, `most_attempts`); `seen_holds`: orders of a file with a hold, or that it takes back
+    `on_hold`, and the limits (`most_codes`, `most_attempts`); `seen_holds`: orders of a file with a hold, or that it takes back
     (`file`, `account`, `customer_order_id`), with `hold` and `decision` (null: none).
 
     `order_holds`: orders that wait for approval (`file`, `account`, `customer_order_id`, `content`, `codes`); `cancelled`:

@@ -189,13 +189,13 @@ class Registry(Database):
         were. Its attempts of today are forgotten. `who` lifts it, for the audit trail.
         """
         with translate_db_errors(), self.transaction():
-            was_held, struck = limits.clear_hold(self, source), limits.clear_strikes(self, source)
+            was_on_hold, struck = limits.clear_hold(self, source), limits.clear_strikes(self, source)
             event = {"kind": "release", "source": source, "digest": "", "file_name": "", "at": at, "rows": 0, "notes": who,
                      "readable": 0}  # fmt: skip
             number = self.enter_event(event)
             self.execute(f"UPDATE events SET delivered = 1 WHERE event = {number}")
             self.append("taken_code_attempts", pl.DataFrame({"event": number, "source": source, "day": at[:10], "codes": -1}))
-        return was_held, struck
+        return was_on_hold, struck
 
     def original_events(self, files: pl.DataFrame) -> pl.DataFrame:
         """The events that first answered the bytes of the given files (`source`, `digest`)."""
@@ -274,17 +274,17 @@ class Registry(Database):
             limits.hold(self, source, at)
         return dict(events.select("file", "event").iter_rows())
 
-    def _enter_card_actions(self, taken: pl.DataFrame) -> None:
+    def _enter_card_actions(self, card_actions: pl.DataFrame) -> None:
         """Enter the cards (`code`) that orders (`order_pk`) take."""
         cards = self.select_with(
-            taken.select("code").unique().sort("code"),
+            card_actions.select("code").unique().sort("code"),
             {"code": integer("numbers.code"), "card_order_pk": integer("numbers.order_pk"),
              "card_serial": integer("numbers.serial")},
             "FROM given JOIN numbers ON numbers.code = given.code",
         )  # fmt: skip
         self.append(
             "card_actions",
-            taken.join(cards, on="code").with_columns(outcome=ActionOutcome.AWAITED, settled_event=0, missed_event=0),
+            card_actions.join(cards, on="code").with_columns(outcome=ActionOutcome.AWAITED, settled_event=0, missed_event=0),
         )
 
     def _numbered(self, orders: pl.DataFrame) -> pl.DataFrame:

@@ -151,7 +151,7 @@ def _states(registry: Database, orders: pl.DataFrame) -> pl.DataFrame:
         {**columns, "state": integer("cards.state")},
         "FROM given JOIN cards ON cards.order_pk = given.order_pk GROUP BY given.order_pk, cards.state",
     )
-    taken = registry.select_with(
+    changed = registry.select_with(
         given,
         {**columns, "outcome": integer("card_actions.outcome")},
         """
@@ -159,7 +159,7 @@ def _states(registry: Database, orders: pl.DataFrame) -> pl.DataFrame:
         GROUP BY given.order_pk, card_actions.outcome
         """,
     )
-    return orders.join(pl.concat([cards, taken]), on="order_pk", maintain_order="left_right")
+    return orders.join(pl.concat([cards, changed]), on="order_pk", maintain_order="left_right")
 
 
 def _repeated(again: _Given) -> pl.DataFrame:

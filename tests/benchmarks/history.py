@@ -200,7 +200,7 @@ def _lay_version_3(cursor: Any, numbers: pl.Series) -> None:
 
 def year(home: Path, url: str, count: int) -> dict[str, Any]:
     """Play so many days of 200 orders in 8 files, a report of the network and a night each, by an injected clock; the seconds
-    of each day's sweep and night, and the files in the outbox at the end, are the steps.
+    of each day's run and night, and the files in the outbox at the end, are the steps.
     """
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
@@ -217,7 +217,7 @@ def year(home: Path, url: str, count: int) -> dict[str, Any]:
             _drop_orders(home, day)
             begun = time.perf_counter()
             done = process_inbox(run)
-            steps[f"sweep {day}"] = time.perf_counter() - begun
+            steps[f"run {day}"] = time.perf_counter() - begun
             assert sum(one.orders_placed for one in done.results) == 200, (day, done)
             now += timedelta(hours=16)
             _report_all(home, registry, day)

@@ -54,7 +54,7 @@ def _registry(url: str) -> Iterator[Registry]:
     registry.close()
 
 
-def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
+def run(home: Path, url: str, count: int) -> dict[str, Any]:
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
     from pipelines.process_orders import process_inbox
@@ -69,7 +69,7 @@ def sweep(home: Path, url: str, count: int) -> dict[str, Any]:
     return done
 
 
-def shared_sweep(home: Path, url: str, count: int) -> dict[str, Any]:
+def shared_run(home: Path, url: str, count: int) -> dict[str, Any]:
     """The part of one of several workers, who all begin at a signal; `files`: how many it answers."""
     from pipelines.common.settings import load_settings
     from pipelines.process_orders import process_inbox
@@ -399,7 +399,7 @@ def fill(home: Path, url: str, count: int) -> dict[str, Any]:
 
 JOBS: dict[str, Callable[[Path, str, int], dict[str, Any]]] = {
     job.__name__: job
-    for job in (sweep, shared_sweep, night, next_night, night_without_data, prefect, import_codes, floor_random, floor_csv,
+    for job in (run, shared_run, night, next_night, night_without_data, prefect, import_codes, floor_random, floor_csv,
                 floor_night, read_xlsx, write_openpyxl, write_xlsxwriter, write_xlsxturbo, per_code, per_500, csv_loops,
                 pandas_loops, fill, verify, verify_quickly, history.cards, history.files, history.outbox, history.migrate,
                 history.year)

@@ -67,7 +67,7 @@ def _rivals(home: Home, count: int) -> None:
 def _swept(stage: Stage, database: str, prepare: Callable[[Home], None], codes: int, base: str = "") -> Measured:
     with stage.home(database, base) as home:
         prepare(home)
-        return stage.run("sweep", home, codes)
+        return stage.run("run", home, codes)
 
 
 def _alone(stage: Stage, database: str, job: str, count: int) -> Measured:
@@ -176,7 +176,7 @@ def workbook(stage: Stage, database: str) -> list[Line]:
 
 
 def files(stage: Stage, database: str) -> list[Line]:
-    """4: many small files in one sweep, one file, and files that all want the same order ID."""
+    """4: many small files in one run, one file, and files that all want the same order ID."""
     count, rivals = stage.scaled(1000, 4), stage.scaled(300, 3)
     done = stage.race(
         {
@@ -285,7 +285,7 @@ def night(stage: Stage, database: str) -> list[Line]:
             pl.format("N{}", pl.int_range(10)).alias("Customer Order ID")
         )
         orders.write_csv(home.path / "inbox/acme/big.csv")
-        stage.run("sweep", home, count)
+        stage.run("run", home, count)
         (placed,) = (home.path / "outbox/network").rglob("placement-*.csv")
         report = pl.scan_csv(placed, infer_schema=False).select("Order ID", "Authorization Code")
         report.sink_csv(home.path / "inbox/network/report.csv")
@@ -345,7 +345,7 @@ def start(stage: Stage, database: str) -> list[Line]:
 
 
 def oversight(stage: Stage, database: str) -> list[Line]:
-    """16: a sweep by `cards run` with notifications, log and metrics, against one without."""
+    """16: a `cards run` with notifications, log and metrics, against one without."""
     count = stage.scaled(1000, 4)
     cards = Path(sys.executable).with_name("cards")
     with Webhook() as webhook:
@@ -366,7 +366,7 @@ def oversight(stage: Stage, database: str) -> list[Line]:
 
 
 def under_prefect(stage: Stage, database: str) -> list[Line]:
-    """10: a sweep under Prefect, against one without."""
+    """10: a run under Prefect, against one without."""
     if stage.short:
         return []  # its server alone takes a quarter of a minute
     count = 1000
@@ -441,7 +441,7 @@ def _confirmed_night(stage: Stage, home: Home, job: str, ready: int) -> Measured
     """Place what lies in the inbox, have the network confirm all of it, and run the night."""
     network = home.path / "outbox/network"
     before = set(network.rglob("placement-*.csv"))
-    stage.run("sweep", home, ready)
+    stage.run("run", home, ready)
     (placed,) = set(network.rglob("placement-*.csv")) - before
     report = pl.read_csv(placed, infer_schema=False).select("Order ID", "Authorization Code")
     report.write_csv(home.path / f"inbox/network/{placed.stem}.csv")
@@ -461,7 +461,7 @@ def year(stage: Stage, database: str) -> list[Line]:
         Line(f"{words} on day {days} of 200 orders a day", database, median(job, days - window), done.peak,
              f"on day {window}: {median(job, window // 2):.3f} s", median(job, days - window) / median(job, window // 2), 1.2,
              "×")
-        for job, words in (("sweep", "run"), ("night", "night"))
+        for job, words in (("run", "run"), ("night", "night"))
     ]  # fmt: skip
 
 
@@ -470,7 +470,7 @@ def verification(stage: Stage, database: str) -> list[Line]:
     count, many = stage.scaled(1000, 4), stage.scaled(100_000, 4)
     with stage.home(database) as home:
         _small_files(home, count)
-        stage.run("sweep", home, count * 50)
+        stage.run("run", home, count * 50)
         full = stage.race({"full": lambda: stage.run("verify", home, count)})["full"]
         stage.run("outbox", home, max(many - count, 0))
         quick = stage.race({"quick": lambda: stage.run("verify_quickly", home, max(many, count))}, 1)["quick"]

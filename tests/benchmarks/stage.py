@@ -178,7 +178,7 @@ class Stage:
         return time.perf_counter() - start, done.stdout
 
     def run_at_once(self, workers: int, home: Home, count: int) -> Measured:
-        """So many processes that sweep one inbox from the same moment: the seconds until the last has ended."""
+        """So many processes that share one inbox from the same moment: the seconds until the last has ended."""
         return self._at_once([[]] * workers, home, count)
 
     def run_on_machines(self, workers: int, home: Home, count: int) -> Measured:
@@ -190,7 +190,7 @@ class Stage:
 
     def _at_once(self, before: list[list[str]], home: Home, count: int) -> Measured:
         """Sweep one inbox with a process for each of these beginnings of a command."""
-        command = [sys.executable, "-m", "tests.benchmarks.jobs", "shared_sweep", str(home.path), home.url, str(count)]
+        command = [sys.executable, "-m", "tests.benchmarks.jobs", "shared_run", str(home.path), home.url, str(count)]
         environment = {**os.environ, **_environment(home)}
         with ExitStack() as stack:
             begun = [

@@ -1,4 +1,4 @@
-"""`python -m tests.damage`: plants every kind of damage, on both databases, and writes what was found and mended into
+"""`python -m tests.damage`: plants every kind of damage, on both databases, and writes what was found and fixed into
 docs/operators.md.
 """
 

@@ -1,4 +1,4 @@
-"""Every kind of damage is found and named; what can be mended safely is; and nothing else is reported.
+"""Every kind of damage is found and named; what can be fixed safely is; and nothing else is reported.
 
 The default run plants damage of the outbox with SQLite alone, as no database has a part in it.
 """

@@ -1,4 +1,4 @@
-"""Kills at random times, until the work is done: sweeps of mixed files and nights."""
+"""Kills at random times, until the work is done: runs over mixed files, and nights."""
 
 import functools
 import random
@@ -83,7 +83,7 @@ DONE = (0, 3)
 
 
 def life(shop: Shop, job: str, worker: Worker, chance: random.Random, seconds: float, most: int = 25) -> int:
-    """Do a job that is killed at random times, `most` times at the most, and begun anew until it is done; how many kills
+    """Do a job that is killed at random times, `most` times at the most, and started again until it is done; how many kills
     it took.
     """
     kills = 0

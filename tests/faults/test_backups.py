@@ -39,7 +39,7 @@ def test_a_registry_of_every_released_version_opens_and_knows_its_orders(path: P
         assert audit.disagreements(registry) == {}
 
 
-def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from_the_outbox(
+def test_a_backup_made_during_a_run_is_whole_and_a_restored_one_is_healed_from_the_outbox(
     tmp_path: Path, sqlite: NewRegistry
 ) -> None:
     with sqlite() as url, Worker(tmp_path / "worker") as worker:
@@ -60,7 +60,7 @@ def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from
         for path in backups:
             with open_registry(f"sqlite:///{path}") as registry:
                 assert registry.check() == []
-        issued = {code for code in shop.burnt() if code not in EXTERNAL}
+        issued = {code for code in shop.known_codes() if code not in EXTERNAL}
 
         shop.registry.close()  # restore the first one, of before anything was entered
         for path in file.parent.glob(f"{file.name}*"):
@@ -82,7 +82,7 @@ def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from
         assert (ended.code, ended.err) == (0, "")
         assert not any(str(code) in ended.out for code in issued)
         assert json.loads(ended.out)["submissions"] == len(files)
-        assert issued <= set(shop.burnt())
+        assert issued <= set(shop.known_codes())
         assert verify(shop.settings, shop.registry).findings == []
         shop.drop("new.csv", csv_of(row("NEW", code=CODES[0])))
         (answer,) = shop.run()
@@ -91,7 +91,7 @@ def test_a_backup_made_during_a_sweep_is_whole_and_a_restored_one_is_healed_from
         shop.registry.close()
 
 
-def test_a_dump_of_postgresql_made_during_a_sweep_can_be_restored(tmp_path: Path, postgresql: NewRegistry) -> None:
+def test_a_dump_of_postgresql_made_during_a_run_can_be_restored(tmp_path: Path, postgresql: NewRegistry) -> None:
     with postgresql() as url, postgresql() as early, postgresql() as late:
         shop = Shop(tmp_path / "home", url)
         fill(shop)
@@ -104,16 +104,16 @@ def test_a_dump_of_postgresql_made_during_a_sweep_can_be_restored(tmp_path: Path
         shop.run(back_up)
         with open_registry(_restored(dumps[0], early)) as registry:
             known = set(_codes(registry))
-            assert set(EXTERNAL) <= known < set(shop.burnt())
+            assert set(EXTERNAL) <= known < set(shop.known_codes())
             assert audit.disagreements(registry) == {}
             problems = [finding.what for finding in verify(shop.settings, registry).findings]
             assert any(what.startswith("the registry does not know a submission") for what in problems)
             with shared_parser():
                 recover(shop.as_run._replace(registry=registry))
-            assert _codes(registry) == shop.burnt()
+            assert _codes(registry) == shop.known_codes()
             assert verify(shop.settings, registry).findings == []
         with open_registry(_restored(_dumped(url, tmp_path / "last.sql"), late)) as registry:
-            assert _codes(registry) == shop.burnt()
+            assert _codes(registry) == shop.known_codes()
             assert verify(shop.settings, registry).findings == []
         shop.registry.close()
 

@@ -1,4 +1,4 @@
-"""kill -9 at random times over a sweep of mixed files and over a night."""
+"""kill -9 at random times over a run of mixed files and over a night."""
 
 import random
 import time

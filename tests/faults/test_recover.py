@@ -44,7 +44,7 @@ def _loss(seed: int, new_registry: NewRegistry, folder: Path, days: int, killer:
 
 
 def _recover_and_kill(shop: Shop, worker: Worker, chance: random.Random) -> None:
-    """`cards recover` in a process of its own, killed at random times, and begun anew until it is done."""
+    """`cards recover` in a process of its own, killed at random times, and started again until it is done."""
     for turn in range(1_000):
         worker.start("recover", "--json", environment=environment(shop))
         if turn < 5:

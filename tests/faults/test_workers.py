@@ -39,7 +39,7 @@ def _drop(shop: Shop, files: int, chance: random.Random) -> int:
 
 
 def _at_once(workers: int, shop: Shop, folder: Path, **how: int) -> list[Ended]:
-    """Have so many processes sweep at the same time."""
+    """Have so many processes run at the same time."""
     with ExitStack() as stack:
         all_ = [stack.enter_context(Worker(folder / f"worker{number}")) for number in range(workers)]
         for worker in all_:

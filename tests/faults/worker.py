@@ -54,7 +54,7 @@ class Worker:
     def start(self, *arguments: str, environment: dict[str, str], **how: Any) -> None:
         """Begin `cards` with these arguments; `space`: how many random words there are, `rounds`: how often; `poison`: where
         an order with the comment POISON kills the process (read, decide or write; report: a report with that word); `kill`: at
-        which step of a sweep; `before`: ahead of which statement, rename, removal or fsync (0: never), and `steps_file`: where
+        which step of a run; `before`: ahead of which statement, rename, removal or fsync (0: never), and `steps_file`: where
         the process writes how many there were.
         """
         assert self._process.stdin
@@ -198,7 +198,7 @@ def _killed_at(kill: str, arguments: list[str]) -> int:
 
 
 def _crowded(job: dict[str, Any]) -> int:
-    """Sweep as often as it is asked to, with few random numbers for all."""
+    """Run as often as it is asked to, with few random numbers for all."""
     from pipelines.common.context import Runtime
     from pipelines.common.settings import load_settings
     from pipelines.orders import claiming

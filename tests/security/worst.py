@@ -74,7 +74,7 @@ def _rows(rows: int, cell: str) -> str:
 
 @functools.cache
 def comment(size: int = 700_000, order: str = "SLOW") -> bytes:
-    """A good workbook with a comment in which a search for hidden rows begins anew at every `<row `."""
+    """A good workbook with a comment in which a search for hidden rows begins again at every `<row `."""
     made = corpus.book(corpus.line(order))
     return corpus.patched(made, corpus.SHEET, b"</sheetData>", b"</sheetData><!-- hidden= " + b"<row " * (size // 5) + b" -->")
 
