@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pipelines.intake.sources import LARGE, Budget, in_turns, loaded_together, within_budget
 
 from pipelines.intake import inbox
+from pipelines.intake.fairness import LARGE, Budget, in_turns, loaded_together, within_budget
 from pipelines.intake.inbox import InboxFile
 from pipelines.intake.private_copy import Spool
 from pipelines.intake.reader import Parser
