@@ -28,7 +28,10 @@ from pipelines.registry.store import Registry, open_registry
 from pipelines.run import Run
 from schemas.codes import STATES
 from schemas.orders import HEADERS
+from tests.pages import AS_INSTALLED
 from tests.workbooks.every import broken_rules
+
+os.environ |= AS_INSTALLED
 
 settings.register_profile("cards", deadline=None, derandomize=True)
 settings.load_profile("cards")

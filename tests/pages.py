@@ -8,6 +8,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 README: Final = ROOT / "README.md"
 DOCS: Final = ROOT / "docs"
+AS_INSTALLED: Final = {"PYTHONPATH": f"{ROOT / 'tests/as_installed'}:{ROOT}", "PYTHONDONTWRITEBYTECODE": ""}
+"""The environment of processes that find an installation's packages alone, and keep the bytecode of ours like for users."""
 PAGES: Final = [README, *sorted(DOCS.glob("*.md"))]
 
 

@@ -23,7 +23,7 @@ from schemas.codes import STATES
 from schemas.headers import Column
 from schemas.notices import KINDS
 from schemas.reasons import REASONS
-from tests.pages import DOCS, PAGES, README, ROOT, anchors, blocks, links, replace_section, rows, section, table
+from tests.pages import AS_INSTALLED, DOCS, PAGES, README, ROOT, anchors, blocks, links, replace_section, rows, section, table
 
 REFERENCE = DOCS / "reference.md"
 RUN = ("sh", "python")
@@ -48,7 +48,7 @@ def home(demo_home: Path, tmp_path: Path) -> Path:
 def bash(script: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run a script in a folder with this environment's programs. It stops at the first command that fails, and names it."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CARDS_SETTLE_SECONDS": "0"}
+    environment = {**os.environ, "PATH": path, **AS_INSTALLED, "CARDS_SETTLE_SECONDS": "0"}
     command = ["bash", "-euo", "pipefail", "-c", "trap 'echo failed: $BASH_COMMAND >&2' ERR\n" + script]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

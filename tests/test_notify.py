@@ -721,7 +721,7 @@ def test_who_is_killed_tells_at_least_once_and_once_more_a_kill_at_most(
     """At every step of it: before and after the commit of the file and of its notice, and before a message is noted as sent."""
     counted = tmp_path / "steps"
     notified.drop("0.csv", csv_of(row("A0", code="12")))
-    assert worker.run("run", environment=desk(notified), before=0, notified=str(counted)).code == 0
+    assert worker.run("run", environment=desk(notified), before=0, steps_file=str(counted)).code == 0
     steps = int(counted.read_text())
     assert steps > 60
     repeated = 0

@@ -36,7 +36,6 @@ def main() -> None:
     asked.add_argument("--large", action="store_true", help="registries of 100 million codes too (20 GB of disk, half an hour)")
     asked.add_argument("--only", choices=RACES, action="append", help="just this race (may be repeated)")
     asked.add_argument("--times", type=int, default=3, help="how often each contender runs")
-    asked.add_argument("--pandas", type=Path, help="where pandas was installed (pip install --target); it slows who imports us")
     asked.add_argument("--out", type=Path, help="a folder for table, chart and figures, instead of docs")
     options = asked.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that PostgreSQL is stopped and the registries go
@@ -46,9 +45,7 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         where = Where(folder / "table.md", folder / "benchmarks.json", folder / "benchmarks.svg")
     with tempfile.TemporaryDirectory(prefix="cards-race-", ignore_cleanup_errors=True) as folder:
-        stage = Stage(
-            Path(folder), 1 if options.short else options.times, short=options.short, large=options.large, pandas=options.pandas
-        )
+        stage = Stage(Path(folder), 1 if options.short else options.times, short=options.short, large=options.large)
         try:
             for name in options.only or RACES:
                 race, databases = RACES[name]

@@ -121,7 +121,7 @@ def specified(stage: Stage, database: str) -> list[Line]:
     contenders = {"ours": lambda: _swept(stage, database, drop, count), "floor": lambda: other("floor_csv")}
     if database == SQLITE:  # a statement a row over PostgreSQL's socket takes minutes and says nothing new
         contenders["csv"] = lambda: other("csv_loops")
-        if stage.pandas and not stage.short:
+        if not stage.short:
             contenders["pandas"] = lambda: other("pandas_loops", some)
     done = stage.race(contenders)
     ours = done["ours"]

@@ -22,6 +22,7 @@ from pipelines.admin.demo import lay_out
 from pipelines.registry.store import open_registry
 from tests.benchmarks import jobs
 from tests.faults.namespaces import listening, machines
+from tests.pages import AS_INSTALLED, ROOT
 
 SQLITE, POSTGRESQL = "SQLite", "PostgreSQL"
 
@@ -67,8 +68,8 @@ class Line(NamedTuple):
 class Stage:
     """Makes homes and registries, and runs jobs there."""
 
-    def __init__(self, folder: Path, times: int, *, short: bool, large: bool, pandas: Path | None = None) -> None:
-        self.folder, self.times, self.short, self.large, self.pandas = folder, times, short, large, pandas
+    def __init__(self, folder: Path, times: int, *, short: bool, large: bool) -> None:
+        self.folder, self.times, self.short, self.large = folder, times, short, large
         self._server: Any = None
         self._bases: dict[tuple[str, int, str], str] = {}
         self._numbers = numbers()
@@ -157,8 +158,8 @@ class Stage:
                 result = jobs.result(job, home.path, home.url, count)
         else:
             command = [sys.executable, "-m", "tests.benchmarks.jobs", job, str(home.path), home.url, str(count)]
-            path = {"PYTHONPATH": str(self.pandas)} if job.startswith("pandas") else {}
-            result = json.loads(self.process(command, home, path)[1].splitlines()[-1])
+            more = {"PYTHONPATH": str(ROOT)} if job.startswith("pandas") else {}
+            result = json.loads(self.process(command, home, more)[1].splitlines()[-1])
         self._ran = True
         return Measured(result["seconds"], result["peak"], result["steps"])
 
@@ -224,7 +225,8 @@ def _median(runs: list[Measured]) -> Measured:
 
 def _environment(home: Home) -> dict[str, str]:
     return {"CARDS_HOME": str(home.path), "CARDS_SETTLE_SECONDS": "0", "CARDS_REGISTRY": home.url,
-            "PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}  # fmt: skip
+            "PREFECT_LOGGING_LEVEL": "CRITICAL", "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            **AS_INSTALLED}  # fmt: skip
 
 
 def _name(url: str) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, row
+from tests.pages import AS_INSTALLED, ROOT
 
-ROOT = Path(__file__).parents[2]
 CARDS = (sys.executable, "-c", "from pipelines.cli import main; main()")
 BTN, BTN_OF_ACME, BTN_OF_GLOBEX = "3035550142", "7205550190", "2125550178"
 """BTNs: one that no catalogue lists, and those that `catalogue_of` gives to a reseller."""
@@ -67,7 +67,7 @@ class House:
         self.home, self.inbox, self.outbox = home, home / "inbox", home / "outbox"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("CARDS_", "PREFECT_"))},
-            "CARDS_HOME": str(home), "CARDS_REGISTRY": url, "CARDS_SETTLE_SECONDS": "0", "PYTHONPATH": str(ROOT),
+            "CARDS_HOME": str(home), "CARDS_REGISTRY": url, "CARDS_SETTLE_SECONDS": "0", **AS_INSTALLED,
             "NO_COLOR": "1", "DO_NOT_TRACK": "1", **environment,
         }  # fmt: skip
 
