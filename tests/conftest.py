@@ -31,8 +31,6 @@ from schemas.orders import HEADERS
 from tests.pages import AS_INSTALLED
 from tests.workbooks.every import broken_rules
 
-os.environ |= AS_INSTALLED
-
 settings.register_profile("cards", deadline=None, derandomize=True)
 settings.load_profile("cards")
 
@@ -86,6 +84,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 _ROOM = 4 << 30
 TEMPORARY = tempfile.gettempdir()
 """Where temporary folders of tests are made, whatever a run has set."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_find_an_installation() -> None:
+    """Not when this module is imported: the workers of pytest are processes that need it all."""
+    os.environ |= AS_INSTALLED
 
 
 @pytest.fixture(autouse=True)
