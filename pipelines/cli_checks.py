@@ -22,10 +22,10 @@ def verify(quick: _Quick = False, since: _Since = "", sample: _Sample = 0, as_js
     from pipelines.admin import audit
     from pipelines.notify import events, notifying
 
-    with open_cli_run(quiet=as_json) as opened, notifying.at_end(opened, console.print_warning) as notices:
+    with open_cli_run(quiet=as_json) as opened, notifying.at_end(opened, console.print_warning) as (run, notices):
         scope = audit.scope(quick=quick, since=since, sample=sample)
-        result = audit.verify(opened.settings, opened.registry, scope, opened.runtime.progress)
-        notices.extend(events.verify_findings(opened.runtime.now(), [(one.what, one.where) for one in result.findings]))
+        result = audit.verify(run.settings, run.registry, scope, run.runtime.progress)
+        notices.extend(events.verify_findings(run.runtime.now(), [(one.what, one.where) for one in result.findings]))
     rows = [{"what": one.what, "where": one.where, "fix": one.fix} for one in result.findings]
     if as_json:
         repairs = [{**row, "repair": str(one.repair.action) if one.repair else ""}

@@ -40,9 +40,10 @@ def open_job_run(job: str, *, quiet: bool) -> Iterator[tuple[Any, list[Any]]]:
             with (
                 outage.watched(settings, print_warning),
                 open_cli_run(quiet=quiet, changes=True) as opened,
-                notifying.at_end(
-                    run := opened._replace(runtime=opened.runtime._replace(log=runtime.log)), print_warning
-                ) as notices,
+                notifying.at_end(opened._replace(runtime=opened.runtime._replace(log=runtime.log)), print_warning) as (
+                    run,
+                    notices,
+                ),
             ):
                 yield run, notices
         except Exception as error:

@@ -96,8 +96,8 @@ def _run(job: str) -> Iterator[tuple[Run, list[Notice]]]:
         with (
             observed(settings, job, runtime, observer, _prefect_log()) as runtime,
             outage.watched(settings, notifying.warner(runtime), runtime),
-            open_run(settings, runtime) as run,
-            notifying.at_end(run, notifying.warner(runtime)) as notices,
+            open_run(settings, runtime) as opened,
+            notifying.at_end(opened, notifying.warner(runtime)) as (run, notices),
         ):
             yield run, notices
     except Exception as error:
@@ -121,7 +121,7 @@ def _prefect_log() -> Also:
 
 def _tell_failed_night(error: CardsError) -> None:
     """Tell that a night failed for good: no retry has helped."""
-    with contextlib.suppress(CardsError), open_run(load_settings()) as run, notifying.at_end(run) as notices:
+    with contextlib.suppress(CardsError), open_run(load_settings()) as opened, notifying.at_end(opened) as (run, notices):
         notices.append(events.night_failed(run.runtime.now(), str(error)))
 
 

@@ -21,7 +21,8 @@ from pipelines.common.errors import UsageError
 from pipelines.common.settings import load_settings
 from pipelines.notify import outage
 from pipelines.notify.channels import LOCAL, AppriseProcess, Channel, Outcome, mask_address, mask_addresses, to_url
-from pipelines.notify.notifying import notify
+from pipelines.notify.notifying import at_end, notify
+from pipelines.process_orders import process_inbox
 from pipelines.registry import notices
 from pipelines.registry.columns import columns_of
 from pipelines.serving.notifier import Notifier
@@ -121,6 +122,24 @@ def test_a_file_that_is_right_is_sent_to_its_reseller_alone(notified: Shop, webh
     words = f"orders.csv was answered: 1 order placed. See outbox/acme/{answer.folder.name}"
     assert only(webhook.messages).body == f"- file answered: {words}"
     assert mail.messages == []
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize(("code", "starts"), [("12", True), ("73905162840998", False)])
+def test_the_process_that_sends_starts_with_the_first_rejection_while_the_job_goes_on(
+    code: str, starts: bool, notified: Shop, webhook: Webhook
+) -> None:
+    def is_up() -> bool:
+        children = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+        return any(b"pipelines.notify.apprise_worker" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children)
+
+    notified.drop("orders.csv", csv_of(row("A", code=code)))
+    with at_end(notified.as_run) as (run, _):
+        assert not is_up()
+        process_inbox(run)
+        assert is_up() == starts
+    assert not is_up()
+    assert len(webhook.messages) == 1
 
 
 def test_a_file_that_came_before_is_reported_as_such(notified: Shop, webhook: Webhook) -> None:

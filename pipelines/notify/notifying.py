@@ -9,12 +9,13 @@ the commit that notes it, or where the receiver accepts it and does not say so i
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Lock
 from typing import Any, Final
 
 import polars as pl
 
 from pipelines.common import log_events
-from pipelines.common.context import Runtime
+from pipelines.common.context import Log, Runtime
 from pipelines.common.errors import CardsError, TransientError, to_cards_error
 from pipelines.common.words import count
 from pipelines.notify import events, happened
@@ -27,6 +28,10 @@ _LEASE_SECONDS: Final = SECONDS + 60
 _DROPPED_AFTER: Final = timedelta(days=7)
 _FORGOTTEN_AFTER: Final = timedelta(days=400)
 """A BTN that is nearly full may be reported again after this; everything else is over by then."""
+_NOTABLE: Final = frozenset(
+    {log_events.OUTCOME_WRITTEN, log_events.RELEASE_WRITTEN, log_events.REPORT_ON_HOLD, log_events.NOT_DONE}
+)
+"""Events of the log of which people are always notified; of answers they are if something was rejected."""
 
 
 def warner(runtime: Runtime) -> Callable[[str], None]:
@@ -35,25 +40,43 @@ def warner(runtime: Runtime) -> Callable[[str], None]:
 
 
 @contextmanager
-def at_end(run: Run, warn: Callable[[str], None] = lambda _: None) -> Iterator[list[Notice]]:
-    """Notify when a job has ended, well or with an error. What it knows and the registry does not is added to the list.
+def at_end(run: Run, warn: Callable[[str], None] = lambda _: None) -> Iterator[tuple[Run, list[Notice]]]:
+    """Notify when a job has ended, well or with an error: the run for the job, and a list to which is added what the job knows
+    and the registry does not.
 
     No failure to notify fails the job: `warn` hears of it in words without codes and addresses. Without channels this is one
     small query.
     """
     known: list[Channel] = []
     also: list[Notice] = []
-    _safely(warn, lambda: known.extend(begin(run)))
-    try:
-        yield also
-    except TransientError:  # then hardly anything can be asked or entered, and the job itself says so
-        _safely(lambda _: None, lambda: _notify(run, known, also, warn))
-        raise
-    except Exception:
-        _safely(warn, lambda: _notify(run, known, also, warn))
-        raise
-    else:
-        _safely(warn, lambda: _notify(run, known, also, warn))
+    with AppriseProcess(run.settings) as apprise:
+        _safely(warn, lambda: known.extend(begin(run)))
+        log = _log_that_starts(apprise, run.runtime.log) if known else run.runtime.log
+        try:
+            yield run._replace(runtime=run.runtime._replace(log=log)), also
+        except TransientError:  # then hardly anything can be asked or entered, and the job itself says so
+            _safely(lambda _: None, lambda: _notify(run, known, also, apprise, warn))
+            raise
+        except Exception:
+            _safely(warn, lambda: _notify(run, known, also, apprise, warn))
+            raise
+        else:
+            _safely(warn, lambda: _notify(run, known, also, apprise, warn))
+
+
+def _log_that_starts(apprise: AppriseProcess, log: Log) -> Log:
+    """A log that starts the process with the first event of which people are notified: it takes half a second, in which the
+    job goes on.
+    """
+    lock = Lock()
+
+    def write(event: str, **figures: Any) -> None:
+        log(event, **figures)
+        if event in _NOTABLE or figures.get("reasons"):
+            with lock:
+                apprise.start()
+
+    return write
 
 
 @contextmanager
@@ -72,7 +95,8 @@ def failed_nights_reported(run: Run, also: list[Notice]) -> Iterator[list[CardsE
 def notify(run: Run) -> list[str]:
     """Notify of what happened since the last time; what could not be sent, in words. Raises nothing."""
     lines: list[str] = []
-    _safely(lines.append, lambda: _notify(run, begin(run), [], lines.append))
+    with AppriseProcess(run.settings) as apprise:
+        _safely(lines.append, lambda: _notify(run, begin(run), [], apprise, lines.append))
     return lines
 
 
@@ -95,16 +119,15 @@ def begin(run: Run) -> list[Channel]:
     return known
 
 
-def _notify(run: Run, known: list[Channel], also: list[Notice], warn: Callable[[str], None]) -> None:
+def _notify(run: Run, known: list[Channel], also: list[Notice], apprise: AppriseProcess, warn: Callable[[str], None]) -> None:
     if not known:
         return
-    with AppriseProcess(run.settings) as apprise:
-        if also or notices.has_news(run.registry):
-            apprise.start()  # it imports Apprise while the registry is asked
-        enter(run, known, also)
-        run.runtime.checkpoint("notices entered")
-        for line in send(run, known, apprise):
-            warn(line)
+    if also or notices.has_news(run.registry):
+        apprise.start()  # it imports Apprise while the registry is asked
+    enter(run, known, also)
+    run.runtime.checkpoint("notices entered")
+    for line in send(run, known, apprise):
+        warn(line)
 
 
 def enter(run: Run, known: list[Channel], also: list[Notice]) -> None:
