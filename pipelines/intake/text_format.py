@@ -20,6 +20,8 @@ from pipelines.intake.parsed import Limits, Parsed, UnreadableError
 SEPARATORS: Final = ",;\t|"
 UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0e-\x1f]")
+_RARE: Final = 10
+"""Not one in so many characters of a text is a control character."""
 _SEP_LINE: Final = re.compile(r'"?sep=(.)"?[ \t]*(?:\r\n?|\n|$)', re.IGNORECASE)
 _HEAD: Final = 50  # records among which the header is looked for
 _HEADER_LINES: Final = 200  # a header cell may have line breaks
@@ -34,7 +36,7 @@ csv.field_size_limit(1 << 30)
 def read_text(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
     """Read a table of text. Rows that do not fit the header make the file unreadable; each is named."""
     text = decoded(content)
-    if _CONTROL.search(text[:4096]) and not content.startswith(UTF16):  # a byte order mark says that it is text
+    if _is_noise(text[:4096]) and not content.startswith(UTF16):  # a byte order mark says that it is text
         raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
     return _table(text, known, limits)
 
@@ -42,7 +44,7 @@ def read_text(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
 def decoded(content: bytes) -> str:
     """Text of UTF-8 or UTF-16, else of Windows-1252 where every byte has a meaning in it."""
     content = _without_end_marks(content)
-    head = content[:4096]
+    head, is_odd = content[:4096], False
     if head.startswith(UTF16):
         encodings = ["utf-16"]
     elif len(head) > 1 and head[1::2].count(0) * 2 > len(head) // 2:
@@ -50,17 +52,21 @@ def decoded(content: bytes) -> str:
     elif len(head) > 1 and head[::2].count(0) * 2 > len(head) // 2:
         encodings = ["utf-16-be"]
     else:
-        encodings = ["utf-8-sig", "cp1252"]
-        if _CONTROL.search(head.decode("latin-1")):
-            raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
+        is_odd = bool(_CONTROL.search(head.decode("latin-1")))
+        encodings = ["utf-8-sig"] if is_odd else ["utf-8-sig", "cp1252"]  # nearly any bytes can be decoded as the latter
     for encoding in encodings:
         try:
             return content.decode(encoding).rstrip("\x1a").removesuffix("\0")
         except UnicodeDecodeError:
             continue
-    if encodings[0] in ("utf-16-le", "utf-16-be"):  # just a guess, by its zero bytes
+    if is_odd or encodings[0] in ("utf-16-le", "utf-16-be"):  # a guess, by its zero bytes
         raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
     raise UnreadableError("FILE_ENCODING", f"neither UTF-8 nor {encodings[-1]}")
+
+
+def _is_noise(text: str) -> bool:
+    """Whether so many of the characters are control characters that nobody wrote it: a cell may have one."""
+    return "\0" in text or len(_CONTROL.findall(text)) * _RARE > len(text)
 
 
 def _without_end_marks(content: bytes) -> bytes:
