@@ -70,11 +70,11 @@ def sampled(values: Iterable[Any], *quick: Any) -> list[Any]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have tests of `one_database` run on PostgreSQL under `long` alone."""
+    """Have tests of `one_database` run on PostgreSQL under `slow` alone."""
     for item in items:
         asked = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if item.get_closest_marker("one_database") and "postgresql" in asked:
-            item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,6 +19,8 @@ from schemas import actions
 from schemas.actions import Action
 from tests.conftest import EXTERNAL, Answer, Shop, csv_of, order_rows, read_csv, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 ONE, TWO, THREE, FOUR, NOBODYS = some_codes(5, seed=21)
 TAKING = [name for name, action in actions.ACTIONS.items() if action.cards_in]
 BARE = {"product": "", "access_number": ""}

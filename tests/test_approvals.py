@@ -17,6 +17,8 @@ from pipelines.registry.order_holds import open_holds
 from pipelines.run import Run
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Answer, Shop, csv_of, read_csv, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 LIMIT = 3
 CODES = some_codes(6)
 

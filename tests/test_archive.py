@@ -28,6 +28,8 @@ from tests.faults.killing import environment, globex
 from tests.faults.stage import fill_up, small_disk
 from tests.faults.worker import Worker
 
+pytestmark = pytest.mark.one_database
+
 
 class KilledError(BaseException):
     """The run ends here; nothing may catch it."""
@@ -118,6 +120,7 @@ def problems(shop: Shop) -> list[Finding]:
     return verify(shop.settings, shop.registry).findings
 
 
+@pytest.mark.slow
 def test_a_year_of_files_is_archived_but_for_what_is_awaited_or_young(shop: Shop) -> None:
     shop.now = datetime(2026, 1, 5, 9, 30, tzinfo=NOW.tzinfo)
     for number in range(1, 13):

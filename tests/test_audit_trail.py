@@ -17,6 +17,8 @@ from tests.conftest import NewRegistry, Shop, row, some_codes
 from tests.registries import put_version
 from tests.security.attack import catalogue_of
 
+pytestmark = pytest.mark.one_database
+
 (CODE,) = some_codes(1)
 
 

@@ -34,6 +34,7 @@ def test_the_short_form_runs(races: tuple[str, ...], tmp_path: Path) -> None:
     assert len(drawn.findall(".//{http://www.w3.org/2000/svg}rect")) == len(lines) + 1
 
 
+@pytest.mark.slow
 def test_a_log_structured_table_is_measured(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.benchmarks.log_structured", "--count", "5000", "--entered", "1000", "--times", "1",
                "--out", str(tmp_path / "table.md")]  # fmt: skip

@@ -16,6 +16,8 @@ import pytest
 from schemas.reasons import REASONS
 from tests.conftest import NewRegistry, Shop, read_csv
 
+pytestmark = pytest.mark.one_database
+
 FOLDER = Path(__file__).parent / "cases"
 CASES = sorted(path.name for path in FOLDER.iterdir() if list(path.glob("orders.*")))
 REPORTS = ("confirmation.csv", "rejections.csv")

@@ -17,6 +17,8 @@ from pipelines.common.errors import UsageError
 from pipelines.registry.store import Registry, open_registry
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, EXTERNAL, NewRegistry, Shop, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 ACCOUNT_HEADER = ["Reseller", "Customer Account Number", "Product Account Number", "Description", "Acceptance", "Notify",
                   "Approve Above"]  # fmt: skip
 ACCESS_HEADER = ["Access Number", "Customer Account Number", "Description"]

@@ -589,6 +589,7 @@ def completed(house: House, line: str, **environment: str) -> list[str]:
     return done.out.split()
 
 
+@pytest.mark.slow
 def test_the_shell_completes_resellers_and_order_ids(house: House, empty: House) -> None:
     (house.home / "inbox/newcomer").mkdir()
     (house.home / "inbox/network").mkdir()

@@ -26,6 +26,8 @@ from schemas.codes import STATES
 from tests.conftest import NewRegistry, Shop, row, shared_parser, some_codes
 from tests.lives import Life, lose
 
+pytestmark = pytest.mark.one_database
+
 (STRANGE,) = some_codes(1)
 INT, TEXT = pl.Int64, pl.String
 

@@ -12,6 +12,8 @@ from pipelines.cli import app
 from pipelines.common.errors import UsageError
 from tests.conftest import NewRegistry, Shop, order_rows, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 (STRANGE,) = some_codes(1)
 
 

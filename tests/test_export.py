@@ -20,6 +20,8 @@ from tests.conftest import Shop, row, shared_parser
 from tests.lives import Life
 from tests.test_datasets import files
 
+pytestmark = pytest.mark.one_database
+
 EVERY = CardFilter()
 
 

@@ -148,6 +148,7 @@ def test_the_log_of_a_run_is_on_its_page_without_codes(prefect: Prefect, house: 
     assert [code for code in (CODES[0], *house.codes()) if code.encode() in written] == []
 
 
+@pytest.mark.slow
 def test_of_runs_that_found_nothing_the_newest_alone_is_kept(prefect: Prefect, house: House) -> None:
     """As a worker makes them, one after the other; those that had work, and those of other deployments, all stay."""
     from prefect.flow_engine import run_flow

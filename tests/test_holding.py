@@ -8,6 +8,8 @@ import pytest
 from pipelines.common.errors import CardsError
 from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 GLOBEX = {"account": "20098765", "product": "8001"}
 
 

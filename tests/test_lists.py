@@ -20,6 +20,8 @@ from pipelines.registry import lists as pages
 from pipelines.registry import queries as registry_queries
 from tests.conftest import NewRegistry, Shop, read_csv, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 ONE, TWO, THREE = some_codes(3, seed=17)
 BTN, ANOTHER = "3035550142", "3035550155"
 ORDERS = 3_000

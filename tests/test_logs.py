@@ -18,6 +18,8 @@ from pipelines.common.settings import load_settings
 from pipelines.observing.observer import observer_of
 from tests.conftest import Shop, csv_of, row, some_codes, xlsx_of
 
+pytestmark = pytest.mark.one_database
+
 ROOT = Path(__file__).parents[1]
 CODES = some_codes(6, seed=21)
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"

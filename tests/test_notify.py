@@ -32,6 +32,8 @@ from tests.faults.killing import environment
 from tests.faults.worker import Worker
 from tests.receivers import MailServer, Received, Webhook
 
+pytestmark = pytest.mark.one_database
+
 DESK = "desk@example.com"
 
 
@@ -124,7 +126,6 @@ def test_a_file_that_is_right_is_sent_to_its_reseller_alone(notified: Shop, webh
     assert mail.messages == []
 
 
-@pytest.mark.one_database
 @pytest.mark.parametrize(("code", "starts"), [("12", True), ("73905162840998", False)])
 def test_the_process_that_sends_starts_with_the_first_rejection_while_the_job_goes_on(
     code: str, starts: bool, notified: Shop, webhook: Webhook

@@ -29,6 +29,8 @@ from tests.conftest import (
 )
 from tests.lives import Life, backup_of, differences, lose, meaning, restore
 
+pytestmark = pytest.mark.one_database
+
 CODES = some_codes(8, seed=5)
 
 

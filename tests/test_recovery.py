@@ -14,6 +14,8 @@ from tests.faults.killing import environment
 from tests.faults.worker import Ended, Worker
 from tests.test_orders import globex
 
+pytestmark = pytest.mark.one_database
+
 KILLED = -9
 
 

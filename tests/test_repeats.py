@@ -15,6 +15,8 @@ from schemas.reasons import REASONS
 from tests.conftest import EXTERNAL, Answer, NewRegistry, Shop, csv_of, read_csv, row, shared_parser, some_codes
 from tests.test_orders import globex
 
+pytestmark = pytest.mark.one_database
+
 ONE, TWO = some_codes(2)
 
 

@@ -21,6 +21,8 @@ from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, Shop, csv_
 from tests.faults.killing import environment
 from tests.faults.worker import Worker
 
+pytestmark = pytest.mark.one_database
+
 KILLED = -9
 REASON = "PRODUCT_UNKNOWN"
 NEW = ("acme", "10023456", "9999", "a product that was forgotten", "whole", "", 0)

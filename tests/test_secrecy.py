@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from pipelines.registry.store import open_registry
 
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_no_code_is_left_behind_by_a_whole_life_with_errors_at_every_step(tmp_path: Path) -> None:
     home, prefect, scratch = (tmp_path / name for name in ("home", "prefect", "tmp"))
     for folder in (home, prefect, scratch):

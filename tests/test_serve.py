@@ -335,6 +335,7 @@ def test_minutes_without_files_leave_no_run_on_the_page(house: House) -> None:
         assert process.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_a_long_run_for_orders_does_not_keep_the_night_from_starting(house: House, server: tuple[str, Path]) -> None:
     api, _ = server
     with running(serve(house, PREFECT_API_URL=api)) as process:
@@ -404,6 +405,7 @@ def test_a_server_of_its_own_ends_with_it_while_it_still_starts(house: House, nu
     assert "Traceback" not in house.said()
 
 
+@pytest.mark.slow
 def test_a_worker_does_the_same(house: House, server: tuple[str, Path]) -> None:
     api, prefect = server
     house.environment["PREFECT_API_URL"] = api

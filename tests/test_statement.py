@@ -26,6 +26,8 @@ from tests.recount import assert_figures_agree
 from tests.registries import put_version
 from tests.test_cli import House
 
+pytestmark = pytest.mark.one_database
+
 CODES = some_codes(12, seed=41)
 OLD, NEW, OWN = "8008604444", "8008663691", "8884027755"
 Line = tuple[str, str, str]

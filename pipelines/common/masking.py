@@ -25,6 +25,8 @@ def mask_codes(text: str) -> str:
 
     Numbers of more than 14 digits are masked too: they may hold a code.
     """
+    if len(text) < _DIGITS:
+        return text
     return "".join(
         part if index % 2 else _NUMBER.sub(_masked_number, part) for index, part in enumerate(_TIMESTAMP.split(text))
     )

@@ -11,6 +11,8 @@ _NOT_ASCII: Final = re.compile(r"[^ -~]")
 
 def printable(text: str, kept: str = "") -> str:
     """A text in which every character that can't be seen stands as Python escapes it, but for those that are `kept`."""
+    if text.isascii() and text.isprintable():
+        return text
     return _NOT_ASCII.sub(lambda found: found[0] if found[0].isprintable() or found[0] in kept else _escaped(found[0]), text)
 
 

@@ -14,6 +14,8 @@ from tests.conftest import NewRegistry
 from tests.damage.damages import DAMAGES, OUTBOX, REGISTRY
 from tests.damage.place import Place, copied, live
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def lived(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:

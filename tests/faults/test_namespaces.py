@@ -80,6 +80,7 @@ def test_two_machines_divide_an_inbox(site: Site) -> None:
     assert_sound(site.shop, files)
 
 
+@pytest.mark.slow
 def test_what_a_machine_had_in_hand_when_its_power_went_is_answered_by_the_other(site: Site) -> None:
     begin = time.monotonic()
     files = _drop(site.shop)

@@ -80,12 +80,14 @@ def test_a_registry_that_is_not_recovered_would_issue_codes_twice(sqlite: NewReg
         shop.registry.close()
 
 
+@pytest.mark.slow
 def test_days_that_are_lost_are_recovered_and_no_code_is_issued_twice(
     new_registry: NewRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     _losses(2, new_registry, tmp_path, request.node.callspec.params["new_registry"])
 
 
+@pytest.mark.slow
 def test_a_recovery_that_is_killed_is_done_by_the_next(sqlite: NewRegistry, tmp_path: Path) -> None:
     with Worker(tmp_path / "worker") as worker:
         _losses(1, sqlite, tmp_path, "sqlite", worker)

@@ -18,6 +18,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from tests import all_cores
+
 ROOT = Path(__file__).parents[2]
 IMPORTED = ["adbc_driver_postgresql.dbapi", "adbc_driver_sqlite.dbapi", "openpyxl", "xlsxwriter", "pipelines.cli",
             "pipelines.admin.audit", "pipelines.admin.imports", "pipelines.console", "pipelines.process_orders",
@@ -222,4 +224,5 @@ def _crowded(job: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    all_cores()
     main()

@@ -308,6 +308,7 @@ def test_who_watches_the_inbox_follows_no_link(link: str, shop: Shop) -> None:
     assert int(done.stdout) < 20
 
 
+@pytest.mark.slow
 def test_folders_that_come_and_go_are_watched_as_they_are_now(tmp_path: Path) -> None:
     """Also an inbox that is made later, when nothing can be watched yet, and a file that has a second name at first."""
     inbox, stop = tmp_path / "inbox", threading.Event()

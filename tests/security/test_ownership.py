@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Answer, NewRegistry, Shop, csv_of, read_csv, row, some_codes
 from tests.security.attack import BILLING, BTN, BTN_OF_ACME, BTN_OF_GLOBEX, House, contents, found_in, globex, numbers
 
+pytestmark = pytest.mark.one_database
+
 THEIR_ORDER = "20098765-1"
 THEIR_CODES = some_codes(6, seed=77)
 NOT_THEIRS = {"account": "", "product": "", "access_number": "", "action": "Block"}
@@ -296,6 +298,7 @@ def test_chosen_codes_do_not_use_up_anothers_btn(shop: Shop) -> None:
 # -- item 6: masks -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_screens_show_six_digits_and_serials(tmp_path: Path) -> None:
     house = House(tmp_path / "home").lay()
     house.drop("pins.csv", csv_of(row("A", btn=BTN, quantity="3")))

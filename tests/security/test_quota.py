@@ -12,6 +12,8 @@ from tests.security.attack import BTN, House, globex
 from tests.security.figures import LINES
 from tests.security.watch import run_watched
 
+pytestmark = pytest.mark.one_database
+
 MakeShop = Callable[..., Shop]
 
 
