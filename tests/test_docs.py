@@ -291,7 +291,11 @@ def keys(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 SCRIPTS = {page: [block for block in blocks(page.read_text("utf-8")) if block[0] in RUN] for page in PAGES}
 
 
-@pytest.mark.parametrize("page", [page for page, found in SCRIPTS.items() if found], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name == "operators.md" else [])
+     for page, found in SCRIPTS.items() if found],
+)  # fmt: skip
 def test_every_command_of_a_page_works_as_it_stands(page: Path, home: Path, tmp_path: Path) -> None:
     """The blocks `sh` and `python` of a page, in their order, in one home: the README's in a folder with nothing but codes
     that exist already, those of docs/ in the demo's. Blocks `console` need more than a bare machine has.

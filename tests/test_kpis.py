@@ -89,6 +89,7 @@ def live(shop: Shop, nights: int) -> dict[int, tuple[int, int, int]]:
     return left
 
 
+@pytest.mark.slow
 @pytest.mark.one_database
 @pytest.mark.parametrize("nights", sampled([12, 36], 12))
 def test_the_figures_of_nights_are_those_of_a_slow_count(nights: int, shop: Shop) -> None:

@@ -18,6 +18,8 @@ from pipelines.registry import limits
 from pipelines.run import Run
 from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
 
+pytestmark = pytest.mark.one_database
+
 STEPS = ["claimed", "read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
 ONE, TWO, THREE, FOUR = some_codes(4)
 STRANGE = {

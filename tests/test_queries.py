@@ -15,6 +15,8 @@ from pipelines.delivery import rewriting
 from pipelines.registry.store import open_registry
 from tests.conftest import EXTERNAL, Answer, Shop, obeys, row, some_codes
 
+pytestmark = pytest.mark.one_database
+
 ONE, TWO, THREE, STRANGE = some_codes(4, seed=41)
 BTN = "3035550142"
 

@@ -22,6 +22,8 @@ from pipelines.registry import audit, reconciliation
 from schemas.codes import STATES
 from tests.conftest import EXTERNAL, NOW, Answer, NewRegistry, Shop, obeys, order_rows, read_csv, row, sampled, some_codes
 
+pytestmark = pytest.mark.one_database
+
 ONE, TWO, THREE, STRANGE, LOST = some_codes(5)
 BTN = "3035550142"
 NIGHTS = Path(__file__).parent / "nights"

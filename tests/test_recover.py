@@ -93,6 +93,7 @@ def test_days_that_were_lost_come_back(tmp_path: Path, new_registry: NewRegistry
         shop.registry.close()
 
 
+@pytest.mark.slow
 def test_a_recovery_that_is_killed_again_and_again_goes_on_where_it_was(tmp_path: Path, new_registry: NewRegistry) -> None:
     with new_registry() as url, new_registry() as other:
         shop = Shop(tmp_path / "home", url, seed=4)

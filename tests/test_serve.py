@@ -377,6 +377,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
         process.wait(30)
 
 
+@pytest.mark.slow
 def test_a_named_server_is_used_and_ctrl_c_stops_cleanly(house: House, server: tuple[str, Path]) -> None:
     api, prefect = server
     with running(serve(house, PREFECT_API_URL=api)) as process:
@@ -426,6 +427,7 @@ def test_a_worker_does_the_same(house: House, server: tuple[str, Path]) -> None:
     house.assert_no_code_shown(prefect)
 
 
+@pytest.mark.slow
 def test_only_order_files_that_have_settled_are_reported_and_once(house: House) -> None:
     stop = threading.Event()
     reports = watcher.settled(house.home / "inbox", 0.5, stop)

@@ -72,6 +72,7 @@ def _in_hand(shop: Shop) -> int:
     return int(shop.registry.query("SELECT count(*) AS n FROM claims", {"n": int}).item())
 
 
+@pytest.mark.slow
 def test_two_machines_divide_an_inbox(site: Site) -> None:
     files = _drop(site.shop)
     result = [_submissions(process) for process in [site.start(machine, "run", "--json") for machine in site.machines]]
@@ -101,6 +102,7 @@ def test_what_a_machine_had_in_hand_when_its_power_went_is_answered_by_the_other
     assert_sound(site.shop, files)
 
 
+@pytest.mark.slow
 def test_of_two_nights_on_two_machines_one_does_the_work(site: Site) -> None:
     answer = site.shop.send(row("A", quantity="3000"))
     site.shop.report(*answer.confirmation.select("Order ID", "Authorization Code").rows())

@@ -15,6 +15,8 @@ from tests.security import worst
 from tests.security.attack import ROOT, House, globex
 from tests.security.watch import run_watched
 
+pytestmark = pytest.mark.slow
+
 MEMORY_MB, WAITING_SECONDS, ALL_SECONDS = 1_500, 30, 60
 GOOD = csv_of(globex("GOOD", quantity="1"))
 

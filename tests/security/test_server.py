@@ -18,6 +18,8 @@ from tests.conftest import csv_of, row
 from tests.security.attack import House
 from tests.security.watch import kill, tree
 
+pytestmark = pytest.mark.slow
+
 SECRET = "registry-Pa55word"
 
 

@@ -11,6 +11,8 @@ from tests.conftest import csv_of, read_csv, row
 from tests.security.attack import globex
 from tests.security.people import SERVICE_UID, Person, Town, give_default_acl, town
 
+pytestmark = pytest.mark.slow
+
 MINE, THEIRS = csv_of(row("MINE", quantity="2"), row("BAD", code="12")), csv_of(globex("THEIRS", quantity="3"))
 
 
