@@ -4,8 +4,10 @@
 file is never changed after the night that wrote it; what happens later stands in a file of that date.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,16 +35,17 @@ from pipelines.run import Run
 
 _ON_SUMMARY: Final = [*release_files.ORDER_HEADERS, "Released"]
 """Columns of a release's CSV that are the same for all of its cards: in the workbook its first sheet says them once."""
-_PORTION: Final = 200_000
+_PORTION: Final = 100_000
 """Files of about so many cards are read at once, so that a night's memory does not grow with its cards."""
+_AT_ONCE: Final = 2
+"""So many portions are written while the next one is read."""
 _KEYS: Final = ["order_pk", "event"]
 _EVENTS: Final = {RELEASE: RELEASE_WRITTEN, REFUSED: REFUSED_WRITTEN, OUTCOME: OUTCOME_WRITTEN}
 
 
-def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
-    """Write the files of orders of a night, unless they are there, and note them in index and status of their submissions.
-
-    `again`: a run died of it before. Raises CardsError, after all others, when those of an order can't be written.
+def write_night_files(run: Run, event: int, *, again: bool = False) -> list[CardsError]:
+    """Write the files of orders of a night, unless they are there, and note them in index and status of their submissions; the
+    errors of those that can't be written. `again`: a run died of it before.
     """
     files = night_records.files_of_night(run.registry, event)
     made, failed = _write(run, files, again=False)
@@ -51,7 +54,7 @@ def write_night_files(run: Run, event: int, *, again: bool = False) -> None:
     statuses, unwritten = status.rewrite(run, files["submission"])
     with run.registry.transaction():
         note_files(run.registry, written_files.as_frame([*made, *statuses]))
-    _raise([*failed, *unwritten])
+    return [*failed, *unwritten]
 
 
 def _log(run: Run, files: pl.DataFrame, made: list[WrittenFile]) -> None:
@@ -67,7 +70,8 @@ def _log(run: Run, files: pl.DataFrame, made: list[WrittenFile]) -> None:
         )  # fmt: skip
 
 
-def _raise(failed: list[CardsError]) -> None:
+def raise_first(failed: list[CardsError]) -> None:
+    """Raise CardsError with the first of the errors, if there are any."""
     if failed:
         raise CardsError(f"{count(len(failed), 'file')} of orders could not be written. {failed[0]}")
 
@@ -92,7 +96,7 @@ def _write_index(run: Run, files: pl.DataFrame, *, once: bool) -> list[CardsErro
 
 def list_again(run: Run, order_pks: pl.Series) -> None:
     """Add the files that nights wrote for these orders to the index of their reseller, if it lacks them."""
-    _raise(_write_index(run, night_records.files_of_orders(run.registry, order_pks), once=True))
+    raise_first(_write_index(run, night_records.files_of_orders(run.registry, order_pks), once=True))
 
 
 def _name(file: dict[str, Any]) -> str:
@@ -118,7 +122,7 @@ def rewrite_night_files(run: Run, event: int) -> list[Path]:
     statuses, unwritten = status.rewrite(run, files["submission"])
     with run.registry.transaction():
         note_files(run.registry, written_files.as_frame([*made, *statuses]))
-    _raise([*failed, *unwritten])
+    raise_first([*failed, *unwritten])
     return [run.settings.outbox / f"{path}{suffix}" for path in _by_path(files) for suffix in (".csv", ".xlsx")]
 
 
@@ -126,7 +130,7 @@ def rewrite_order_files(run: Run, order_pks: pl.Series) -> None:
     """Write all files that nights wrote for these orders again: the same cards in the same order. The caller keeps what lies
     in the folder afterwards.
     """
-    _raise(_write(run, night_records.files_of_orders(run.registry, order_pks), again=True)[1])
+    raise_first(_write(run, night_records.files_of_orders(run.registry, order_pks), again=True)[1])
 
 
 def machine_files(registry: Registry, order_pks: pl.Series) -> Iterator[tuple[int, str, str, str, pl.DataFrame]]:
@@ -153,13 +157,14 @@ def _write(run: Run, files: pl.DataFrame, *, again: bool) -> tuple[list[WrittenF
             return to_cards_error(error)
 
     done: list[list[WrittenFile] | CardsError] = []
-    writing: Iterable[list[WrittenFile] | CardsError] = []
+    writing: deque[Iterator[list[WrittenFile] | CardsError]] = deque()
     with thread_pool() as pool:  # large workbooks are written without the interpreter's lock
         for portion in _portions(files):
-            rows = _rows_by_path(portion, run.registry)  # while the portion before is written
-            done += writing
-            writing = pool.map(partial(write, rows), portion["path"].unique(maintain_order=True))
-        done += writing
+            rows = _rows_by_path(portion, run.registry)  # while those before are written
+            writing.append(pool.map(partial(write, rows), portion["path"].unique(maintain_order=True)))
+            if len(writing) > _AT_ONCE:
+                done += writing.popleft()
+        done += chain.from_iterable(writing)
     made = [file for one in done if not isinstance(one, CardsError) for file in one]
     return made, [one for one in done if isinstance(one, CardsError)]
 

@@ -33,10 +33,11 @@ def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> Nigh
     paths = write_night_placement(run, event)
     night = night_records.load_reconciliation(registry, event)
     paths += write_workbook(settings, registry, night)
-    paths += dataset_files.write_datasets(run, event["reconciliation_date"])
+    with dataset_files.writing_datasets(run, event["reconciliation_date"]) as data:
+        failures = order_files.write_night_files(run, event["event"], again=again)
     with registry.transaction():
-        note_files(registry, written_files.as_frame(written_files.in_outbox(event["event"], settings.outbox, paths)))
-    order_files.write_night_files(run, event["event"], again=again)
+        note_files(registry, written_files.as_frame(written_files.in_outbox(event["event"], settings.outbox, [*paths, *data])))
+    order_files.raise_first(failures)
     statements.write_of_night(run, event["event"])
     return night
 

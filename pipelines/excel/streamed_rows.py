@@ -7,6 +7,7 @@ Polars makes their XML column by column, in a twentieth of the time that XlsxWri
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
+from itertools import groupby
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -18,9 +19,13 @@ _PORTION: Final = 10_000
 _FIRST: Final = re.compile(rb'<row r="2"[^>]*>(.*?)</row>', re.DOTALL)
 _STYLE: Final = re.compile(rb'<c r="[A-Z]+2" s="(\d+)"')
 _NEEDS_SPACES: Final = r"^\s|\s$|\n"
+_ODD: Final = rf"[&<>]|_x|{_NEEDS_SPACES}"
+"""What has to be looked at twice: most columns have nothing such."""
 _ESCAPE: Final = "(_x[0-9a-fA-F]{4}_)"
 _EPOCH: Final = date(1899, 12, 30)
 _DAY: Final = 86_400_000
+_Part = str | pl.Expr | pl.Series
+"""A part of the XML of a row: the same for every row, or one for each."""
 
 
 class Streamed(NamedTuple):
@@ -56,35 +61,47 @@ def _sheet(shell: bytes, sheet: Streamed) -> Iterator[bytes]:
     styles = [int(style) for style in _STYLE.findall(first[1])]
     yield _enlarged(shell[: first.end()], sheet.rows)
     for start in range(1, sheet.rows.height, _PORTION):
-        yield row_xml(sheet.rows.slice(start, _PORTION), start + 2, styles, sheet.looks).encode()
+        yield row_xml(sheet.rows.slice(start, _PORTION), start + 2, styles, sheet.looks)
     yield shell[first.end() :]
 
 
-def row_xml(rows: pl.DataFrame, first: int, styles: list[int], looks: list[tuple[int, look.Style]]) -> str:
+def row_xml(rows: pl.DataFrame, first: int, styles: list[int], looks: list[tuple[int, look.Style]]) -> bytes:
     """The XML of rows; `first`: the number of the first one, `styles`: those of the columns."""
     number = pl.int_range(first, first + rows.height, eager=True).cast(pl.String).alias("number")
-    cells = [pl.lit('<row r="'), number, _height(rows, looks), pl.lit('">')]
+    cells: list[_Part] = ['<row r="', number, _height(rows, looks), '">']
     for place, (column, style) in enumerate(zip(rows.iter_columns(), styles, strict=True)):
-        start = f'<c r="{look.column_letters(place)}'
-        cells += [pl.lit(start), number, *_cells(column, style)]
-    xml: str = pl.select(pl.concat_str([*cells, pl.lit("</row>")]).str.join("")).item()
+        cells += [f'<c r="{look.column_letters(place)}', number, *_cells(column, style)]
+    xml: bytes = pl.select(pl.concat_str(_joined([*cells, "</row>"])).str.join("").cast(pl.Binary)).item()
     return xml
 
 
-def _cells(column: pl.Series, style: int) -> list[pl.Expr]:
+def _joined(parts: list[_Part]) -> list[pl.Expr | pl.Series]:
+    """The parts of a row, with texts that follow each other as one."""
+    groups = groupby(parts, lambda part: isinstance(part, str))
+    return [one for is_text, group in groups for one in ([pl.lit("".join(group))] if is_text else group)]  # type: ignore[arg-type, misc]
+
+
+def _cells(column: pl.Series, style: int) -> list[_Part]:
     """The XML of the cells of a column, from behind their row's number on."""
+    is_constant = column.n_unique() == 1
+    column = column.head(1) if is_constant else column
     if column.dtype != pl.String:
-        return [_filled(_serial(column), f'" s="{style}"><v>', "</v></c>", f'" s="{style}"/>')]
-    space = ' xml:space="preserve"' if column.str.contains(_NEEDS_SPACES).any() else ""
-    start = f'" s="{style}" t="inlineStr"><is><t{space}>'
-    return [_filled(_escaped(column), start, "</t></is></c>", f'" s="{style}"/>')]
-
-
-def _filled(texts: pl.Series, start: str, end: str, empty: str) -> pl.Expr:
-    full = pl.concat_str(pl.lit(start), texts, pl.lit(end))
+        start, texts, end = f'" s="{style}"><v>', _serial(column), "</v></c>"
+    else:
+        is_odd = column.str.contains(_ODD).any()
+        space = ' xml:space="preserve"' if is_odd and column.str.contains(_NEEDS_SPACES).any() else ""
+        start, texts, end = (
+            f'" s="{style}" t="inlineStr"><is><t{space}>',
+            _escaped(column) if is_odd else column,
+            "</t></is></c>",
+        )
+    empty = f'" s="{style}"/>'
+    if is_constant:
+        return [f"{start}{texts[0]}{end}" if texts[0] else empty]
     if texts.null_count() or (texts == "").any():
-        return pl.when(texts.fill_null("") == "").then(pl.lit(empty)).otherwise(full)
-    return full
+        full = pl.concat_str(pl.lit(start), texts, pl.lit(end))
+        return [pl.when(texts.fill_null("") == "").then(pl.lit(empty)).otherwise(full)]
+    return [start, texts, end]
 
 
 def _serial(column: pl.Series) -> pl.Series:
@@ -104,11 +121,11 @@ def _escaped(column: pl.Series) -> pl.Series:
     return column.str.replace_all(_ESCAPE, "_x005F$1") if column.str.contains("_x", literal=True).any() else column
 
 
-def _height(rows: pl.DataFrame, looks: list[tuple[int, look.Style]]) -> pl.Expr:
+def _height(rows: pl.DataFrame, looks: list[tuple[int, look.Style]]) -> _Part:
     """The attributes of rows that need more than one line."""
     lines = [_lines(column, width) for column, (width, style) in zip(rows.iter_columns(), looks, strict=True) if style.wrap]
     if not lines:
-        return pl.lit("")
+        return ""
     height = pl.min_horizontal(pl.lit(look.MAX_HEIGHT), look.LINE_HEIGHT * pl.max_horizontal(lines) + look.ROW_PADDING)
     return pl.when(pl.max_horizontal(lines) > 1).then(
         pl.concat_str(pl.lit('" ht="'), height.cast(pl.String), pl.lit('" customHeight="1'))
