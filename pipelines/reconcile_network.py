@@ -108,6 +108,7 @@ def ingest_reports(run: Run) -> Iterator[Delivery[ReportResult]]:
     if not files:
         return
     with Parser(settings) as parser, Spool(settings.home) as spool:
+        parser.start()  # it comes up while the first report is copied
         together, alone = _read_reports(run, files, parser, spool)
         for group in (*([report] for report in alone), together):
             spool.hold([report.copy for report in group])

@@ -63,8 +63,8 @@ def write_data(run: Run, reconciliation_date: int) -> list[Path]:
 
 @contextmanager
 def writing_datasets(run: Run, reconciliation_date: int) -> Iterator[list[Path]]:
-    """Write what is new of a night (20261124), unless CARDS_DATASETS is off, the last of it while the block does other work: the
-    paths of the files, which are complete when the block has ended, whatever it raises.
+    """Write what is new of a night (20261124), unless CARDS_DATASETS is off, the last of it while the block does other work:
+    the paths of the files, which are complete when the block has ended, whatever it raises.
     """
     if not run.settings.datasets:
         yield []
