@@ -9,6 +9,7 @@ the commit that notes it, or where the receiver accepts it and does not say so i
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count as count_up
 from threading import Lock
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ _LEASE_SECONDS: Final = SECONDS + 60
 _DROPPED_AFTER: Final = timedelta(days=7)
 _FORGOTTEN_AFTER: Final = timedelta(days=400)
 """A BTN that is nearly full may be reported again after this; everything else is over by then."""
+_MANY_FILES: Final = 50
 _NOTABLE: Final = frozenset(
     {log_events.OUTCOME_WRITTEN, log_events.RELEASE_WRITTEN, log_events.REPORT_ON_HOLD, log_events.NOT_DONE}
 )
@@ -65,14 +67,15 @@ def at_end(run: Run, warn: Callable[[str], None] = lambda _: None) -> Iterator[t
 
 
 def _log_that_starts(apprise: AppriseProcess, log: Log) -> Log:
-    """A log that starts the process with the first event of which people are notified: it takes half a second, in which the
-    job goes on.
+    """A log that starts the process with the first event of which people are notified, or when so many files came that there
+    will be one: it takes half a second, in which the job goes on.
     """
-    lock = Lock()
+    lock, received = Lock(), count_up(1)
 
     def write(event: str, **figures: Any) -> None:
         log(event, **figures)
-        if event in _NOTABLE or figures.get("reasons"):
+        is_many = event == log_events.FILE_RECEIVED and next(received) == _MANY_FILES
+        if is_many or event in _NOTABLE or figures.get("reasons"):
             with lock:
                 apprise.start()
 
