@@ -37,7 +37,8 @@ class History:
                        rows(shop, "orders", "order_pk", "event", "account", "product", "access_number")}  # fmt: skip
         self.moves = [(pk, serial, int(event), int(old), int(new)) for pk, serial, event, old, new in
                       rows(shop, "state_transitions", "order_pk", "serial", "event", "from_state", "to_state")]  # fmt: skip
-        self.at = {day: datetime.fromisoformat(at) for kind, at, day, _ in self.events.values() if kind == "night"}
+        nights = ((at, day) for _, (kind, at, day, _) in sorted(self.events.items()) if kind == "night")
+        self.at = {day: datetime.fromisoformat(at) for at, day in nights}  # the last one of a date
 
     def reseller(self, order: str) -> str:
         return str(self.events[self.orders[order][0]][3])

@@ -336,6 +336,19 @@ def test_minutes_without_files_leave_no_run_on_the_page(house: House) -> None:
 
 
 @pytest.mark.slow
+def test_two_that_start_at_once_serve_at_two_ports(tmp_path: Path) -> None:
+    houses = [House(tmp_path / name) for name in ("one", "two")]
+    with running(serve(houses[0])) as first, running(serve(houses[1])) as second:
+        apis = [api_of(house) for house in houses]
+        assert apis[0].rpartition("@")[2] != apis[1].rpartition("@")[2]
+        for api in apis:
+            assert httpx.get(f"{api}/admin/version").is_success
+        for process in (first, second):
+            process.terminate()
+            assert process.wait(60) == 0
+
+
+@pytest.mark.slow
 def test_a_long_run_for_orders_does_not_keep_the_night_from_starting(house: House, server: tuple[str, Path]) -> None:
     api, _ = server
     with running(serve(house, PREFECT_API_URL=api)) as process:

@@ -3,6 +3,7 @@
 Anybody on this machine can reach its port, so its API asks for a password: the operator's, or one that is new at every start.
 """
 
+import base64
 import contextlib
 import ctypes
 import os
@@ -50,16 +51,30 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def prefect_server(stop: Event) -> Iterator[Server]:
-    """A server on loopback. It is up, unless `stop` was set meanwhile."""
-    port = _free_port()
+    """A server on loopback. It is up, unless `stop` was set meanwhile. One that ends before is started once more, on another
+    port: its own may have been taken just before it listened.
+    """
     password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or f"operator:{secrets.token_urlsafe(24)}"
     _make_private(_home())
-    with _password_file(_home() / f"cards-serve-{port}.password", password) as path:
-        process = _start(port, password)
-        server = Server(f"http://{_HOST}:{port}/api", password, path, process)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_started(password))
         try:
             _wait(server, stop)
-            yield server
+        except CardsError:
+            if server.process.poll() is None:
+                raise
+            server = stack.enter_context(_started(password))
+            _wait(server, stop)
+        yield server
+
+
+@contextlib.contextmanager
+def _started(password: str) -> Iterator[Server]:
+    """A server that is about to be up. Its process ends with the block."""
+    with _port() as port, _password_file(_home() / f"cards-serve-{port}.password", password) as path:
+        process = _start(port, password)
+        try:
+            yield Server(f"http://{_HOST}:{port}/api", password, path, process)
         finally:
             process.terminate()
             try:
@@ -93,9 +108,24 @@ def _password_file(path: Path, password: str) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _free_port() -> int:
-    """Prefect's usual port, or any other where that is taken."""
-    for port in (_USUAL_PORT, 0):
+@contextlib.contextmanager
+def _port() -> Iterator[int]:
+    """Prefect's usual port, or any other where that is taken, or is about to be: a server listens seconds after its port was
+    chosen, so on Linux a name that one process at a time can have keeps a second `cards serve` from choosing the same.
+    """
+    with socket.socket(socket.AF_UNIX) as name:
+        ports = [_USUAL_PORT, 0]
+        try:
+            if sys.platform == "linux":
+                name.bind(f"\0cards-serve-{_USUAL_PORT}")
+        except OSError:
+            ports.remove(_USUAL_PORT)
+        yield _free_port(ports)
+
+
+def _free_port(ports: list[int]) -> int:
+    """The first of the ports that is free; 0: any that is."""
+    for port in ports:
         with socket.socket() as one, contextlib.suppress(OSError):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.bind((_HOST, port))
@@ -126,11 +156,13 @@ def _with_parent() -> None:
 
 
 def _wait(server: Server, stop: Event) -> None:
+    """Wait until the server answers to its password: at its port there may be somebody else's."""
+    known = {"Authorization": f"Basic {base64.b64encode(server.password.encode()).decode()}"}
     late = time.monotonic() + _UP_SECONDS
     while not stop.wait(0.2):
         server.check()
         if time.monotonic() > late:
             raise CardsError(f"Prefect's server is not up after {_UP_SECONDS} seconds.")
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"{server.api}/health").status_code == httpx.codes.OK:
+            if httpx.get(f"{server.api}/admin/version", headers=known).status_code == httpx.codes.OK:
                 return

@@ -79,6 +79,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         process = house.start("serve", stdout=out, stderr=out, umask=0)
     try:
         until(lambda: " serving " in printed.read_text() or process.poll() is not None, 120, printed)
+        assert process.poll() is None, printed.read_text()
         (page,) = re.findall(r" page=(http://127\.0\.0\.1:\d+)", printed.read_text())
         yield Served(house, process, printed, folder / "prefect", f"{page}/api")
     finally:
