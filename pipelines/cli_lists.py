@@ -205,7 +205,7 @@ def _show(
     csv: Path | None,
     as_json: bool,
 ) -> None:
-    """A page of a list on the screen or as JSON, or all of it as a CSV file."""
+    """A page of a list on the terminal or as JSON, or all of it as a CSV file."""
     from pipelines import console
     from pipelines.admin import lists
 

@@ -89,12 +89,12 @@ _SHORT: Final = 28
 _FOLDED: Final = 12
 """So wide is a folded column at least."""
 _NEVER_FOLDED: Final = frozenset({"order_id", "serial", "code", "btn"})
-"""What people copy from the screen."""
+"""What people copy from the terminal."""
 
 
-def _layout(rows: list[dict[str, Any]], screen: int) -> tuple[dict[str, int], int]:
+def _layout(rows: list[dict[str, Any]], width: int) -> tuple[dict[str, int], int]:
     """The widths of columns, and the gap between them. Short values stay on one line and long texts are folded; where the
-    screen is too narrow even so, the widest of the short ones are folded too, one after the other. No widths: it is too
+    terminal is too narrow even so, the widest of the short ones are folded too, one after the other. No widths: it is too
     narrow for any of that.
     """
     sizes = {name: max(len(_text(row[name])) for row in rows) for name in rows[0]}
@@ -103,7 +103,7 @@ def _layout(rows: list[dict[str, Any]], screen: int) -> tuple[dict[str, int], in
     while True:
         for gap, header in ((2, len), (2, _longest_word), (1, _longest_word)):
             widths = {name: max(size, header(name)) for name, size in whole.items()}
-            room = screen - sum(widths.values()) - gap * (len(sizes) - 1)
+            room = width - sum(widths.values()) - gap * (len(sizes) - 1)
             folded = {name: size for name, size in sizes.items() if name not in whole}
             if room >= sum(min(size, _FOLDED) for size in folded.values()):
                 return widths | _shares(folded, room), gap

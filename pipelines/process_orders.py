@@ -218,9 +218,9 @@ def _answer_trials(run: Run, files: list[OrderFile]) -> Generator[Delivery[Resul
     return {file.copy.file.path for file in files}
 
 
-def _try(run: Run, file: OrderFile, taken: set[Path]) -> list[trials.TrialAnswer]:
+def _try(run: Run, file: OrderFile, others: set[Path]) -> list[trials.TrialAnswer]:
     """Decide a trial and charge it; nothing if it was answered by a run that died before it could remove the file."""
-    folder, is_answered = trials.find_answer(run, file.copy, taken)
+    folder, is_answered = trials.find_answer(run, file.copy, others)
     if is_answered:
         remove_dropped(file.copy.file)
     if is_answered or not inbox.is_unchanged(file.copy.file):

@@ -1,7 +1,7 @@
 """Job 2, the night: compare what was placed with what the network holds.
 
 reports → load → validate → match → commit → close reported orders (refuse, replace) → release files, placement of
-the replacements, workbook → archive what is old and settled.
+the replacements, workbook → archive what is old and finished.
 """
 
 import time

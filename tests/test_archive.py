@@ -20,7 +20,7 @@ from pipelines.admin.audit import verify
 from pipelines.admin.findings import Finding
 from pipelines.common.errors import CardsError, UsageError
 from pipelines.delivery import archive_files
-from pipelines.delivery.archive import ArchiveResult, archive_settled
+from pipelines.delivery.archive import ArchiveResult, archive_finished
 from pipelines.delivery.rewriting import rewrite_submission
 from pipelines.run import open_run
 from tests.conftest import NOW, Answer, Shop, csv_of, row, some_codes
@@ -341,7 +341,7 @@ def test_a_card_that_becomes_ready_late_brings_its_archived_submission_back(shop
 
     with pytest.raises(KilledError):
         shop.night(die)
-    archive_settled(shop.as_run, date(2026, 12, 31))  # while the night is not delivered
+    archive_finished(shop.as_run, date(2026, 12, 31))  # while the night is not delivered
     assert shop.night()["codes_ready_late"] == 1
     shop.run()
     assert (answer.folder / "a.csv").exists()
@@ -371,11 +371,11 @@ def test_the_night_archives_no_more_than_a_portion(shop: Shop) -> None:
     for name in "abc":
         month(shop, name)
     before = everything(shop)
-    archive_settled(shop.as_run, date(2026, 12, 31), most=2)
+    archive_finished(shop.as_run, date(2026, 12, 31), most=2)
     there = len(times_archived(shop))
     assert 0 < there < len(before)
     for _ in range(20):
-        archive_settled(shop.as_run, date(2026, 12, 31), most=2)
+        archive_finished(shop.as_run, date(2026, 12, 31), most=2)
     assert len(times_archived(shop)) == len(before)
     assert everything(shop) == before
 

@@ -176,7 +176,7 @@ def test_the_looks_of_serving_acknowledge_files_as_they_come_and_go(shop: Shop) 
         (["b.csv"], stop.set),
     ]
     shop.drop("a.csv", ROW)
-    for look in watcher.settled(shop.settings.inbox, 0.2, stop):
+    for look in watcher.looks(shop.settings.inbox, 0.2, stop):
         if look:
             kept.renew(look.ready)
         if (shop.settings.outbox / "acme" / "status.json").exists() and names(shop) == steps[0][0]:

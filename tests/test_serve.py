@@ -443,7 +443,7 @@ def test_a_worker_does_the_same(house: House, server: tuple[str, Path]) -> None:
 @pytest.mark.slow
 def test_only_order_files_that_have_settled_are_reported_and_once(house: House) -> None:
     stop = threading.Event()
-    reports = watcher.settled(house.home / "inbox", 0.5, stop)
+    reports = watcher.looks(house.home / "inbox", 0.5, stop)
 
     def heard(seconds: float) -> int:
         end = time.monotonic() + seconds

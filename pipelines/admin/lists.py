@@ -1,4 +1,4 @@
-"""The lists that operators ask for, in pages: orders, submissions, resellers on hold, BTNs; on the screen or as a CSV file."""
+"""The lists that operators ask for, in pages: orders, submissions, resellers on hold, BTNs; as a table or a CSV file."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

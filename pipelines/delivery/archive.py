@@ -1,4 +1,4 @@
-"""Retention: settled submissions leave the outbox for the archive of their month, and come back when they are needed.
+"""Retention: finished submissions leave the outbox for the archive of their month, and come back when they are needed.
 
 An archive is written and read back, then the registry notes what lies in it, then the folders are removed. A run that is
 killed in between leaves both, and the next one goes on: what an archive holds already is not added again, and of what the
@@ -74,13 +74,13 @@ def archive_due(run: Run) -> list[CardsError]:
         return []
     before = (run.runtime.now() - timedelta(days=run.settings.keep_days)).date()
     try:
-        return archive_settled(run, before, most=MOST_A_NIGHT).failures
+        return archive_finished(run, before, most=MOST_A_NIGHT).failures
     except CardsError as error:  # the night itself is done
         return [error]
 
 
-def archive_settled(run: Run, before: date, reseller: str = "", most: int | None = None) -> ArchiveResult:
-    """Archive settled submissions from before a date, of one reseller or of everyone; of everyone also the placement files of
+def archive_finished(run: Run, before: date, reseller: str = "", most: int | None = None) -> ArchiveResult:
+    """Archive finished submissions from before a date, of one reseller or of everyone; of everyone also the placement files of
     whole months that nobody awaits any more, and the workbooks of nights. `most`: how many of each.
 
     The caller holds the lock on reconciling.
@@ -97,7 +97,7 @@ def archive_settled(run: Run, before: date, reseller: str = "", most: int | None
     if not reseller:
         _archive_files(run, before, most, result)
     if archives := len(result.archives):
-        about = f"what was settled from before {result.before}, into {count(archives, 'archive')}"
+        about = f"what was finished before {result.before}, into {count(archives, 'archive')}"
         audit_trail.note(run.registry, audit_trail.entry_of(run.runtime, "archived", reseller or "all sources", about))
     for one in result.archives:
         run.runtime.log(ARCHIVE_WRITTEN, **asdict(one))
@@ -163,10 +163,10 @@ def _archive_part(run: Run, source: str, month: str, submissions: pl.DataFrame, 
         )
     run.runtime.checkpoint("archive written")
     _write_index(run, source, month, submissions, numbers)
-    settled = registry_archive.note_settled(run.registry, numbers, before)
+    finished = registry_archive.note_finished(run.registry, numbers, before)
     run.runtime.checkpoint("archive noted")
     noted = submissions.with_columns(archived=pl.col("event").replace_strict(numbers, default=0, return_dtype=pl.Int64))
-    _remove_folders(run, noted.filter(pl.col("archived") > 0, pl.col("event").is_in(settled)))
+    _remove_folders(run, noted.filter(pl.col("archived") > 0, pl.col("event").is_in(finished)))
 
 
 def _write_index(run: Run, source: str, month: str, submissions: pl.DataFrame, numbers: dict[int, int]) -> None:

@@ -202,9 +202,9 @@ def _archive(settings: Settings, copy: PrivateCopy | None, folder: Path) -> None
             os.utime(target, ns=(copy.file.mtime_ns, copy.file.mtime_ns))
 
 
-def original_name(name: str, taken: tuple[str, ...] = REPORT_PREFIXES) -> str:
+def original_name(name: str, prefixes: tuple[str, ...] = REPORT_PREFIXES) -> str:
     """The name of an original in its submission's folder, where the names of our reports are not free."""
-    if not name.lower().startswith(taken):
+    if not name.lower().startswith(prefixes):
         return name
     stem, suffix = Path(name).stem, Path(name).suffix
     room = _NAME_BYTES - len(os.fsencode(f"original-{suffix}"))

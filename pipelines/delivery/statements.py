@@ -48,7 +48,7 @@ def error_of(found: Statement) -> list[CardsError]:
     """The error of a statement that does not add up; none of one that does."""
     if not (wrong := found.contradictory):
         return []
-    where = f"outbox/{RECONCILIATION}/{_name(found, house=True)}.xlsx"
+    where = f"outbox/{RECONCILIATION}/{_name(found, of_all=True)}.xlsx"
     words = (
         f"The statement of {month_text(found.month)} does not add up (see {where}), and was not written for "
         f"{', '.join(wrong)}: run cards verify, and restore the registry from a backup if it finds a problem."
@@ -138,7 +138,7 @@ def write_month(run: Run, found: Statement, event: int, folders: Iterable[str]) 
 def _write_one(run: Run, found: Statement, event: int, folder: str) -> list[Path]:
     """Write a statement into a folder, and add that of a reseller to its index unless the month goes on."""
     if folder == RECONCILIATION:
-        return _write_files(run.settings, folder, _name(found, house=True), house_rows(found), house_book(found))
+        return _write_files(run.settings, folder, _name(found, of_all=True), house_rows(found), house_book(found))
     mine = found.of(folder)
     paths = _write_files(run.settings, folder, _name(found), rows(mine), book(mine))
     if event:
@@ -176,8 +176,8 @@ def _write_files(settings: Settings, folder: str, name: str, lines: pl.DataFrame
     return [machine, readable]
 
 
-def _name(found: Statement, *, house: bool = False) -> str:
-    return f"statement{'s' * house}-{month_text(found.month)}{'' if found.records.is_over else _SO_FAR}"
+def _name(found: Statement, *, of_all: bool = False) -> str:
+    return f"statement{'s' * of_all}-{month_text(found.month)}{'' if found.records.is_over else _SO_FAR}"
 
 
 def month_of_file(name: str) -> int:

@@ -47,8 +47,8 @@ class TrialAnswer(NamedTuple):
     records: SubmissionRecords
 
 
-def find_answer(run: Run, copy: PrivateCopy, taken: set[Path]) -> tuple[Path, bool]:
-    """The folder of the answer to a dropped file, none of those `taken`, and whether it is there.
+def find_answer(run: Run, copy: PrivateCopy, others: set[Path]) -> tuple[Path, bool]:
+    """The folder of the answer to a dropped file, none of the `others`, and whether it is there.
 
     It is named by when the file was dropped, so that a run finds what one before wrote and did not live to say.
     """
@@ -56,7 +56,7 @@ def find_answer(run: Run, copy: PrivateCopy, taken: set[Path]) -> tuple[Path, bo
     stem = folder_stem(dropped.isoformat(), copy.file.path.name)
     above = run.settings.outbox / copy.file.source / CHECK
     for folder in (above / f"{stem}{f'~{n}' if n > 1 else ''}{TRIAL}" for n in count(1)):
-        if folder in taken:
+        if folder in others:
             continue
         if not folder.is_dir():
             return folder, False

@@ -25,7 +25,7 @@ from pipelines.excel.checks import Check
 from pipelines.excel.openpyxl_package import save
 from pipelines.excel.openpyxl_style import Painter
 from pipelines.excel.original_look import keep_readable, look_key, rebuild_look
-from pipelines.excel.original_sheet import SendersSheet, read_rows
+from pipelines.excel.original_sheet import OriginalSheet, read_rows
 from pipelines.excel.summary import lay_out
 from schemas.headers import header_key
 
@@ -66,7 +66,7 @@ def _names_our_lists(content: bytes) -> bool:
     return all(f'name="{name}"'.encode() in start for name in _LIST_NAMES)
 
 
-def _annotated(job: dict[str, Any], theirs: SendersSheet, kept: list[Any], places: dict[str, int]) -> bytes:
+def _annotated(job: dict[str, Any], theirs: OriginalSheet, kept: list[Any], places: dict[str, int]) -> bytes:
     """A workbook of ours: a summary, and the rejected rows with the columns of theirs."""
     book, painter = Workbook(), Painter()
     book.security = None  # else an empty protection of the workbook is written
@@ -107,7 +107,7 @@ def _checks_by_letter(headers: list[str], checks: list[Check], letters: dict[Any
     }
 
 
-def _copy(theirs: SendersSheet, ours: Any, painter: Painter, kept: list[Any], rows: list[int]) -> None:
+def _copy(theirs: OriginalSheet, ours: Any, painter: Painter, kept: list[Any], rows: list[int]) -> None:
     """Header and rejected rows, each cell with its value and its look."""
     for line, row in enumerate([kept[0].row, *rows], 1):
         for place, title in enumerate(kept, 1):

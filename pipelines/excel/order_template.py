@@ -64,7 +64,7 @@ def write_template(path: Path, accounts: pl.DataFrame, access_numbers: pl.DataFr
     model = _model(offer)
     if not model:
         whose = f"for “{reseller}”" if reseller else "yet"
-        raise UsageError(f"The catalogue has no account with an access number {whose}. Load one: cards catalog load FILE.")
+        raise UsageError(f"The catalogue has no account with an access number {whose}. Load one: cards catalogue load FILE.")
     book, painter = Workbook(), Painter()
     page = book.active
     assert isinstance(page, Worksheet)

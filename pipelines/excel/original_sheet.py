@@ -17,7 +17,7 @@ from openpyxl.worksheet._reader import WorkSheetParser
 _DEFAULT_WIDTH: Final = 13.0
 
 
-class SendersSheet(NamedTuple):
+class OriginalSheet(NamedTuple):
     """A sheet of orders: its cells by row and column, the row of its header, the filled cells of that row, and sizes of
     rows and columns where the reseller set them.
     """
@@ -37,7 +37,7 @@ class SendersSheet(NamedTuple):
         return float(next(spans, {}).get("width", _DEFAULT_WIDTH))
 
 
-def read_rows(content: bytes, rows: Iterable[int]) -> SendersSheet | None:
+def read_rows(content: bytes, rows: Iterable[int]) -> OriginalSheet | None:
     """The first filled row and the rows asked for of the sheet Orders, or else of the first visible one.
 
     None for a workbook without a filled row. Raises whatever openpyxl raises for a workbook that it can't read.
@@ -59,7 +59,7 @@ def _chosen(reader: Any) -> str:
     return str((named or [rel for sheet, rel in pages if sheet.state == "visible"])[0].target)
 
 
-def _read(part: Any, reader: Any, wanted: set[int]) -> SendersSheet | None:
+def _read(part: Any, reader: Any, wanted: set[int]) -> OriginalSheet | None:
     book = reader.wb
     parser: Any = WorkSheetParser(part, reader.shared_strings, data_only=True, epoch=book.epoch,
                                   date_formats=book._date_formats, timedelta_formats=book._timedelta_formats)  # noqa: SLF001 # fmt: skip
@@ -80,7 +80,7 @@ def _read(part: Any, reader: Any, wanted: set[int]) -> SendersSheet | None:
     if not header:
         return None
     sizes = {int(row): one.get("ht") for row, one in parser.row_dimensions.items()}
-    return SendersSheet(cells, header, sizes, list(parser.column_dimensions.values()))
+    return OriginalSheet(cells, header, sizes, list(parser.column_dimensions.values()))
 
 
 def _cell(page: Any, row: int, found: dict[str, Any]) -> Any:

@@ -7,7 +7,6 @@ Polars makes their XML column by column, in a twentieth of the time that XlsxWri
 import re
 from collections.abc import Iterable, Iterator
 from datetime import date
-from itertools import groupby
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -71,14 +70,9 @@ def row_xml(rows: pl.DataFrame, first: int, styles: list[int], looks: list[tuple
     cells: list[_Part] = ['<row r="', number, _height(rows, looks), '">']
     for place, (column, style) in enumerate(zip(rows.iter_columns(), styles, strict=True)):
         cells += [f'<c r="{look.column_letters(place)}', number, *_cells(column, style)]
-    xml: bytes = pl.select(pl.concat_str(_joined([*cells, "</row>"])).str.join("").cast(pl.Binary)).item()
+    parts = [pl.lit(part) if isinstance(part, str) else part for part in [*cells, "</row>"]]
+    xml: bytes = pl.select(pl.concat_str(parts).str.join("").cast(pl.Binary)).item()
     return xml
-
-
-def _joined(parts: list[_Part]) -> list[pl.Expr | pl.Series]:
-    """The parts of a row, with texts that follow each other as one."""
-    groups = groupby(parts, lambda part: isinstance(part, str))
-    return [one for is_text, group in groups for one in ([pl.lit("".join(group))] if is_text else group)]  # type: ignore[arg-type, misc]
 
 
 def _cells(column: pl.Series, style: int) -> list[_Part]:

@@ -44,22 +44,23 @@ def read_text(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
 def decoded(content: bytes) -> str:
     """Text of UTF-8 or UTF-16, else of Windows-1252 where every byte has a meaning in it."""
     content = _without_end_marks(content)
-    head, is_odd = content[:4096], False
+    head, is_guess = content[:4096], True
     if head.startswith(UTF16):
-        encodings = ["utf-16"]
+        encodings, is_guess = ["utf-16"], False
     elif len(head) > 1 and head[1::2].count(0) * 2 > len(head) // 2:
         encodings = ["utf-16-le"]
     elif len(head) > 1 and head[::2].count(0) * 2 > len(head) // 2:
         encodings = ["utf-16-be"]
+    elif _CONTROL.search(head.decode("latin-1")):
+        encodings = ["utf-8-sig"]  # as Windows-1252 nearly any bytes can be decoded
     else:
-        is_odd = bool(_CONTROL.search(head.decode("latin-1")))
-        encodings = ["utf-8-sig"] if is_odd else ["utf-8-sig", "cp1252"]  # nearly any bytes can be decoded as the latter
+        encodings, is_guess = ["utf-8-sig", "cp1252"], False
     for encoding in encodings:
         try:
             return content.decode(encoding).rstrip("\x1a").removesuffix("\0")
         except UnicodeDecodeError:
             continue
-    if is_odd or encodings[0] in ("utf-16-le", "utf-16-be"):  # a guess, by its zero bytes
+    if is_guess:
         raise UnreadableError("FILE_TYPE", "neither a workbook nor text")
     raise UnreadableError("FILE_ENCODING", f"neither UTF-8 nor {encodings[-1]}")
 
@@ -185,7 +186,7 @@ def _records(content: bytes, layout: _Layout, ragged: list[tuple[int, str]], lim
     names = [f"c{position}" for position in range(layout.width)]
     try:
         return _parsed(content, layout.separator, names, set_aside)
-    except pa.ArrowInvalid as error:  # empty lines are rows, so a file may have more of them than are taken
+    except pa.ArrowInvalid as error:  # empty lines are rows, so a file may have more of them than are allowed
         check_size(len(ragged), 1, limits)
         raise UnreadableError("FILE_UNREADABLE", "the text can't be cut into cells") from error
 

@@ -138,11 +138,11 @@ def news(matched: Matched, registry: Registry) -> set[int]:
     done = outcome.is_in([ActionOutcome.AWAITED, ActionOutcome.NOT_SHOWN])
     awaited = matched.names.filter(pl.col("awaiting") == Awaiting.REPORT)
     judged = awaited.join(matched.waiting, on="order_pk").filter(pl.col("placed_event") <= pl.col("judged_event"))
-    settled = awaited.join(matched.waiting, on="order_pk", how="anti")
+    closed = awaited.join(matched.waiting, on="order_pk", how="anti")
     gone = _is_own() & (state == CardState.DISCONNECTED)
     lacking = _lacking(matched, registry)["event"]
     new = matched.shown.filter(first_shown | done | gone)["report"].unique()
-    return {*new, *judged["report"], *settled["report"], *lacking}
+    return {*new, *judged["report"], *closed["report"], *lacking}
 
 
 def on_hold(matched: Matched, limits: holds.Limits, exempt: set[int]) -> dict[int, str]:

@@ -1,4 +1,4 @@
-"""What the archive asks the registry: which submissions are settled, and which of them lie in an archive."""
+"""What the archive asks the registry: which submissions are finished, and which of them lie in an archive."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -37,7 +37,7 @@ def settled_submissions(registry: Registry, before: date, reseller: str = "") ->
     portions, oldest first.
 
     Their orders await nothing, and nothing has happened to a card or an order of theirs since that date: whoever gets release
-    files has as long to fetch the last of them as the first. A report of the network is settled once a night has used it.
+    files has as long to fetch the last of them as the first. A report of the network is finished once a night has used it.
     """
     at, event = "", 0
     while True:
@@ -49,7 +49,7 @@ def settled_submissions(registry: Registry, before: date, reseller: str = "") ->
 
 
 def _portion(registry: Registry, before: date, after_at: str, after: int, reseller: str) -> pl.DataFrame:
-    """The next settled submissions after one (its time and event)."""
+    """The next finished submissions after one (its time and event)."""
     return registry.select(
         columns_of("events", *_FIELDS),
         f"""
@@ -73,8 +73,8 @@ def note_archived(registry: Registry, archives: dict[int, int]) -> None:
         )
 
 
-def note_settled(registry: Registry, archives: dict[int, int], before: date) -> set[int]:
-    """Note the same of events that are still settled; which they are. Something may have happened to a card of one while it
+def note_finished(registry: Registry, archives: dict[int, int], before: date) -> set[int]:
+    """Note the same of events that are still finished; which they are. Something may have happened to a card of one while it
     was packed: the operator grants surplus cards at any time.
     """
     given = pl.DataFrame({"event": list(archives), "number": list(archives.values())}, {"event": INT, "number": INT})

@@ -143,7 +143,7 @@ def night(registry: Registry, date: int) -> dict[str, Any]:
     (`missed`); how many lines of reports were `unexpected`; how many reports were `used` and `rejected`; and its `measures`
     (see NIGHT_MEASURE; none of a night before there were any).
     """
-    settled = "card_actions.settled_event = events.event AND card_actions.settled_event > 0"
+    is_done = "card_actions.settled_event = events.event AND card_actions.settled_event > 0"
     missed = "card_actions.missed_event = events.event AND card_actions.missed_event > 0"
     return {
         "at": nights_of(registry, date)[-1]["at"],
@@ -153,7 +153,7 @@ def night(registry: Registry, date: int) -> dict[str, Any]:
         ),
         "measures": movements.measures(registry, date, date),
         "replaced": _count(registry, date, "replacements ON replacements.event = events.event"),
-        "changed": _count(registry, date, f"card_actions ON {settled} AND card_actions.outcome = {ActionOutcome.SHOWN}"),
+        "changed": _count(registry, date, f"card_actions ON {is_done} AND card_actions.outcome = {ActionOutcome.SHOWN}"),
         "missed": _count(registry, date, f"card_actions ON {missed}"),
         "unexpected": _count(registry, date, "unexpected_codes ON unexpected_codes.event = events.event"),
         "used": registry.select(

@@ -1,7 +1,7 @@
 """What databases say is wrong, in words of ours.
 
 The text of a database error may hold codes, and that of a failed connection parts of a password. So only phrases that are
-known are taken from it.
+known are read from it.
 """
 
 from collections.abc import Iterator

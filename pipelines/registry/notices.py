@@ -19,7 +19,7 @@ WATERMARK_NAME: Final = "notices"
 _LATE: Final = "notices late "
 """The watermark of an event that was passed by because its answer was not delivered begins with this."""
 _PORTION: Final = 5_000
-"""So many events, and so many notices of a channel, are taken at once."""
+"""So many events, and so many notices of a channel, are read at once."""
 BACKOFF: Final = (60, 300, 900, 3600)
 """Seconds until a channel is tried again, by how often it was tried; from then on the last of them."""
 
@@ -266,7 +266,7 @@ def claim(registry: Database, channel: str, recipient: str, seconds: int) -> pl.
     """
     with registry.claim_transaction():
         waiting = registry.select(
-            {**_WAITING, "taken": integer(f"CASE WHEN {_is_leased(registry)} THEN 1 ELSE 0 END")},
+            {**_WAITING, "leased": integer(f"CASE WHEN {_is_leased(registry)} THEN 1 ELSE 0 END")},
             f"""
             FROM notice_deliveries JOIN notices ON notices.notice = notice_deliveries.notice
             WHERE notice_deliveries.channel = $1 AND notice_deliveries.sent_at = '' AND notices.recipient = $2
@@ -275,14 +275,14 @@ def claim(registry: Database, channel: str, recipient: str, seconds: int) -> pl.
             channel,
             recipient,
         )
-        if (waiting["taken"] > 0).any():
-            return waiting.clear().drop("taken")
+        if (waiting["leased"] > 0).any():
+            return waiting.clear().drop("leased")
         _update(registry, channel, waiting, f"leased_until = {registry.clock} + {seconds}")
-    return waiting.drop("taken")
+    return waiting.drop("leased")
 
 
 def _is_leased(registry: Database) -> str:
-    """That a notice is not to be taken yet; a clock that is set back keeps none for longer than the longest wait."""
+    """That a notice is not to be sent yet; a clock that is set back keeps none for longer than the longest wait."""
     until = "notice_deliveries.leased_until"
     return f"{until} > {registry.clock} AND {until} <= {registry.clock} + {BACKOFF[-1]}"
 

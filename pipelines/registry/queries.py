@@ -188,7 +188,7 @@ def history(registry: Registry, order_pk: int, serial: int) -> pl.DataFrame:
     actions = "FROM card_actions JOIN orders ON orders.order_pk = card_actions.order_pk"
     of_card = f"card_actions.card_order_pk = {order_pk} AND card_actions.card_serial = {serial}"
     ordered = registry.select(_ENTRY, f"{actions} JOIN events ON events.event = orders.event WHERE {of_card}")
-    settled = registry.select(
+    finished = registry.select(
         {**_ENTRY, **columns_of("card_actions", "outcome")},
         f"""
         {actions} JOIN events ON events.event = card_actions.settled_event
@@ -202,7 +202,7 @@ def history(registry: Registry, order_pk: int, serial: int) -> pl.DataFrame:
         WHERE state_transitions.order_pk = {order_pk} AND state_transitions.serial = {serial}
         """,
     )
-    return pl.concat([issued, ordered, settled, changed]).sort("event", "state", maintain_order=True)
+    return pl.concat([issued, ordered, finished, changed]).sort("event", "state", maintain_order=True)
 
 
 def order(registry: Registry, order_id: str) -> dict[str, Any] | None:

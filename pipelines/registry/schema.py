@@ -134,7 +134,7 @@ BALANCE: Final = pl.Schema({"month": INT, "reseller": TEXT, "account": TEXT, "pr
 NIGHT_MEASURE: Final = pl.Schema({"reconciliation_date": INT, "awaited": INT, "overdue": INT, "active": INT, "surplus": INT,
                                   "median_seconds": INT, "p95_seconds": INT})  # fmt: skip
 """How the last night of a date left things: orders awaited and overdue, cards active and surplus, and how long the cards that
-became ready on that date had taken since they were ordered. -1: not known, or none became ready."""
+became ready on that date had needed since they were ordered. -1: not known, or none became ready."""
 BTN_DAY: Final = pl.Schema({"btn": INT, "day": TEXT, "codes": INT})
 """How many codes were issued under a BTN on a day (2026-11-24)."""
 MIGRATION: Final = pl.Schema({"name": TEXT, "applied_at": TEXT})

@@ -1,4 +1,4 @@
-"""`cards serve`: answer files as they settle and run both Prefect deployments when they are due."""
+"""`cards serve`: answer files as they are complete and run both Prefect deployments when they are due."""
 
 import contextlib
 import os
@@ -106,7 +106,7 @@ class FlowRunner:
 
 
 def serve(stop: Event) -> None:
-    """Answer order files as they settle, and run both deployments when they are due or asked for, until `stop` is set.
+    """Answer order files as they are complete, and run both deployments when they are due or asked for, until `stop` is set.
 
     All runs are in this process: starting another takes ten times as long as a run. The work in hand is finished.
     """
@@ -141,13 +141,13 @@ def _loop(
     stop: Event, settings: Settings, client: SyncPrefectClient, runners: Mapping[UUID, FlowRunner], orders: FlowRunner,
     server: Server | None, receipts: Receipts, heart: Heart, log: Log,
 ) -> None:  # fmt: skip
-    """Acknowledge files as they settle, and start runs for them and as they are due. Of a deployment whose run is in hand none
-    is claimed meanwhile.
+    """Acknowledge files as they are complete, and start runs for them and as they are due. Of a deployment whose run is in hand
+    none is claimed meanwhile.
     """
     waiting = False
     poll_at = 0.0
     ready: list[InboxFile] = []
-    for look in watcher.settled(settings.inbox, settings.settle_seconds, stop):
+    for look in watcher.looks(settings.inbox, settings.settle_seconds, stop):
         heart.beat()
         ready = look.ready if look else ready
         if look or receipts.is_behind:

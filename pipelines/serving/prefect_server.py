@@ -51,30 +51,15 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def prefect_server(stop: Event) -> Iterator[Server]:
-    """A server on loopback. It is up, unless `stop` was set meanwhile. One that ends before is started once more, on another
-    port: its own may have been taken just before it listened.
-    """
+    """A server on loopback. It is up, unless `stop` was set meanwhile."""
     password = os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or f"operator:{secrets.token_urlsafe(24)}"
     _make_private(_home())
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(_started(password))
-        try:
-            _wait(server, stop)
-        except CardsError:
-            if server.process.poll() is None:
-                raise
-            server = stack.enter_context(_started(password))
-            _wait(server, stop)
-        yield server
-
-
-@contextlib.contextmanager
-def _started(password: str) -> Iterator[Server]:
-    """A server that is about to be up. Its process ends with the block."""
     with _port() as port, _password_file(_home() / f"cards-serve-{port}.password", password) as path:
         process = _start(port, password)
+        server = Server(f"http://{_HOST}:{port}/api", password, path, process)
         try:
-            yield Server(f"http://{_HOST}:{port}/api", password, path, process)
+            _wait(server, stop)
+            yield server
         finally:
             process.terminate()
             try:
@@ -110,7 +95,7 @@ def _password_file(path: Path, password: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _port() -> Iterator[int]:
-    """Prefect's usual port, or any other where that is taken, or is about to be: a server listens seconds after its port was
+    """Prefect's usual port, or any other where that is in use, or is about to be: a server listens seconds after its port was
     chosen, so on Linux a name that one process at a time can have keeps a second `cards serve` from choosing the same.
     """
     with socket.socket(socket.AF_UNIX) as name:

@@ -1,4 +1,4 @@
-"""Watch the inbox for files that have settled, and wait for the signal to stop."""
+"""Watch the inbox for files that are complete, and wait for the signal to stop."""
 
 import math
 import os
@@ -27,7 +27,7 @@ class Look(NamedTuple):
     is_new: bool
 
 
-def settled(folder: Path, settle_seconds: float, stop: threading.Event) -> Iterator[Look | None]:
+def looks(folder: Path, settle_seconds: float, stop: threading.Event) -> Iterator[Look | None]:
     """Look at the order files of the inbox (those of the network don't count) whenever something may have changed there: a
     value every quarter of a second or sooner, until `stop` is set; None where nothing has changed.
     """

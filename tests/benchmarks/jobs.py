@@ -416,6 +416,5 @@ def result(job: str, home: Path, url: str, count: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.modules["hypothesis"] = None  # type: ignore[assignment]  # Pandera imports it where it is installed, as for tests
     name, where, address, many = sys.argv[1:]
     print(json.dumps(result(name, Path(where), address, int(many))))

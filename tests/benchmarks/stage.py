@@ -190,7 +190,7 @@ class Stage:
             return self._at_once([one.command() for one in made], home._replace(url=f"{reached}{_name(home.url)}"), count)
 
     def _at_once(self, before: list[list[str]], home: Home, count: int) -> Measured:
-        """Sweep one inbox with a process for each of these beginnings of a command."""
+        """Share one inbox with a process for each of these beginnings of a command."""
         command = [sys.executable, "-m", "tests.benchmarks.jobs", "shared_run", str(home.path), home.url, str(count)]
         environment = {**os.environ, **_environment(home)}
         with ExitStack() as stack:

@@ -280,7 +280,7 @@ WATCHER = """
 import sys, threading
 from pathlib import Path
 from pipelines.serving import watcher
-for look in watcher.settled(Path(sys.argv[1]), 0.1, threading.Event()):
+for look in watcher.looks(Path(sys.argv[1]), 0.1, threading.Event()):
     if look and look.is_new:
         print(sum(f.read_text().count("inotify wd") for f in Path("/proc/self/fdinfo").iterdir() if f.exists()), flush=True)
         break
@@ -312,7 +312,7 @@ def test_who_watches_the_inbox_follows_no_link(link: str, shop: Shop) -> None:
 def test_folders_that_come_and_go_are_watched_as_they_are_now(tmp_path: Path) -> None:
     """Also an inbox that is made later, when nothing can be watched yet, and a file that has a second name at first."""
     inbox, stop = tmp_path / "inbox", threading.Event()
-    reports = watcher.settled(inbox, 0.2, stop)
+    reports = watcher.looks(inbox, 0.2, stop)
 
     def heard(seconds: float = 1.2) -> int:
         end = time.monotonic() + seconds
