@@ -63,9 +63,9 @@ EXTERNAL = [73905162840999, 30355501430007]
 NewRegistry = Callable[[], AbstractContextManager[str]]
 
 
-def sampled(values: Iterable[Any], *quick: Any) -> list[Any]:
-    """Parameters of a test: these run by default, and the rest under `long`."""
-    return [value if value in quick else pytest.param(value, marks=pytest.mark.long) for value in values]
+def sampled(values: Iterable[Any], *quick: Any, others: pytest.MarkDecorator = pytest.mark.long) -> list[Any]:
+    """Parameters of a test: `quick` ones run by default, and the others under a marker."""
+    return [value if value in quick else pytest.param(value, marks=others) for value in values]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -253,15 +253,16 @@ class Answer(NamedTuple):
 
 class Shop:
     """A home with an inbox for acme (orders whole) and globex (orders in part), a registry with their catalogue, a
-    clock that stands still until `later`, and seeded randomness."""
+    clock that stands still until `later`, and seeded randomness. `is_new`: the home and the registry are empty yet."""
 
-    def __init__(self, home: Path, url: str, seed: int = 1, **settings: Any) -> None:
+    def __init__(self, home: Path, url: str, seed: int = 1, *, is_new: bool = True, **settings: Any) -> None:
         self.settings = load_settings(_env_file=None, home=home, registry=url, settle_seconds=0, **settings)
-        for source in ("acme", "globex"):
-            (self.settings.inbox / source).mkdir(parents=True)
         self.registry: Registry = open_registry(url)
-        self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)
-        self.registry.import_codes(pl.Series("code", EXTERNAL, pl.Int64))
+        if is_new:
+            for source in ("acme", "globex"):
+                (self.settings.inbox / source).mkdir(parents=True)
+            self.registry.load_catalogue(ACCOUNTS, ACCESS_NUMBERS, BILLING_NUMBERS)
+            self.registry.import_codes(pl.Series("code", EXTERNAL, pl.Int64))
         self.now = NOW
         self.runtime = Runtime(random_bytes=random.Random(seed).randbytes, now=lambda: self.now)
         self._dropped = 0

@@ -1,6 +1,8 @@
 """Orders for cards that exist: what they take, why they are refused, and what the network makes of them."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +19,8 @@ from pipelines.registry.store import open_registry
 from pipelines.run import Run
 from schemas import actions
 from schemas.actions import Action
-from tests.conftest import EXTERNAL, Answer, Shop, csv_of, order_rows, read_csv, row, some_codes
+from tests.conftest import EXTERNAL, Answer, NewRegistry, Shop, csv_of, order_rows, read_csv, row, some_codes
+from tests.registries import copied_registry
 
 pytestmark = pytest.mark.one_database
 
@@ -43,12 +46,27 @@ def confirm(answer: Answer, shop: Shop, *but: str, name: str = "report") -> None
     shop.later(days=1)
 
 
+@pytest.fixture(scope="module")
+def after_one_night(new_registry: NewRegistry, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The shop of `ready`, closed, to make copies of."""
+    with new_registry() as url:
+        shop = Shop(tmp_path_factory.mktemp("ready") / "home", url)
+        mine = row("A", code=f"{ONE} {TWO}"), row("B", code=THREE)
+        confirm(shop.send(*mine, row("G", account="20098765", product="8001", code=FOUR), source="house"), shop, name="1")
+        shop.registry.close()
+        yield shop
+
+
 @pytest.fixture
-def ready(shop: Shop) -> Shop:
+def ready(after_one_night: Shop, tmp_path: Path) -> Iterator[Shop]:
     """A shop with the cards ONE and TWO (10023456-1) and THREE (10023456-2), all ready, and globex's card FOUR."""
-    mine = row("A", code=f"{ONE} {TWO}"), row("B", code=THREE)
-    confirm(shop.send(*mine, row("G", account="20098765", product="8001", code=FOUR), source="house"), shop, name="1")
-    return shop
+    home = tmp_path / "home"
+    shutil.copytree(after_one_night.settings.home, home)
+    with copied_registry(after_one_night.settings.registry_url, home) as url:
+        shop = Shop(home, url, seed=2, is_new=False)
+        shop.now = after_one_night.now
+        yield shop
+        shop.registry.close()
 
 
 def bring(shop: Shop, code: str, state: str) -> None:
@@ -338,7 +356,7 @@ def test_a_new_action_is_one_row_in_the_table(ready: Shop, monkeypatch: pytest.M
     assert (card.origin, card.state) == ("Yes", "blocked")
 
 
-def test_a_card_whose_state_changes_between_deciding_and_committing_is_decided_anew(ready: Shop, registry_url: str) -> None:
+def test_a_card_whose_state_changes_between_deciding_and_committing_is_decided_anew(ready: Shop) -> None:
     steps: list[str] = []
 
     def meanwhile(step: str) -> None:
@@ -346,7 +364,7 @@ def test_a_card_whose_state_changes_between_deciding_and_committing_is_decided_a
         steps.append(step)
         if step != "decided" or steps.count(step) > 1:
             return
-        with open_registry(registry_url) as registry:
+        with open_registry(ready.settings.registry_url) as registry:
             other = Run(ready.settings, registry, ready.runtime)
             ready.drop("end.csv", csv_of(take("Disconnect", "END", code=ONE)), "house")
             (answer,) = process_inbox(other).results

@@ -140,6 +140,7 @@ class Approving(RuleBasedStateMachine):
         assert len(self.shop.placements()) == sum(self.placed.values())
 
 
+@pytest.mark.one_database
 def test_no_large_order_is_placed_without_an_approval(new_registry: NewRegistry) -> None:
     machine = type("Approving", (Approving,), {"new_registry": staticmethod(new_registry)})
     profile = settings(

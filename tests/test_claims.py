@@ -318,6 +318,7 @@ def test_a_worker_that_is_stuck_loses_its_files_and_answers_none_twice(
 # -- workers that die --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("step", STEPS)
 def test_what_a_dead_worker_had_in_hand_is_answered_at_once_and_once(step: str, shop: Shop, worker: Worker) -> None:
     drop(shop, *"ABC")

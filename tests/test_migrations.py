@@ -186,6 +186,7 @@ def test_of_several_migrations_those_before_a_failed_one_stay(version_1: str, tr
     assert [name for name, _ in content(version_1)["migrations"]] == sorted([*NAMES, "first"])
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("apart", sampled([4, 25], 25))
 def test_a_process_that_is_killed_half_way_leaves_a_registry_that_the_next_one_migrates(
     apart: int, version_1: str, new_registry: NewRegistry

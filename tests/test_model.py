@@ -686,6 +686,7 @@ class Life(RuleBasedStateMachine):
             assert Counter(added) == self.placed
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("lives", [3, pytest.param(30, marks=pytest.mark.long)])
 def test_any_life_of_cards_is_as_the_model_has_it(lives: int, new_registry: NewRegistry) -> None:
     machine = type("Life", (Life,), {"new_registry": staticmethod(new_registry)})

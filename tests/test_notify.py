@@ -734,7 +734,7 @@ def test_who_is_killed_while_a_message_is_on_its_way_sends_it_once_more(
     assert waits(notified) == []
 
 
-@pytest.mark.parametrize("first", sampled(range(16), 5))
+@pytest.mark.parametrize("first", sampled(range(32), 5))
 def test_who_is_killed_tells_at_least_once_and_once_more_a_kill_at_most(
     first: int, notified: Shop, webhook: Webhook, mail: MailServer, worker: Worker, tmp_path: Path
 ) -> None:
@@ -745,7 +745,7 @@ def test_who_is_killed_tells_at_least_once_and_once_more_a_kill_at_most(
     steps = int(counted.read_text())
     assert steps > 60
     repeated = 0
-    for number in range(first + 1, steps + 1, 16):
+    for number in range(first + 1, steps + 1, 32):
         notified.drop(f"{number}.csv", csv_of(row(f"A{number}", code="12")))
         assert worker.run("run", environment=desk(notified), before=number).code == -9
         notified.registry.execute("UPDATE strikes SET times = 0")

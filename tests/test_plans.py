@@ -26,6 +26,7 @@ from tests.conftest import (
     Shop,
     csv_of,
     row,
+    sampled,
     shared_parser,
     some_codes,
 )
@@ -112,7 +113,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
-@pytest.mark.parametrize("few_cells", [database.FEW_CELLS, 0])
+@pytest.mark.parametrize("few_cells", sampled([database.FEW_CELLS, 0], database.FEW_CELLS, others=pytest.mark.slow))
 def test_no_statement_reads_all_of_a_table_that_grows(
     few_cells: int, tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,7 +130,7 @@ def test_no_statement_reads_all_of_a_table_that_grows(
     assert read == []
 
 
-@pytest.mark.parametrize("few_cells", [database.FEW_CELLS, 0])
+@pytest.mark.parametrize("few_cells", sampled([database.FEW_CELLS, 0], database.FEW_CELLS, others=pytest.mark.slow))
 def test_no_statement_of_a_recovery_reads_all_of_a_table_but_the_list_of_events(
     few_cells: int, tmp_path: Path, new_registry: NewRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

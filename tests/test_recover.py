@@ -24,6 +24,7 @@ from tests.conftest import (
     Shop,
     csv_of,
     row,
+    sampled,
     shared_parser,
     some_codes,
 )
@@ -74,7 +75,7 @@ def placed_pairs(answer: Any) -> list[tuple[str, str]]:
 # -- days that were lost -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 6])
+@pytest.mark.parametrize("seed", sampled([1, 6], 6, others=pytest.mark.slow))
 def test_days_that_were_lost_come_back(tmp_path: Path, new_registry: NewRegistry, seed: int) -> None:
     with new_registry() as url, new_registry() as other:
         shop = Shop(tmp_path / "home", url, seed=seed)

@@ -1,6 +1,5 @@
 """A home in which all has happened that leaves something behind, and copies of it to damage."""
 
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from pipelines.common.settings import load_settings
 from pipelines.registry.store import open_registry
 from pipelines.run import Run
 from tests.conftest import Shop, csv_of, row, some_codes, xlsx_of
-from tests.registries import connect
+from tests.registries import copied_registry
 
 CODES = some_codes(12, seed=23)
 BTN = "3035550142"
@@ -97,29 +96,10 @@ def _globex(customer_order_id: str, **cells: str) -> dict[str, str]:
 def copied(home: Path, url: str, target: Path) -> Iterator[Place]:
     """A copy of a home and its registry, which nobody has open."""
     shutil.copytree(home, target, symlinks=True)
-    with _copied_registry(url, target) as copy:
+    with copied_registry(url, target) as copy:
         place = Place(target, copy)
         try:
             yield place
         finally:
             place.run.registry.close()
     shutil.rmtree(target)
-
-
-@contextmanager
-def _copied_registry(url: str, home: Path) -> Iterator[str]:
-    if url.startswith("sqlite"):
-        copy = home / "copy.db"
-        shutil.copy(url.removeprefix("sqlite:///"), copy)
-        copy.chmod(0o600)
-        yield f"sqlite:///{copy}"
-        return
-    name = re.search(r"/(cards\d+)", url)
-    assert name
-    server = url.replace(name[0], "/postgres")
-    with connect(server) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE copy_of_{name[1]} TEMPLATE {name[1]}")
-        try:
-            yield url.replace(name[0], f"/copy_of_{name[1]}")
-        finally:
-            cursor.execute(f"DROP DATABASE copy_of_{name[1]} WITH (FORCE)")

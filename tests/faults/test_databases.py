@@ -15,7 +15,7 @@ import pytest
 from pipelines.common.errors import TransientError
 from pipelines.registry import database
 from pipelines.registry.store import open_registry
-from tests.conftest import NewRegistry, Shop, csv_of, row, some_codes
+from tests.conftest import NewRegistry, Shop, csv_of, row, sampled, some_codes
 from tests.faults.invariants import assert_sound, dropped
 from tests.faults.killing import environment, fill, fill_night
 from tests.faults.stage import Server, Wire, server
@@ -95,7 +95,7 @@ def _cut_off(shop: Shop, wire: Wire) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", sampled([1, 2, 3], 2, others=pytest.mark.slow))
 def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_again(
     number: int, before: bool, tmp_path: Path, postgresql: NewRegistry
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_commit_whose_answer_is_lost_is_looked_up_before_anything_is_done_agai
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", sampled([1, 2, 3], 2, others=pytest.mark.slow))
 def test_a_night_whose_commit_is_not_answered_is_finished_by_the_next(
     number: int, before: bool, tmp_path: Path, postgresql: NewRegistry
 ) -> None:

@@ -22,6 +22,7 @@ def _campaign(kills: int, new_registry: NewRegistry, folder: Path, database: str
     assert done >= kills
 
 
+@pytest.mark.one_database
 def test_work_that_is_killed_a_few_times_ends_as_if_it_had_not_been(
     new_registry: NewRegistry, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

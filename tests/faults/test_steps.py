@@ -110,6 +110,7 @@ def _kill(
     return found
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_that_is_killed_ends_as_if_it_had_not_been(
     name: str, new_registry: NewRegistry, tmp_path: Path, worker: Worker, request: pytest.FixtureRequest

@@ -1,6 +1,9 @@
 """Registries of earlier versions, and how to have one on either database."""
 
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import adbc_driver_manager.dbapi as adbc
@@ -35,6 +38,26 @@ def put_version(version: int, url: str) -> None:
             frame = pl.DataFrame(rows.fetch_arrow_table())
             small = [name for name in ("was", "state", "from_state", "to_state") if name in frame.columns]
             cursor.adbc_ingest(table, frame.cast(dict.fromkeys(small, pl.Int16)).to_arrow(), mode="append")
+
+
+@contextmanager
+def copied_registry(url: str, home: Path) -> Iterator[str]:
+    """The address of a copy of a registry that nobody has open; one of SQLite lies in this folder."""
+    if url.startswith("sqlite"):
+        copy = home / "copy.db"
+        shutil.copy(url.removeprefix("sqlite:///"), copy)
+        copy.chmod(0o600)
+        yield f"sqlite:///{copy}"
+        return
+    name = re.search(r"/(cards\d+)", url)
+    assert name
+    server = url.replace(name[0], "/postgres")
+    with connect(server) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE copy_of_{name[1]} TEMPLATE {name[1]}")
+        try:
+            yield url.replace(name[0], f"/copy_of_{name[1]}")
+        finally:
+            cursor.execute(f"DROP DATABASE copy_of_{name[1]} WITH (FORCE)")
 
 
 _POSTGRESQL = """
