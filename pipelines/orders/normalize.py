@@ -24,6 +24,9 @@ _OF_CARDS: Final = (
 )
 """Cells that say nothing where an order is taken back: whoever does so may send its rows again with another action."""
 CODES_IN_CELL: Final = r"[^\s,;]+"
+_LONG: Final = 100
+"""Lists of so many values are sorted in half the time of the table that they are made from, and short ones in ten times that."""
+_BETWEEN_CODES: Final = r"[\s,;]"
 CELL_CODES: Final = 1_000
 """So many codes are read from one cell."""
 
@@ -71,41 +74,49 @@ def group_orders(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
     An order is all rows of a file with one customer account and Customer Order ID; a row that lacks one of them is
     an order by itself. Its fields are those of its first row, `rows` counts its rows, and `content` is a digest of all
-    that it asks for.
+    that it asks for, which does not depend on how it is spread over rows.
     """
     keys = ["account", "customer_order_id"]
     loose = pl.when(pl.any_horizontal(pl.col(keys).is_null())).then("row_id")
     of_orders = rows.group_by("file", *keys, loose.alias("loose"), maintain_order=True).agg("row_id").with_row_index("order")
-    of_rows = of_orders.select("order", "row_id", rows=pl.col("row_id").list.len().cast(pl.Int64)).explode("row_id")
-    rows = rows.with_columns(of_rows.sort("row_id").select("order", "rows"))
-    several = rows.filter(pl.col("rows") > 1).group_by("order").agg(
-        pl.col("file", *keys, *(name for name in ORDER_FIELDS if name != "comments"), "rows").first(),
-        pl.col("comments").drop_nulls().first(),
-        _order_content().alias("order_content"),
-    )  # fmt: skip
-    single = rows.filter(rows=1).select(
-        "order", "file", *keys, *ORDER_FIELDS, "rows", order_content=_row_content()
-    )  # a group each would take a KB
-    found = pl.concat([several.select(single.columns), single]).sort("order")
-    content = pl.concat_str(pl.col(*ORDER_FIELDS, "order_content").fill_null(""), separator="\x1f")
+    rows = rows.with_columns(of_orders.select("order", "row_id").explode("row_id").sort("row_id")["order"])
+    fields = ["file", *keys, *(name for name in ORDER_FIELDS if name != "comments")]
+    found = rows.group_by("order", maintain_order=True).agg(pl.col(fields).first(), pl.len().cast(pl.Int64).alias("rows"))
+    comments = rows.drop_nulls("comments").group_by("order").agg(pl.col("comments").first())
+    codes = _texts(_named(rows, "order").drop_nulls("code"), "code")
+    others = _texts(rows.select("order", others=_others()).drop_nulls("others"), "others")
+    for frame in (comments, codes, others):
+        found = found.join(frame, on="order", how="left", maintain_order="left")
+    content = pl.concat_str(
+        pl.col(ORDER_FIELDS).fill_null(""),
+        pl.concat_str(pl.col("code", "others").fill_null(""), separator="|"),
+        separator="\x1f",
+    )
     found = found.with_columns(content=content.map_elements(_digest, pl.String))
-    return found.drop("order_content"), rows.drop("rows")
+    return found.select("order", "file", *keys, *ORDER_FIELDS, "rows", "content"), rows
 
 
-def _order_content() -> pl.Expr:
-    """What the rows of an order ask for, as one text that does not depend on how it is spread over rows."""
-    codes = pl.col("code").str.extract_all(CODES_IN_CELL).list.explode(keep_nulls=False, empty_as_null=False).sort()
+def _texts(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The values of each `order`, sorted, as one text."""
+    if len(frame) > _LONG * frame["order"].n_unique():
+        values = frame.group_by("order").agg(name).with_columns(pl.col(name).list.sort())
+    else:
+        values = frame.sort(name).group_by("order").agg(name)
+    return values.with_columns(pl.col(name).list.join(" "))
+
+
+def _named(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """Every code that the rows name, with these columns of its row; null for a cell with nothing but separators."""
+    filled = rows.filter(is_filled("code")).select(*columns, "code")
+    if not filled["code"].str.contains(_BETWEEN_CODES).any():  # as in most files, which spares a list a row
+        return filled
+    return filled.with_columns(pl.col("code").str.extract_all(CODES_IN_CELL)).explode("code", empty_as_null=True)
+
+
+def _others() -> pl.Expr:
+    """What a row asks for beside codes; null for nothing."""
     others = pl.col("btn", "quantity", "target_order_id")
-    others = others.filter(pl.any_horizontal(others.is_not_null())).fill_null("")
-    return pl.concat_str(codes.str.join(" "), pl.concat_str(others, separator=":").sort().str.join(" "), separator="|")
-
-
-def _row_content() -> pl.Expr:
-    """The content of an order of one row."""
-    codes = pl.col("code").str.extract_all(CODES_IN_CELL).list.sort().list.join(" ").fill_null("")
-    others = pl.col("btn", "quantity", "target_order_id")
-    text = pl.when(pl.any_horizontal(others.is_not_null())).then(pl.concat_str(others.fill_null(""), separator=":"))
-    return pl.concat_str(codes, text.fill_null(""), separator="|")
+    return pl.when(pl.any_horizontal(others.is_not_null())).then(pl.concat_str(others.fill_null(""), separator=":"))
 
 
 def row_key() -> pl.Expr:
@@ -137,12 +148,11 @@ def crowded_cells(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def list_codes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The valid codes that rows name (`row_id`, `order`, `file`, `code` as an integer), and findings about the others."""
-    named = (
-        rows.filter(is_filled("code"))
-        .select("row_id", "order", "file", "source_row", pl.col("code").str.extract_all(CODES_IN_CELL))
-        .explode("code", empty_as_null=True)
-    )
+    """The valid codes that rows name (`row_id`, `order`, `file`, `source_row`, `code` as an integer), and findings about the
+    others.
+    """
+    named = _named(rows, "row_id", "order", "file", "source_row").with_columns(pl.col("code").fill_null(""))
+    found = schema_findings(named, CODES)
     # a valid code beside an invalid one stays, so that everything that is wrong with the row is found at once
-    valid = named.filter(is_code(pl.col("code"))).with_columns(pl.col("code").cast(pl.Int64))
-    return valid, schema_findings(named.with_columns(pl.col("code").fill_null("")), CODES)
+    valid = named if found.is_empty() else named.filter(is_code(pl.col("code")))
+    return valid.with_columns(pl.col("code").cast(pl.Int64)), found
