@@ -29,8 +29,8 @@ def audit(
         raise errors.UsageError("Choose one of --json and --json-lines.")
     with open_cli_run() as opened:
         if json_lines:
-            for line in trail.lines(opened, since, until):
-                print(line)
+            for entry in trail.entries(opened, since, until):
+                console.print_json_line(asdict(entry))
             return
         found = trail.trail(opened, since, until, limit)
     if as_json:

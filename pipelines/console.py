@@ -29,6 +29,11 @@ def print_json(value: Any) -> None:
     print(printable_json(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
 
 
+def print_json_line(value: Any) -> None:
+    """The same on one line, as of JSON Lines."""
+    print(printable_json(json.dumps(value, ensure_ascii=False, default=str)))
+
+
 def print_table(title: str, rows: Iterable[dict[str, Any]], *, show_codes: bool = False) -> None:
     """Rows as a table; as tab-separated text where the output is not a terminal."""
     shown: list[dict[str, Any]] = mask_document(_printable(list(rows)), shown=show_codes)

@@ -15,7 +15,7 @@ from pipelines.common.errors import CardsError, UsageError
 from pipelines.process_orders import process_inbox
 from pipelines.registry.order_holds import open_holds
 from pipelines.run import Run
-from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Answer, Shop, csv_of, read_csv, row, some_codes
+from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Answer, Shop, csv_of, read_csv, row, sampled, some_codes
 
 pytestmark = pytest.mark.one_database
 
@@ -367,7 +367,10 @@ def test_files_of_one_run_take_effect_in_their_order(shop: Shop) -> None:
 # -- crashes, and others at work ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["decided", "read", "committed", "placement written", "folder written", "delivered"])
+STEPS = ["decided", "read", "committed", "placement written", "folder written", "delivered"]
+
+
+@pytest.mark.parametrize("step", sampled(STEPS, "decided", "committed", "folder written", others=pytest.mark.slow))
 @pytest.mark.parametrize("decide", [approvals.approve, approvals.reject])
 def test_a_decision_survives_a_crash_at_any_step(decide: Callable[..., Any], step: str, shop: Shop) -> None:
     answer = shop.send(row("A", quantity="1"), row("B", quantity="4"))

@@ -101,6 +101,7 @@ def rows(shop: Shop) -> int:
 # -- several workers ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("step", ["claimed", "decided", "committed", "archived", "delivered"])
 def test_no_file_is_read_by_two_workers(step: str, shop: Shop, portions_of_two: None) -> None:
     drop(shop, *"ABCDE")
@@ -271,6 +272,7 @@ def test_clocks_of_machines_do_not_matter(shop: Shop, monkeypatch: pytest.Monkey
     assert len(shop.run()) == 1
 
 
+@pytest.mark.one_database
 def test_a_worker_keeps_what_takes_it_longer_than_a_lease(tmp_path: Path, registry_url: str) -> None:
     before = {thread for thread in threading.enumerate() if thread.name == "claims"}
     shop = Shop(tmp_path / "home", registry_url, claim_seconds=6)
@@ -293,6 +295,7 @@ def test_a_worker_keeps_what_takes_it_longer_than_a_lease(tmp_path: Path, regist
     shop.registry.close()
 
 
+@pytest.mark.one_database
 def test_a_worker_that_is_stuck_loses_its_files_and_answers_none_twice(
     tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

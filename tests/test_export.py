@@ -16,7 +16,7 @@ from pipelines.delivery import dataset_files
 from pipelines.insight import datasets
 from pipelines.registry.export_records import CardFilter
 from pipelines.registry.store import open_registry
-from tests.conftest import Shop, row, shared_parser
+from tests.conftest import Shop, row, sampled, shared_parser
 from tests.lives import Life
 from tests.test_datasets import files
 
@@ -40,7 +40,7 @@ def lived(shop: Shop) -> Shop:
     return shop
 
 
-@pytest.mark.parametrize("portion", [5, 200_000])
+@pytest.mark.parametrize("portion", sampled([5, 200_000], 5, others=pytest.mark.slow))
 def test_every_card_is_there_as_people_see_it_when_they_ask(portion: int, lived: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "_CARDS", portion)
     monkeypatch.setattr("pipelines.registry.export_records._ORDERS", 3)

@@ -11,9 +11,9 @@ from pipelines.admin.replay import replay
 from pipelines.registry import limits
 from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, Answer, Shop, csv_of, row
 from tests.faults.invariants import assert_sound
-from tests.test_actions import ONE, THREE, TWO, confirm, ready, take
+from tests.test_actions import ONE, THREE, TWO, after_one_night, confirm, ready, take
 
-__all__ = ["ready"]
+__all__ = ["after_one_night", "ready"]
 
 
 def decided_anew(shop: Shop, meanwhile: Callable[[], object]) -> list[Answer]:

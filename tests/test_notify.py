@@ -589,6 +589,7 @@ def test_a_thousand_things_are_one_message(notified: Shop, mail: MailServer, web
     assert only(mail.messages).title == "cards: 60 files with rejections"
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_send_once(notified: Shop, webhook: Webhook, mail: MailServer, tmp_path: Path) -> None:
     webhook.seconds = 0.3
     with Worker(tmp_path / "one") as one, Worker(tmp_path / "two") as two:

@@ -16,7 +16,7 @@ from openpyxl import load_workbook
 from pipelines.process_orders import check, process_inbox
 from pipelines.registry import limits
 from pipelines.run import Run
-from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, some_codes, xlsx_of
+from tests.conftest import ACCESS_NUMBERS, EXTERNAL, NOW, NewRegistry, Shop, csv_of, obeys, row, sampled, some_codes, xlsx_of
 
 pytestmark = pytest.mark.one_database
 
@@ -423,7 +423,7 @@ def undisturbed(new_registry: NewRegistry, tmp_path_factory: pytest.TempPathFact
     return state
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", sampled(STEPS, "decided", "committed", "folder written", "archived", others=pytest.mark.slow))
 def test_after_a_crash_at_any_step_the_next_run_gives_the_same_end_state(
     step: str, shop: Shop, undisturbed: dict[str, Any]
 ) -> None:

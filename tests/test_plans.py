@@ -113,6 +113,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from _nodes(part)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("few_cells", sampled([database.FEW_CELLS, 0], database.FEW_CELLS, others=pytest.mark.slow))
 def test_no_statement_reads_all_of_a_table_that_grows(
     few_cells: int, tmp_path: Path, registry_url: str, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +131,7 @@ def test_no_statement_reads_all_of_a_table_that_grows(
     assert read == []
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("few_cells", sampled([database.FEW_CELLS, 0], database.FEW_CELLS, others=pytest.mark.slow))
 def test_no_statement_of_a_recovery_reads_all_of_a_table_but_the_list_of_events(
     few_cells: int, tmp_path: Path, new_registry: NewRegistry, monkeypatch: pytest.MonkeyPatch
@@ -199,7 +201,7 @@ def _live(shop: Shop) -> None:
     write_files(shop)
     shop.registry.clear_hold("acme", shop.runtime.timestamp())
     assert len(trail.trail(shop.as_run, "2026-10-05", "2027-01-01", 3).entries) == 3
-    assert list(trail.lines(shop.as_run, "2026-10-05", "2027-01-01"))
+    assert list(trail.entries(shop.as_run, "2026-10-05", "2027-01-01"))
     audit_trail.decisions(shop.registry, "2026-10-05", "2026-10-06")
     state_a_month(shop)
     keep_for_a_while(shop)

@@ -728,7 +728,7 @@ STEPS = ["report entered", "placement written", "folder written", "archived", "d
 
 
 @pytest.mark.parametrize("most", sampled([1, 4], 1))
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", sampled(STEPS, "report entered", "orders closed", others=pytest.mark.slow))
 def test_a_night_that_dies_anywhere_ends_as_an_undisturbed_one(
     step: str, most: int, tmp_path: Path, new_registry: NewRegistry
 ) -> None:

@@ -17,7 +17,7 @@ from pipelines.intake.private_copy import Spool
 from pipelines.registry.schema import TABLES
 from pipelines.registry.store import open_registry
 from pipelines.run import Run, open_claims
-from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, Shop, csv_of, read_csv, row, shared_parser
+from tests.conftest import ACCESS_NUMBERS, ACCOUNTS, BILLING_NUMBERS, Shop, csv_of, read_csv, row, sampled, shared_parser
 from tests.faults.killing import environment
 from tests.faults.worker import Worker
 
@@ -204,7 +204,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 STEPS = ["read", "decided", "committed", "placement written", "folder written", "archived", "delivered"]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", sampled(STEPS, "committed", "folder written", others=pytest.mark.slow))
 def test_a_killed_replay_is_finished_by_the_next_one_and_places_nothing_twice(step: str, shop: Shop, worker: Worker) -> None:
     folders = rejected(shop, "A", "B")
     mend_catalogue(shop)

@@ -13,7 +13,7 @@ from pipelines import process_orders
 from pipelines.admin import audit, retention, setup
 from pipelines.intake import inbox
 from pipelines.registry.schema import TABLES
-from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, read_csv, row, shared_parser, some_codes, xlsx_of
+from tests.conftest import EXTERNAL, NewRegistry, Shop, csv_of, read_csv, row, sampled, shared_parser, some_codes, xlsx_of
 from tests.faults.killing import environment
 from tests.faults.worker import Worker
 from tests.test_orders import globex
@@ -205,7 +205,10 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
         yield started
 
 
-@pytest.mark.parametrize("step", ["read", "decided", "charged", "folder written", "archived"])
+@pytest.mark.parametrize(
+    "step",
+    sampled(["read", "decided", "charged", "folder written", "archived"], "charged", "folder written", others=pytest.mark.slow),
+)
 def test_a_killed_run_leaves_the_file_or_its_answer(step: str, shop: Shop, worker: Worker) -> None:
     before = tables(shop)
     try_(shop, csv_of(*ROWS))

@@ -1,8 +1,7 @@
 """`cards audit`: who did what, from files and nights to decisions and loads of the catalogue."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -50,11 +49,11 @@ def trail(run: Run, since: str, until: str, limit: int) -> Trail:
     return Trail(list(_entries(rows.head(limit))), more=len(rows) > limit)
 
 
-def lines(run: Run, since: str, until: str) -> Iterator[str]:
-    """The trail from a time on and before another as JSON Lines, oldest first, however long it is."""
+def entries(run: Run, since: str, until: str) -> Iterator[TrailEntry]:
+    """The trail from a time on and before another, oldest first, however long it is."""
     place, end = Place(parse_since(since)), parse_since(until, "--until")
     while len(rows := audit_trail.following(run.registry, place, end, _PORTION)):
-        yield from (json.dumps(asdict(entry), ensure_ascii=False) for entry in _entries(rows))
+        yield from _entries(rows)
         place = Place(*rows.select("at", "origin", "number").row(-1))
 
 

@@ -50,31 +50,16 @@ def month_folders(settings: Settings, reconciliation_date: int) -> list[Path]:
 
 
 def write_datasets(run: Run, reconciliation_date: int) -> list[Path]:
-    """Write what is new of a night (20261124), unless CARDS_DATASETS is off; the paths of the files."""
-    with writing_datasets(run, reconciliation_date) as paths:
-        return paths
-
-
-def write_data(run: Run, reconciliation_date: int) -> list[Path]:
     """Write what is new of a night (20261124); the paths of the files."""
-    with _writing(run, reconciliation_date) as paths:
+    with writing_datasets(run, reconciliation_date) as paths:
         return paths
 
 
 @contextmanager
 def writing_datasets(run: Run, reconciliation_date: int) -> Iterator[list[Path]]:
-    """Write what is new of a night (20261124), unless CARDS_DATASETS is off, the last of it while the block does other work:
-    the paths of the files, which are complete when the block has ended, whatever it raises.
+    """Write what is new of a night (20261124), the last of it while the block does other work: the paths of the files, which
+    are complete when the block has ended, whatever it raises.
     """
-    if not run.settings.datasets:
-        yield []
-        return
-    with _writing(run, reconciliation_date) as paths:
-        yield paths
-
-
-@contextmanager
-def _writing(run: Run, reconciliation_date: int) -> Iterator[list[Path]]:
     night, paths, writing = night_date(reconciliation_date), list[Path](), deque[Future[None]]()
     with thread_pool() as pool:  # while one file is written the next one is made
         for name, number, rows in _parts(run.registry, reconciliation_date, night):

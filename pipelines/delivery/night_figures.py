@@ -105,7 +105,8 @@ def _surplus(number: int) -> str:
 
 
 def _not_replaced(number: int) -> str:
-    return f"{count(number, 'refused code was', 'refused codes were')} not replaced: see there what the reseller does."
+    words = count(number, "refused code was", "refused codes were")
+    return f"{words} not replaced. The sheet says what the reseller does about each."
 
 
 def _not_changed(number: int) -> str:

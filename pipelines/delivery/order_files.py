@@ -51,10 +51,15 @@ def write_night_files(run: Run, event: int, *, again: bool = False) -> list[Card
     made, failed = _write(run, files, again=False)
     _log(run, files, made)
     failed += _write_index(run, files, once=again)
+    return failed + _note(run, files, made)
+
+
+def _note(run: Run, files: pl.DataFrame, made: list[WrittenFile]) -> list[CardsError]:
+    """Write the status of the submissions of files, and keep what lies there now; the errors of what could not be written."""
     statuses, unwritten = status.rewrite(run, files["submission"])
     with run.registry.transaction():
         note_files(run.registry, written_files.as_frame([*made, *statuses]))
-    return [*failed, *unwritten]
+    return unwritten
 
 
 def _log(run: Run, files: pl.DataFrame, made: list[WrittenFile]) -> None:
@@ -119,10 +124,7 @@ def rewrite_night_files(run: Run, event: int) -> list[Path]:
     """Write the files of orders of a night again: the same cards in the same order; their paths."""
     files = night_records.files_of_night(run.registry, event)
     made, failed = _write(run, files, again=True)
-    statuses, unwritten = status.rewrite(run, files["submission"])
-    with run.registry.transaction():
-        note_files(run.registry, written_files.as_frame([*made, *statuses]))
-    raise_first([*failed, *unwritten])
+    raise_first(failed + _note(run, files, made))
     return [run.settings.outbox / f"{path}{suffix}" for path in _by_path(files) for suffix in (".csv", ".xlsx")]
 
 

@@ -1,5 +1,6 @@
 """The reconciliation workbook of a night, and the placement file of its replacements."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,11 +30,12 @@ MOST_ROWS: Final = 10_000
 
 def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> NightRecords:
     """Write the placement file, workbook and the files of orders of a night; what it did. `again`: a run died of it before."""
-    settings, registry = run.settings, run.registry
+    settings, registry, date = run.settings, run.registry, event["reconciliation_date"]
     paths = write_night_placement(run, event)
     night = night_records.load_reconciliation(registry, event)
     paths += write_workbook(settings, registry, night)
-    with dataset_files.writing_datasets(run, event["reconciliation_date"]) as data:
+    with ExitStack() as stack:
+        data = stack.enter_context(dataset_files.writing_datasets(run, date)) if settings.datasets else []
         failures = order_files.write_night_files(run, event["event"], again=again)
     with registry.transaction():
         note_files(registry, written_files.as_frame(written_files.in_outbox(event["event"], settings.outbox, [*paths, *data])))

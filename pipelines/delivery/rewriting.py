@@ -78,7 +78,8 @@ def rewrite_night(run: Run, date: int) -> list[Path]:
         is_latest = event["event"] == latest["event"]
         paths = _placement_of_night(run, event)
         if is_latest:
-            paths += reconciliation_workbook.write_night_workbook(run, event) + dataset_files.write_datasets(run, date)
+            paths += reconciliation_workbook.write_night_workbook(run, event)
+            paths += dataset_files.write_datasets(run, date) if run.settings.datasets else []
         run.runtime.checkpoint("night written")
         with run.registry.transaction():
             files = written_files.in_outbox(event["event"], run.settings.outbox, paths)
@@ -96,7 +97,7 @@ def rewrite_data(run: Run, since: int) -> int:
     """
     dates = reconciliation.night_dates(run.registry, since)
     for done, date in enumerate(dates, 1):
-        paths = dataset_files.write_data(run, date)
+        paths = dataset_files.write_datasets(run, date)
         event = require_night(run, date)["event"]
         with run.registry.transaction():
             note_files(run.registry, written_files.as_frame(written_files.in_outbox(event, run.settings.outbox, paths)))

@@ -25,7 +25,7 @@ _OF_CARDS: Final = (
 """Cells that say nothing where an order is taken back: whoever does so may send its rows again with another action."""
 CODES_IN_CELL: Final = r"[^\s,;]+"
 _LONG: Final = 100
-"""Lists of so many values are sorted in half the time of the table that they are made from, and short ones in ten times that."""
+"""Lists of so many values take half as long to sort as the table that they are made from, and short ones ten times as long."""
 _BETWEEN_CODES: Final = r"[\s,;]"
 CELL_CODES: Final = 1_000
 """So many codes are read from one cell."""

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.admin.audit import Scope, verify
 from pipelines.admin.repair import repair
-from tests.conftest import NewRegistry
+from tests.conftest import NewRegistry, sampled
 from tests.damage.damages import DAMAGES, OUTBOX, REGISTRY
 from tests.damage.place import Place, copied, live
 
@@ -44,7 +44,7 @@ def test_damage_of_the_registry_is_found_and_left_to_people(kind: str, place: Pl
 
 
 @pytest.mark.parametrize("lived", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
-@pytest.mark.parametrize("kind", OUTBOX)
+@pytest.mark.parametrize("kind", sampled(OUTBOX, *list(OUTBOX)[::4], others=pytest.mark.slow))
 def test_damage_of_the_outbox_is_found_and_mended_where_that_is_safe(kind: str, place: Place) -> None:
     _assert_found(kind, place)
 

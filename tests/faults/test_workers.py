@@ -75,6 +75,7 @@ def _race(workers: int, files: int, rounds: int, shop: Shop, folder: Path, datab
     assert shop.run() == []
 
 
+@pytest.mark.one_database
 def test_four_workers_on_one_inbox_answer_each_file_once(shop: Shop, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     _race(4, 60, 2, shop, tmp_path, request.node.callspec.params["new_registry"])
 

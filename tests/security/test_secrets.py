@@ -251,7 +251,7 @@ def test_run_and_verify_print_no_code(house: House) -> None:
 def test_a_file_sends_no_control_character_to_the_operators_terminal(house: House, tmp_path: Path) -> None:
     book = corpus.patched(corpus.book(corpus.line("A")), corpus.SHEET, b"Customer Order ID", b"_x001B_[2J_x0007_evil")
     said = ""
-    for name, content in {"a.xlsx": book, "b.csv": "Acc\u009b31m,Quantity\u202e\n1,2\n".encode()}.items():
+    for name, content in {"a.xlsx": book, "b\x1b[2J\u202e\udcff.csv": "Acc\u009b31m,Quantity\u202e\n1,2\n".encode()}.items():
         path = tmp_path / name
         path.write_bytes(content)
         said += house.cards("check", str(path), "--reseller", "acme", code=None).said
@@ -261,4 +261,7 @@ def test_a_file_sends_no_control_character_to_the_operators_terminal(house: Hous
         house.drop(name, content)
     said += house.cards("run").said
     assert "COLUMN_MISSING" in said
+    for words in (["audit"], ["audit", "--json"], ["audit", "--json-lines"], ["submissions"], ["submissions", "--json"]):
+        said += (listed := house.cards(*words).said)
+        assert "2J" in listed
     assert {letter for letter in said if not letter.isprintable()} <= {"\n", "\t"}
