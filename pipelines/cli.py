@@ -162,7 +162,7 @@ def check(
         console.print_json(document(result, show_codes=show_codes))
         return
     console.print_line(
-        f"{result.file}: {count(result.rows, 'row')}; {count(result.orders_placed, 'order')} can be placed, "
+        f"{result.file}: {count(result.rows, 'row')}; {count(result.orders_placeable, 'order')} can be placed, "
         f"{result.orders_already_placed} already placed, {result.orders_rejected} would be rejected."
     )
     findings = [{**asdict(finding), "row": finding.row or "file"} for finding in result.findings]

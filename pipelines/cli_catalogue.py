@@ -97,8 +97,10 @@ def _print_differences(file: Path, registry: Any, *, as_json: bool = False) -> N
     else:
         console.print_line(f"{file} is the catalogue in force; loading it would change nothing.")
     for reseller, orders in dropped.items():
-        waiting = count(orders, "order of it awaits", "orders of it await")
-        console.print_warning(f"{reseller} is dropped, and {waiting} the network: loading takes --force.")
+        waiting = count(orders, "of its orders still awaits", "of its orders still await")
+        console.print_warning(
+            f"{reseller} would be removed, but {waiting} the network. To load the catalogue anyway, use --force."
+        )
 
 
 def _row(values: dict[str, str]) -> str:

@@ -9,7 +9,8 @@ from pipelines.cli_helpers import AsJson, document, open_cli_run
 from pipelines.common.words import count
 
 _Quick = Annotated[
-    bool, typer.Option("--quick/--full", help="Only whether files are there, with their sizes; seconds instead of minutes.")
+    bool,
+    typer.Option("--quick/--full", help="Check only that files exist and have the right size; takes seconds."),
 ]
 _Since = Annotated[str, typer.Option(metavar="DATE", help="Only what came on this date or later, as 2026-01-31.")]
 _Sample = Annotated[int, typer.Option(metavar="N", min=0, help="Only so many files and nights, drawn at random.")]

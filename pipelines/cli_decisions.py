@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from pipelines import completion
 from pipelines.cli_helpers import AsJson, open_cli_run, submission_row
 from pipelines.common import errors
 from pipelines.common.words import count
@@ -18,17 +19,17 @@ _ON_HOLD: Final = typer.Argument(metavar="ID", help="The hold of an order (H12) 
 def approve(
     what: Annotated[str, _ON_HOLD], by: Annotated[str, _BY], why: Annotated[str, _WHY], as_json: AsJson = False
 ) -> None:
-    """Let an order on hold be placed, now; or a network report on hold take effect: the next night uses it."""
+    """Approve an order on hold, which is placed now, or a network report on hold, which the next night uses."""
     from pipelines.admin import approvals
 
     with open_cli_run(changes=True) as opened:
         done = approvals.approve(opened, what, by, why)
-    later = "" if done.hold else " It lies in inbox/network again, and the next night uses it."
+    later = "" if done.hold else " It is back in inbox/network; the next night uses it."
     _print(done, as_json, f"{done.hold or done.folder} is approved.{later}")
 
 
 def reject(what: Annotated[str, _ON_HOLD], by: Annotated[str, _BY], why: Annotated[str, _WHY], as_json: AsJson = False) -> None:
-    """Leave an order on hold unplaced, or a network report on hold without effect, for good."""
+    """Reject an order on hold, which is then never placed, or a network report on hold, which is then never used."""
     from pipelines.admin import approvals
 
     with open_cli_run(changes=True) as opened:
@@ -38,8 +39,10 @@ def reject(what: Annotated[str, _ON_HOLD], by: Annotated[str, _BY], why: Annotat
 
 
 def surplus(
-    order: Annotated[str, typer.Argument(metavar="[ORDER_ID]", help="Just this order.")] = "",
-    disconnect: Annotated[bool, typer.Option("--disconnect", help="Order the Disconnect of the surplus cards.")] = False,
+    order: Annotated[
+        str, typer.Argument(metavar="[ORDER_ID]", help="Just this order.", autocompletion=completion.order_ids)
+    ] = "",
+    disconnect: Annotated[bool, typer.Option("--disconnect", help="Place a Disconnect order for the surplus cards.")] = False,
     grant: Annotated[bool, typer.Option("--grant", help="Let the order have them: the next night releases them.")] = False,
     by: Annotated[str, _BY] = "",
     why: Annotated[str, _WHY] = "",

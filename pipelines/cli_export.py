@@ -20,10 +20,11 @@ def export(
     reseller: Annotated[str, typer.Option(help="Only this reseller's cards.", autocompletion=completion.resellers)] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     datasets: Annotated[
-        bool, typer.Option("--datasets", help="Write the data for analysts of nights again instead; takes --since alone.")
+        bool,
+        typer.Option("--datasets", help="Write the analysts' data of past nights again instead; takes only --since."),
     ] = False,
 ) -> None:
-    """Write all cards as they are now into a Parquet or CSV file that you alone can read.
+    """Write all cards as they are now into a Parquet or CSV file that only you can read.
 
     With --datasets: write what was new of each night below outbox/reconciliation/data again, as after an upgrade.
     """

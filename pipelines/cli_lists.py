@@ -124,8 +124,8 @@ def status(
     as_json: AsJson = False,
     show_codes: ShowCodes = False,
 ) -> None:
-    """Show cards by code, Order ID, Customer Order ID, BTN or access number: how many are in each state, and the first ones,
-    the newest orders first; for a code, its history too.
+    """Show cards by code, Order ID, Customer Order ID, BTN or access number: how many are in each state, then the first
+    cards, newest orders first; for a code, its history too.
     """
     from pipelines import console
     from pipelines.admin import queries

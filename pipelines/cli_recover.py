@@ -15,7 +15,7 @@ def recover(
 ) -> None:
     """Enter what the outbox has and the registry lacks, after it was restored from a backup.
 
-    Until then, what issues or changes something refuses. Can be repeated: what the registry knows stays as it is.
+    Until then, commands that issue or change anything refuse to run. Safe to repeat: what is in the registry stays as it is.
     """
     from pipelines import console
     from pipelines.admin import recover as job

@@ -1,4 +1,5 @@
-"""The Prefect flows: the plain jobs with a schedule, retries and a page to look at. Nothing else imports Prefect.
+"""The Prefect flows: the plain jobs with a schedule, retries and a page to look at. Only this module and the room
+`serving` import Prefect.
 
 No frame and no code is ever a parameter, a result or an artifact, and no task is cached: a cached draw would issue
 the same codes twice. Exactly-once lives in the registry alone; Prefect may retry, duplicate or lose a run.
@@ -114,13 +115,13 @@ def _prefect_log() -> Also:
         if number < _ROWS:
             getattr(logger, level)(line)
         elif number == _ROWS:
-            logger.info("more is not shown here")
+            logger.info("Further lines are not shown here.")
 
     return write
 
 
-def _tell_failed_night(error: CardsError) -> None:
-    """Tell that a night failed for good: no retry has helped."""
+def _report_failed_night(error: CardsError) -> None:
+    """Notify people that a night failed for good: no retry has helped."""
     with contextlib.suppress(CardsError), open_run(load_settings()) as opened, notifying.at_end(opened) as (run, notices):
         notices.append(events.night_failed(run.runtime.now(), str(error)))
 
@@ -222,7 +223,7 @@ def nightly_reconciliation() -> State[str]:
     try:
         done = night()
     except CardsError as error:
-        _tell_failed_night(error)
+        _report_failed_night(error)
         return Failed(message=mask_codes(str(error)), data=error)
     if done.figures is None:
         return Completed(message="Another reconciliation is already running; nothing to do.", data="")

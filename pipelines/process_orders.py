@@ -249,7 +249,7 @@ class CheckResult:
     file: str
     rows: int
     rows_rejected: int
-    orders_placed: int
+    orders_placeable: int
     orders_already_placed: int
     orders_rejected: int
     findings: list[CheckFinding]
@@ -272,7 +272,7 @@ def check(path: Path, source: str, run: Run) -> CheckResult:
         file=str(path),
         rows=result.rows,
         rows_rejected=result.rows_rejected,
-        orders_placed=result.orders_placeable,
+        orders_placeable=result.orders_placeable,
         orders_already_placed=result.orders_already_placed,
         orders_rejected=result.orders_rejected,
         findings=[

@@ -19,7 +19,7 @@ ACCOUNTS: Final = (
     Column("product", "Product Account Number", ("Product Account", "PAN"), "one product account a row"),
     Column("description", "Description", (), "free text"),
     Column("acceptance", "Acceptance", (), "`whole` (also when empty) or `partial`; the same for all of a reseller"),
-    Column("notify", "Notify", (), "where the reseller is notified: mail or Apprise addresses, parted by spaces"),
+    Column("notify", "Notify", (), "where the reseller is notified: mail or Apprise addresses, separated by spaces"),
     Column(
         "approve_above",
         "Approve Above",
@@ -65,7 +65,7 @@ ACCOUNTS_SCHEMA = pa.DataFrameSchema(
                 lambda notify: (
                     notify.str.split(" ").list.eval(pl.element().filter(pl.element() != "").str.contains(ADDRESS)).list.all()
                 ),
-                "not mail or Apprise addresses, parted by spaces",
+                "not mail or Apprise addresses, separated by spaces",
             ),
             nullable=True,
         ),

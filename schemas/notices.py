@@ -49,13 +49,13 @@ _OPERATOR: Final = "operator"
 
 KINDS: Final[dict[NoticeKind, Kind]] = {
     NoticeKind.REGISTRY_UNREACHABLE: Kind(
-        "registries out of reach", _OPERATOR, "the registry can't be reached for five minutes; once an outage"
+        "registries out of reach", _OPERATOR, "the registry can't be reached for five minutes; once per outage"
     ),
     NoticeKind.REGISTRY_BACK: Kind(
         "registries back", _OPERATOR, "it can be reached again, if people were notified of the outage"
     ),
     NoticeKind.NIGHT_FAILED: Kind(
-        "nights failed", _OPERATOR, "a night ended with an error, or could not write all of its files; once a date and error"
+        "nights failed", _OPERATOR, "a night ended with an error, or could not write all of its files; once per date and error"
     ),
     NoticeKind.NIGHT_MISSING: Kind(
         "nights did not run", _OPERATOR, "no night for 26 hours, though an order awaits the network for as long; once a day"
@@ -77,7 +77,7 @@ KINDS: Final[dict[NoticeKind, Kind]] = {
     NoticeKind.RESELLER_ON_HOLD: Kind("resellers on hold", _BOTH, "a reseller was put on hold for asking for taken codes"),
     NoticeKind.OVER_QUOTA: Kind("resellers over quota", _BOTH, "a reseller has used up a budget of the day; once a day"),
     NoticeKind.BTN_NEARLY_FULL: Kind(
-        "BTNs nearly full", _BOTH, "fewer than 1,000 PINs of a BTN are left; once a BTN, also to the reseller that owns it"
+        "BTNs nearly full", _BOTH, "fewer than 1,000 PINs of a BTN are left; once per BTN, also to the reseller that owns it"
     ),
     NoticeKind.FILE_REJECTED: Kind("files with rejections", _BOTH, "an order file was answered, and rows of it were rejected"),
     NoticeKind.RELEASE_READY: Kind("releases ready", _BOTH, "a night wrote release files"),

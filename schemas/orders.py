@@ -33,7 +33,7 @@ COLUMNS: Final = (
            "1–15 of letters, digits, `-`, `_`; unique in the customer account"),
     Column("comments", "Comments", ("Comment", "Notes", "Note", "Remarks"), "free text, 255 characters"),
     Column("code_type", "Code Type", ("Type", "Card Type", "Type of Code"),
-           "`Specified`, `Random`, `BTN+4`; may be empty where the filled cells tell it"),
+           "`Specified`, `Random`, `BTN+4`; may be empty where the other cells imply it"),
     Column("code", "Code", ("Codes", "Authorization Code", "Authorization Codes", "Auth Code", "Card Number"),
            "14 digits; one a row, or several in a cell"),
     Column("quantity", "Quantity", ("Qty", "Count", "Number of Codes", "Number of PINs"), "how many codes or PINs"),

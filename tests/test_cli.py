@@ -150,13 +150,13 @@ def test_check_shows_every_reason_and_places_nothing(house: House, tmp_path: Pat
     assert set(result) == {
         "file",
         "rows",
-        "orders_placed",
+        "orders_placeable",
         "orders_already_placed",
         "orders_rejected",
         "rows_rejected",
         "findings",
     }
-    assert (result["rows"], result["orders_placed"], result["orders_rejected"]) == (3, 1, 2)
+    assert (result["rows"], result["orders_placeable"], result["orders_rejected"]) == (3, 1, 2)
     assert {(one["row"], one["column"], one["reason"]) for one in result["findings"]} == {
         (3, "Code", "CODE_REPEATED"),
         (4, "Quantity", "QUANTITY_FORMAT"),

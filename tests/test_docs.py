@@ -125,11 +125,26 @@ def _option(one: Any) -> str:
     return ", ".join(one.opts) + ("" if one.is_flag else f" {one.metavar or one.name.upper()}")
 
 
+_MORE_FILES = r"""
+cards statement --month $(date +%Y-%m)
+IFS=, read -r _ account _ _ code _ < <(sed -n 2p "$(ls outbox/acme/*/release-*.csv | head -1)")
+printf 'Action,Customer Account Number,Customer Order ID,Code\nBlock,%s,BLOCK,%s\n' "$account" "$code" > inbox/acme/block.csv
+mkdir -p inbox/acme/check
+cp inbox/acme/block.csv inbox/acme/check/trial.csv
+cp outbox/acme/*-october/october.* inbox/acme/
+cards run
+order=$(sed -n 2p outbox/acme/*-block/confirmation.csv | cut -d, -f1)
+printf 'Order ID,Authorization Code\n%s,%s\n' "$order" "$code" > inbox/network/block.csv
+cards reconcile
+"""
+"""Has the demo's home written the kinds of files that the demo does not: a trial, a repeated file, a card that is blocked."""
+
+
 def csv_files(home: Path) -> str:
     """The columns of each kind of CSV file, from those that the demo wrote."""
-    assert bash("cards statement --month $(date +%Y-%m)", home).stderr == ""
-    names = ["confirmation.csv", "rejections.csv", "release-*.csv", "refused-*.csv", "statement-*.csv", "statements-*.csv",
-             "index.csv", "placement-*.csv"]  # fmt: skip
+    assert bash(_MORE_FILES, home).stderr == ""
+    names = ["confirmation.csv", "rejections.csv", "already-placed.csv", "trial.csv", "release-*.csv", "refused-*.csv",
+             "outcome-*.csv", "statement-*.csv", "statements-*.csv", "index.csv", "placement-*.csv"]  # fmt: skip
     found = [{path.read_text("utf-8").splitlines()[0] for path in (home / "outbox").rglob(name)} for name in names]
     assert [len(headers) for headers in found] == [1] * len(names)
     return table(
@@ -160,7 +175,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": settings,
     "network": lambda: columns(network.COLUMNS),
     "catalogue": lambda: (
-        f"Sheet Accounts:\n\n{columns(catalogue.ACCOUNTS)}\nSheet Access Numbers:\n\n" + columns(catalogue.ACCESS_NUMBERS)
+        f"Sheet Accounts:\n\n{columns(catalogue.ACCOUNTS)}\n"
+        f"Sheet Access Numbers:\n\n{columns(catalogue.ACCESS_NUMBERS)}\n"
+        f"Sheet Billing Numbers (may be left out):\n\n{columns(catalogue.BILLING_NUMBERS)}"
     ),
     "datasets": datasets,
     "notices": notices,

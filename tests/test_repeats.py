@@ -63,6 +63,7 @@ def test_the_states_of_today_are_counted_and_the_releases_named(shop: Shop) -> N
         ("B", "1", "0", "0", "1"),
     ]
     assert {one["Releases in"] for one in result} == {first.result["folder"]}
+    assert {one["Placed"] for one in result} == {"2026-10-05T09:30:00-06:00"}
     code = b["Authorization Code"][0]
     assert not any(code in str(one) for one in result)
 

@@ -1,7 +1,11 @@
-"""What pyproject.toml asks for, what the requirements files pin, and what prefect.yaml names are the same."""
+"""What the code imports, what pyproject.toml asks for, what the requirements files pin, and what prefect.yaml names agree."""
 
+import ast
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -57,3 +61,23 @@ def test_both_files_can_be_installed_together() -> None:
 def test_prefect_yaml_names_the_version_that_is_pinned() -> None:
     named = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))["prefect-version"]
     assert named == pins("requirements.txt")["prefect"]
+
+
+def imports(folder: str) -> Iterator[str]:
+    """The packages that the modules of a folder import, by their first name."""
+    for path in (ROOT / folder).rglob("*.py"):
+        for one in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(one, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in one.names)
+            elif isinstance(one, ast.ImportFrom) and one.module:
+                yield one.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("folder", ["pipelines", "schemas"])
+def test_what_is_imported_is_declared(folder: str) -> None:
+    """Not just there because something else needs it."""
+    declared = {canonicalize_name(Requirement(text).name) for text in PYPROJECT["project"]["dependencies"]}
+    packages = packages_distributions()
+    foreign = {name for name in imports(folder) if name not in {*sys.stdlib_module_names, "pipelines", "schemas"}}
+    assert len(foreign) > 1
+    assert [name for name in sorted(foreign) if declared.isdisjoint(map(canonicalize_name, packages.get(name, [])))] == []

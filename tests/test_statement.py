@@ -585,7 +585,7 @@ def test_an_index_without_a_statement_is_completed(shop: Shop) -> None:
     index = shop.settings.outbox / "acme/index.csv"
     whole = index.read_text()
     index.write_text("".join(line for line in whole.splitlines(keepends=True) if "statement" not in line))
-    assert problems(shop) == [("an index lacks 1 answers", "index.csv")]
+    assert problems(shop) == [("an index lacks 1 answer", "index.csv")]
     with shared_parser():
         assert repair.repair(shop.as_run, audit.scope(), apply=True).left == 0
     assert sorted(index.read_text().split()) == sorted(whole.split())

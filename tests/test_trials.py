@@ -302,7 +302,7 @@ def test_check_and_run_count_alike(content: bytes, tmp_path: Path, new_registry:
         assert [getattr(checked, name) for name in names] == [ran[name] for name in names] == [tried[name] for name in names]
         if any(reason.startswith(("FILE", "COLUMN")) for reason in ran["reasons"]):
             assert ran["rows_rejected"] == ran["rows"]
-        assert (checked.orders_placed, checked.orders_already_placed) == (ran["orders_placed"], ran["orders_already_placed"])
+        assert (checked.orders_placeable, checked.orders_already_placed) == (ran["orders_placed"], ran["orders_already_placed"])
         shop.registry.close()
 
 

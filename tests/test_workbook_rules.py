@@ -132,6 +132,7 @@ PLANTED: list[tuple[str, Change]] = [
     ("opens_where_the_reader_begins", part("xl/worksheets/sheet3.xml", "<sheetView ", '<sheetView tabSelected="1" ')),
     ("charts_are_described", part(DRAWING, 'descr="[^"]*"', "")),
     ("charts_are_described", part(CHART_PART, "<c:title>.*?</c:title>", "")),
+    ("series_of_charts_contrast_with_white", part(CHART_PART, 'srgbClr val="C00000"', 'srgbClr val="FFC000"')),
     ("charts_cover_no_cells", part(DRAWING, "<xdr:row>[0-9]+</xdr:row>", "<xdr:row>1</xdr:row>")),
     ("no_cell_is_a_formula", cell("A2", '<c r="A2" t="str"><f>1+1</f><v>2</v></c>')),
     ("links_lead_to_sheets_and_say_so", part(SUMMARY, "'Cards'!A1", "'Gone'!A1")),

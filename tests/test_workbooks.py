@@ -433,7 +433,7 @@ def test_the_annotator_does_not_look_at_every_cell_for_each_note(monkeypatch: py
     monkeypatch.setattr(Worksheet, "max_column", property(lambda page: looked.append(page.title) or size(page)))
     rows = [(row, "CODE_FORMAT", "Write 14 digits.") for row in range(4, 54)]
     job = {
-        "title": "Rejected orders", "advice": "Fix it.", "facts": [], "table": [], "last": LAST, "by_header": BY_HEADER,
+        "title": "Rejected orders", "advice": "Fix it.", "key_values": [], "table": [], "last": LAST, "by_header": BY_HEADER,
         "headers": list(HEADERS.values()), "rows": rows, "notes": [(row, "Code", "CODE_FORMAT") for row, _, _ in rows],
         "noted": 100, "rules": None,
     }  # fmt: skip
@@ -572,7 +572,7 @@ def test_a_chart_has_its_colours_titled_axes_and_words_for_who_cant_see_it(tmp_p
 
 def test_words_that_have_no_room_beside_their_label_are_wrapped_below_its_width(tmp_path: Path) -> None:
     words = "Refused, Replaced, Ready late, Surplus, Changes"
-    book = _with_charts(CHART)._replace(facts=[("Nothing for", words), ("Nothing for", "Refused")])
+    book = _with_charts(CHART)._replace(key_values=[("Nothing for", words), ("Nothing for", "Refused")])
     writers.write(tmp_path / "made.xlsx", book)
     page = openpyxl.load_workbook(tmp_path / "made.xlsx")["Summary"]
     assert [[cell.value for cell in line[:2]] for line in page.iter_rows(min_row=4, max_row=5)] == [

@@ -14,6 +14,7 @@ import polars as pl
 
 from pipelines.admin.findings import Check, Finding, Repair, RepairAction
 from pipelines.common.errors import CardsError
+from pipelines.common.words import count
 from pipelines.delivery import index, order_files, statements, submission
 from pipelines.delivery.csv_files import csv_bytes
 from pipelines.delivery.deliver import submission_folder
@@ -59,7 +60,7 @@ class Answers:
             if missing:
                 where = str(self._check.settings.outbox / source / index.NAME)
                 fix = "Complete it: cards repair --apply"
-                yield Finding(f"an index lacks {missing:,} answers", where, fix, Repair(RepairAction.INDEX, source))
+                yield Finding(f"an index lacks {count(missing, 'answer')}", where, fix, Repair(RepairAction.INDEX, source))
 
 
 def check_content(check: Check, events: pl.DataFrame, kept: pl.DataFrame, answers: Answers) -> tuple[list[Finding], set[int]]:

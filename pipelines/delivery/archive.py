@@ -132,7 +132,7 @@ def _sources(settings: Settings, reseller: str) -> list[str]:
 
 def _archive_submissions(run: Run, before: date, reseller: str, most: int | None, result: ArchiveResult) -> None:
     left = most
-    for portion in registry_archive.settled_submissions(run.registry, before, reseller):
+    for portion in registry_archive.finished_submissions(run.registry, before, reseller):
         some = portion.head(len(portion) if left is None else left)
         some = some.with_columns(month=pl.col("at").str.head(7))
         parts = some.partition_by("source", "month", as_dict=True, maintain_order=True)

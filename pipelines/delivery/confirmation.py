@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.delivery.placed_before import placed_before
+from pipelines.delivery.placed_before import placed_before, with_local_times
 from pipelines.delivery.results import SubmissionResult
 from pipelines.excel import look
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
@@ -101,7 +101,7 @@ def write_confirmation(
     event = records.events.row(0, named=True)
     new = records.orders["action"].is_in(actions.issuing()).any()
     cards = int(records.orders["cards"].sum())
-    facts: list[tuple[str, Any]] = [
+    key_values: list[tuple[str, Any]] = [
         ("Reseller", "the operator" if event["source"] == OPERATOR else event["source"]),
         ("File", event["file_name"]),
         ("Received", time_value(event["at"])),
@@ -121,18 +121,18 @@ def write_confirmation(
         ("Cards outstanding", cards),
         *[("Remark", note) for note in event["notes"].splitlines()],
     ]
-    facts[3:3] = [("Answered before in", f"outbox/{event['source']}/{folder}") for folder in records.repeated["folder"]]
-    advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: see rejections.xlsx, fix it and resubmit it."
+    key_values[3:3] = [("Answered before in", f"outbox/{event['source']}/{folder}") for folder in records.repeated["folder"]]
+    advice = f"{_NOT_YET if new else ''}" + (" Some rows were rejected: fix them in rejections.xlsx and resubmit that file."
                                              if counts.rows_rejected else "")  # fmt: skip
     fit = {"Orders": orders.height * orders.width <= MOST_CELLS, "Codes": len(rows) <= most_codes}
     if len(records.repeated):
         advice = _repeated(event["source"], records.repeated.row(0, named=True))
     placed_in = {"Placed": look.zoned(offset_of(event["at"]))}
     sheets = [Sheet(title, frame, formats=placed_in) for title, frame in (("Orders", orders), ("Codes", rows)) if fit[title]]
-    again = placed_before(records) if len(records.duplicate_orders) else pl.DataFrame()
+    again = with_local_times(placed_before(records), records) if len(records.duplicate_orders) else pl.DataFrame()
     if len(again) and again.height * again.width <= MOST_CELLS:
         sheets.append(Sheet("Already placed", again, formats=placed_in))
-    facts += [(f"Where the {title.lower()} are", "in confirmation.csv; there are too many of them for a workbook")
+    key_values += [(f"Where the {title.lower()} are", "in confirmation.csv; there are too many of them for a workbook")
               for title, fits in fit.items() if not fits]  # fmt: skip
     advice = advice.strip() or "No action needed."
-    write(path, Book("Order confirmation", advice, facts, sheets))
+    write(path, Book("Order confirmation", advice, key_values, sheets))

@@ -8,9 +8,9 @@ import polars as pl
 from pipelines.common.times import instant
 from pipelines.common.words import count
 from pipelines.excel.book import Attention
-from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import NightRecords
 from schemas.actions import ActionOutcome, ApprovalDecision
+from schemas.codes import CardState
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,11 @@ def night_figures(night: NightRecords, overdue_hours: float, workbook: str) -> N
     """The totals of a night, whose workbook lies at a path."""
     return NightFigures(
         orders_closed=night.orders.filter(pl.col("awaiting") == 0).height,
-        codes_ready=_moved(night.counts, BECAME_READY_FROM, "ready"),
-        codes_ready_late=_moved(night.counts, ("refused",), "ready"),
-        codes_refused=_moved(night.counts, ("placed",), "refused"),
+        codes_ready=_changed(night.counts, BECAME_READY_FROM, CardState.READY),
+        codes_ready_late=_changed(night.counts, (CardState.REFUSED,), CardState.READY),
+        codes_refused=_changed(night.counts, (CardState.PLACED,), CardState.REFUSED),
         codes_replaced=len(night.replaced),
-        codes_surplus=_moved(night.counts, ("placed", "refused"), "surplus"),
+        codes_surplus=_changed(night.counts, (CardState.PLACED, CardState.REFUSED), CardState.SURPLUS),
         cards_changed=night.outcomes.filter(pl.col("outcome") == ActionOutcome.SHOWN).height,
         cards_not_changed=night.outcomes.filter(pl.col("outcome") == ActionOutcome.NOT_SHOWN).height,
         unexpected=len(night.unexpected),
@@ -55,7 +55,7 @@ def night_figures(night: NightRecords, overdue_hours: float, workbook: str) -> N
     )
 
 
-BECAME_READY_FROM: Final = ("placed", "refused", "surplus")
+BECAME_READY_FROM: Final = (CardState.PLACED, CardState.REFUSED, CardState.SURPLUS)
 """The states from which a card that becomes ready is ready for the first time."""
 
 
@@ -67,8 +67,9 @@ def _waiting(reports: pl.DataFrame) -> pl.DataFrame:
     return reports.filter(pl.col("about") != "", pl.col("decision") == ApprovalDecision.WAITING)
 
 
-def _moved(counts: pl.DataFrame, before: tuple[str, ...], after: str) -> int:
-    chosen = counts.filter(pl.col("from_state").is_in([STATE[name] for name in before]), pl.col("to_state") == STATE[after])
+def _changed(counts: pl.DataFrame, before: tuple[CardState, ...], after: CardState) -> int:
+    """How many cards went from one of these states to another."""
+    chosen = counts.filter(pl.col("from_state").is_in(before), pl.col("to_state") == after)
     return int(chosen["cards"].sum())
 
 
@@ -106,7 +107,7 @@ def _surplus(number: int) -> str:
 
 def _not_replaced(number: int) -> str:
     words = count(number, "refused code was", "refused codes were")
-    return f"{words} not replaced. The sheet says what the reseller does about each."
+    return f"{words} not replaced. The sheet says what the reseller should do about each."
 
 
 def _not_changed(number: int) -> str:

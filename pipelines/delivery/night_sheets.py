@@ -8,10 +8,10 @@ from pipelines.delivery.release_files import ORDER_HEADERS, code_column
 from pipelines.excel import look
 from pipelines.excel.book import Sheet
 from pipelines.excel.presentation import local_time, offset_of
-from pipelines.registry.reconciliation import STATE
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
-from schemas.actions import ApprovalDecision, issuing
+from schemas.actions import ActionOutcome, ApprovalDecision, issuing
+from schemas.codes import CardState
 
 
 def sheets(night: NightRecords, registry: Registry, overdue_hours: float) -> list[Sheet]:
@@ -96,19 +96,19 @@ def _whose() -> list[pl.Expr]:
 
 
 def _done() -> pl.Expr:
-    return pl.when(pl.col("outcome") == 1).then(pl.lit("done")).otherwise(pl.lit("not done"))
+    return pl.when(pl.col("outcome") == ActionOutcome.SHOWN).then(pl.lit("done")).otherwise(pl.lit("not done"))
 
 
 def _orders(night: NightRecords, offset: str) -> pl.DataFrame:
     """A row an order that something happened to: how many of its cards were confirmed, refused and so on."""
     moved = night.counts.with_columns(
         kind=pl.when(_became_ready()).then(pl.lit("Ready"))
-        .when(pl.col("to_state") == STATE["refused"]).then(pl.lit("Refused")).otherwise(pl.lit("Moved"))
+        .when(pl.col("to_state") == CardState.REFUSED).then(pl.lit("Refused")).otherwise(pl.lit("Moved"))
     ).select("order_pk", "kind", "cards")  # fmt: skip
     replaced = night.replaced.join(night.orders.select("order_id", "order_pk"), on="order_id").select(
         "order_pk", kind=pl.lit("Replaced"), cards=pl.lit(1, pl.Int64)
     )
-    kind = pl.when(pl.col("outcome") == 1).then(pl.lit("Done")).otherwise(pl.lit("Not done"))
+    kind = pl.when(pl.col("outcome") == ActionOutcome.SHOWN).then(pl.lit("Done")).otherwise(pl.lit("Not done"))
     carried = night.outcomes.select("order_pk", kind=kind, cards=pl.lit(1, pl.Int64))  # fmt: skip
     every = pl.concat([moved, replaced, carried])
     kinds = ["Ready", "Refused", "Replaced", "Done", "Not done"]
@@ -118,13 +118,14 @@ def _orders(night: NightRecords, offset: str) -> pl.DataFrame:
     state = pl.when(pl.col("awaiting") > 0).then(pl.lit("awaited")).otherwise(pl.lit("closed"))
     return rows.select(
         *_whose(), pl.col("action").alias("Action"), local_time("placed", offset).alias("Placed"),
-        pl.col("cards").alias("Cards"), pl.col(kinds).fill_null(0), total.alias("Ready in total"), state.alias("State"),
+        pl.col("cards").alias("Cards"), pl.col(kinds).fill_null(0).name.replace("^Ready$", "Ready tonight"),
+        total.alias("Ready in total"), state.alias("State"),
     )  # fmt: skip
 
 
 def _became_ready() -> pl.Expr:
     """Whether cards became ready for the first time."""
-    return (pl.col("to_state") == STATE["ready"]) & pl.col("from_state").is_in([STATE[name] for name in BECAME_READY_FROM])
+    return (pl.col("to_state") == CardState.READY) & pl.col("from_state").is_in(BECAME_READY_FROM)
 
 
 def _awaited(night: NightRecords, overdue_hours: float, offset: str) -> pl.DataFrame:

@@ -228,9 +228,9 @@ def _write_file(settings: Settings, files: list[dict[str, Any]], rows: pl.DataFr
 
 def _book(files: list[dict[str, Any]], rows: pl.DataFrame, digest: str) -> Book:
     if files[0]["kind"] == RELEASE:
-        title, advice, facts = release_files.summary(files[0], digest)
+        title, advice, key_values = release_files.summary(files[0], digest)
     else:
-        title, advice, facts = outcome_files.summary(files, rows)
+        title, advice, key_values = outcome_files.summary(files, rows)
     shown = rows.drop(_ON_SUMMARY) if files[0]["kind"] == RELEASE else rows
     numbers = [telephone(name) for name in shown.columns if name == "Access Number"]
-    return Book(title, advice, facts, [Sheet("Cards", shown.with_columns(numbers))])
+    return Book(title, advice, key_values, [Sheet("Cards", shown.with_columns(numbers))])

@@ -63,7 +63,7 @@ def outcome_rows(cards: pl.DataFrame) -> pl.DataFrame:
 
 
 def summary(files: list[dict[str, Any]], rows: pl.DataFrame) -> tuple[str, str, list[tuple[str, Any]]]:
-    """Title, advice and facts of a refused or outcome file, of one order or of several."""
+    """Title, advice and key_values of a refused or outcome file, of one order or of several."""
     file = files[0]
     order: list[tuple[str, Any]] = (
         [("Orders", len(files))]
@@ -83,7 +83,7 @@ def summary(files: list[dict[str, Any]], rows: pl.DataFrame) -> tuple[str, str, 
     advice = (
         "The network has done what was ordered."
         if done == len(rows)
-        else (f"{'None' if not done else 'Not all'} of it was done: the cards marked “not done” are as they were.")
+        else (f"{'None' if not done else 'Not all'} of it was done: the cards marked “not done” are unchanged.")
     )
     title = "What became of these orders" if len(files) > 1 else f"What became of this order: {file['action']}"
     return title, advice, [*order, *figures, *released_by(file)]

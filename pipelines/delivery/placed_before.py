@@ -23,7 +23,9 @@ _STATES: Final = {
 
 
 def placed_before(records: SubmissionRecords) -> pl.DataFrame:
-    """`already-placed.csv`: a row for each order that was placed before, with counts of its cards and no code."""
+    """`already-placed.csv`: a row for each order that was placed before, with counts of its cards and no code. Times are ISO
+    8601 with their zone; `with_local_times` has them as a workbook shows them.
+    """
     event = records.events.row(0, named=True)
     counts = records.states.group_by("order_pk").agg(_count(*wanted).alias(title) for title, wanted in _STATES.items())
     named = records.duplicate_orders.join(counts, on="order_pk", how="left", maintain_order="left")
@@ -33,11 +35,16 @@ def placed_before(records: SubmissionRecords) -> pl.DataFrame:
         pl.col("account").alias("Customer Account Number"),
         pl.col("customer_order_id").alias("Customer Order ID"),
         pl.col("action").alias("Action"),
-        local_time("at", offset_of(event["at"])).alias("Placed"),
+        pl.col("at").alias("Placed"),
         pl.col("cards").alias("Cards"),
         *(pl.col(title).fill_null(0) for title in _STATES),
         folder.fill_null("").alias("Releases in"),
     )
+
+
+def with_local_times(rows: pl.DataFrame, records: SubmissionRecords) -> pl.DataFrame:
+    """The rows for a workbook: with times in the zone of the answer."""
+    return rows.with_columns(local_time("Placed", offset_of(records.events["at"][0])))
 
 
 def _count(state: CardState | None, outcome: ActionOutcome | None) -> pl.Expr:

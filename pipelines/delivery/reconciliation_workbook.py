@@ -83,22 +83,22 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     sheets = [*night_sheets.sheets(night, registry, settings.overdue_hours), *analysis.sheets]
     path = _path(settings, night)
     rests = {sheet.title: _rest_path(path, sheet) for sheet in sheets}
-    facts = [
-        *_facts(figures),
+    key_values = [
+        *_key_values(figures),
         *(("Not all shown", rest) for sheet in sheets if (rest := _write_rest(rests[sheet.title], sheet))),
     ]
     if empty := [sheet.title for sheet in sheets if sheet.rows.is_empty()]:
-        facts.append(("Nothing tonight for", ", ".join(empty)))
-    facts.append(("“Before” on the sheets By …", f"the {kpis.NIGHTS} nights before this one"))
+        key_values.append(("Sheets left out: no rows tonight", ", ".join(empty)))
+    key_values.append(("“Before” on the sheets By …", f"the {kpis.NIGHTS} nights before this one"))
     if len(night.btns):
-        facts.append(("Sheet Capacity", "BTNs that changed or are nearly full; for others: cards capacity BTN"))
+        key_values.append(("Sheet Capacity", "BTNs that changed or are nearly full; for others: cards capacity BTN"))
     shown = [sheet._replace(rows=sheet.rows.head(MOST_ROWS)) for sheet in sheets if len(sheet.rows)]
     titles = {sheet.title for sheet in shown}
     book = Book(
         title=f"Reconciliation of {night_name(night.event['reconciliation_date'])}",
         advice="No action needed.",
         attention=tuple(line if line.sheet in titles else line._replace(sheet="") for line in attention(night, figures)),
-        facts=facts,
+        key_values=key_values,
         sheets=shown,
         table=analysis.figures,
         formats=analysis.formats,
@@ -108,7 +108,7 @@ def write_workbook(settings: Settings, registry: Registry, night: NightRecords) 
     return [path, *rests.values()]
 
 
-def _facts(figures: NightFigures) -> list[tuple[str, Any]]:
+def _key_values(figures: NightFigures) -> list[tuple[str, Any]]:
     """The totals of tonight."""
     return [
         ("Orders closed", figures.orders_closed),
@@ -118,7 +118,7 @@ def _facts(figures: NightFigures) -> list[tuple[str, Any]]:
         ("… of these replaced", figures.codes_replaced),
         ("Codes surplus, beyond what was ordered", figures.codes_surplus),
         ("Cards changed, blocked or disconnected", figures.cards_changed),
-        ("Cards for which that was not done", figures.cards_not_changed),
+        ("Cards whose change was not made", figures.cards_not_changed),
         ("Unexpected codes and orders", figures.unexpected),
         ("Orders awaited", figures.orders_awaited),
         ("… of these overdue", figures.orders_overdue),

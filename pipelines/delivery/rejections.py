@@ -135,7 +135,7 @@ def write_rejections(
     words = pl.col("reason").replace_strict(_words(records), return_dtype=pl.String)
     what = reasons.select(Reason="reason", words=words, Count=pl.col("len").cast(pl.Int64)).rename({"words": "What to fix"})
     found = [("Found", f"{row['value']}") for row in whole.iter_rows(named=True) if row["value"]]
-    facts: list[tuple[str, Any]] = [
+    key_values: list[tuple[str, Any]] = [
         ("File", event["file_name"]),
         ("Rows rejected", counts.rows_rejected),
         *([("Orders on hold", counts.orders_on_hold)] if counts.orders_on_hold else []),
@@ -143,11 +143,11 @@ def write_rejections(
     ]
     if event["kind"] == "report":
         sheets = [Sheet("Rows", rows.head(MOST_CELLS // rows.width))] if len(records.rejected) else []
-        writers.write(path, Book("The network report was not used", _REPORT, facts, sheets, what))
+        writers.write(path, Book("The network report was not used", _REPORT, key_values, sheets, what))
         return
     if rows.height * rows.width > MOST_CELLS:
         advice = "There are too many rejected rows for a workbook. Correct them in rejections.csv and resubmit that file."
-        writers.write(path, Book("Rejected orders", advice, facts, [], what))
+        writers.write(path, Book("Rejected orders", advice, key_values, [], what))
         return
     marks = _cell_marks(records)
     advice = "Fix the marked cells on the sheet Orders, save, and resubmit this workbook. The last three columns may stay."
@@ -155,14 +155,14 @@ def write_rejections(
         advice += " There are too many rows for notes on the cells; the columns Reason and What to fix name every one."
     if records.rejected.is_empty():
         advice = "Nothing in this file was placed. Correct the file as described below and resubmit it."
-        writers.write(path, Book("The file could not be used", advice, facts, [], what))
+        writers.write(path, Book("The file could not be used", advice, key_values, [], what))
         return
     title = "Rejected orders"
     if counts.orders_on_hold and not counts.rows_rejected:
         title, advice = "Orders on hold", _WAITING
     elif counts.orders_on_hold:
         advice += f" Leave rows with the reason ORDER_ON_HOLD as they are: {_WAITING[0].lower()}{_WAITING[1:]}"
-    book = Book(title, advice, facts, [Sheet("Orders", rows, marks)], what, opens_on="Orders")
+    book = Book(title, advice, key_values, [Sheet("Orders", rows, marks)], what, opens_on="Orders")
     reseller = "" if event["source"] == OPERATOR else str(event["source"])
     if original is None or not annotator.write_own(path, book, original, reseller):
         writers.write(path, book)

@@ -35,9 +35,9 @@ def rows(cards: pl.DataFrame) -> pl.DataFrame:
 
 
 def summary(file: dict[str, Any], digest: str) -> tuple[str, str, list[tuple[str, Any]]]:
-    """Title, advice and facts of a release file; `digest`: the SHA-256 of its CSV."""
+    """Title, advice and key_values of a release file; `digest`: the SHA-256 of its CSV."""
     left = max(file["ordered"] - file["released"], 0)
-    facts: list[tuple[str, Any]] = [
+    key_values: list[tuple[str, Any]] = [
         ("Order ID", file["order_id"]),
         ("Customer Account Number", file["account"]),
         ("Customer Order ID", file["customer_order_id"]),
@@ -50,7 +50,7 @@ def summary(file: dict[str, Any], digest: str) -> tuple[str, str, list[tuple[str
         *released_by(file),
         ("SHA-256 of the .csv file", digest),
     ]
-    return "Cards that are safe to print", _SAFE, facts
+    return "Cards that are safe to print", _SAFE, key_values
 
 
 def released_by(file: dict[str, Any]) -> list[tuple[str, Any]]:

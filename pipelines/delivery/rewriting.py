@@ -58,7 +58,7 @@ def _write_folder(run: Run, reports: submission.SubmissionReports, folder: Path)
     with staging_dir(folder) as new, Annotator(run.settings, run.registry.catalogue()) as annotator:
         original = find_original(folder, reports.event["digest"])
         submission.write_folder(new, reports, original, annotator, run.settings.max_sheet_codes, folder)
-        run.runtime.checkpoint("written beside")
+        run.runtime.checkpoint("folder staged")
         for path in new.iterdir():
             fsync(path, access)
             path.replace(folder / path.name)

@@ -77,7 +77,7 @@ def rows(found: Statement) -> pl.DataFrame:
     return _with_headers(found.lines, "reseller").select(pl.lit(month_text(found.month)).alias("Month"), pl.all())
 
 
-def house_rows(found: Statement) -> pl.DataFrame:
+def rows_of_all(found: Statement) -> pl.DataFrame:
     """The lines of all resellers, for programs."""
     return _with_headers(found.lines).select(pl.lit(month_text(found.month)).alias("Month"), pl.all())
 
@@ -87,18 +87,18 @@ def book(found: Statement) -> Book:
     return Book(
         title=_title(found),
         advice="Compare these figures with yours, and ask the operator about a difference.",
-        facts=[*_facts(found), *_how()],
+        key_values=[*_key_values(found), *_how()],
         sheets=[_lines_sheet(_with_headers(found.lines, "reseller"))],
     )
 
 
-def house_book(found: Statement) -> Book:
+def book_of_all(found: Statement) -> Book:
     """The workbook of all resellers."""
     by_reseller = _with_headers(statement.totals(found.lines, "reseller"))
     return Book(
         title=f"{_title(found)}, all resellers",
         advice=_advice(found),
-        facts=[*_facts(found), *_how()],
+        key_values=[*_key_values(found), *_how()],
         sheets=[Sheet(title="Resellers", rows=by_reseller), _lines_sheet(_with_headers(found.lines))],
     )
 
@@ -146,7 +146,7 @@ def _until(records: MonthRecords) -> str:
     return f"This month is stated until the night of {night_name(records.last)}: no night of a later month has run yet."
 
 
-def _facts(found: Statement) -> list[tuple[str, Any]]:
+def _key_values(found: Statement) -> list[tuple[str, Any]]:
     records = found.records
     days = (
         f"{night_name(records.first)} to {night_name(records.last)}: {count(records.nights, 'night')}"

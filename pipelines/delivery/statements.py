@@ -19,7 +19,7 @@ from pipelines.common.words import count
 from pipelines.delivery import csv_files, index, written_files
 from pipelines.delivery.access import access_for
 from pipelines.delivery.index import Answer
-from pipelines.delivery.statement_book import Statement, book, house_book, house_rows, rows
+from pipelines.delivery.statement_book import Statement, book, book_of_all, rows, rows_of_all
 from pipelines.excel import writers
 from pipelines.excel.book import Book
 from pipelines.insight import statement
@@ -138,7 +138,7 @@ def write_month(run: Run, found: Statement, event: int, folders: Iterable[str]) 
 def _write_one(run: Run, found: Statement, event: int, folder: str) -> list[Path]:
     """Write a statement into a folder, and add that of a reseller to its index unless the month goes on."""
     if folder == RECONCILIATION:
-        return _write_files(run.settings, folder, _name(found, of_all=True), house_rows(found), house_book(found))
+        return _write_files(run.settings, folder, _name(found, of_all=True), rows_of_all(found), book_of_all(found))
     mine = found.of(folder)
     paths = _write_files(run.settings, folder, _name(found), rows(mine), book(mine))
     if event:

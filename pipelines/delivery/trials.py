@@ -172,7 +172,7 @@ def _book(records: SubmissionRecords, orders: pl.DataFrame) -> Book:
     advice = "This was a trial: no order was placed and no code was issued. Drop the file into your inbox itself to order."
     if found.reasons:
         advice += " Some rows would be rejected: see rejections.xlsx."
-    facts: list[tuple[str, Any]] = [
+    key_values: list[tuple[str, Any]] = [
         ("File", event["file_name"]),
         ("Tried", time_value(event["at"])),
         ("Rows in the file", found.rows),
@@ -185,6 +185,6 @@ def _book(records: SubmissionRecords, orders: pl.DataFrame) -> Book:
     ]
     fits = orders.height * orders.width <= MOST_CELLS
     if not fits:
-        facts.append(("Where the orders are", "in trial.csv; there are too many of them for a workbook"))
+        key_values.append(("Where the orders are", "in trial.csv; there are too many of them for a workbook"))
     numbers = [telephone(name) for name in orders.columns if name == "Access Number"]
-    return Book(_TITLE, advice, facts, [Sheet("Orders", orders.with_columns(numbers))] if fits else [])
+    return Book(_TITLE, advice, key_values, [Sheet("Orders", orders.with_columns(numbers))] if fits else [])

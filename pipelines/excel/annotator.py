@@ -75,7 +75,7 @@ def _job(book: Book) -> dict[str, Any]:
         source_rows = rows.with_row_index("index").select("index", "Row")
         notes = marks.join(source_rows, on="index").select("Row", "column", "note").rows()
     return {
-        "title": book.title, "advice": book.advice, "facts": book.facts, "table": book.table_rows(), "last": LAST,
+        "title": book.title, "advice": book.advice, "key_values": book.key_values, "table": book.table_rows(), "last": LAST,
         "by_header": BY_HEADER, "headers": list(HEADERS.values()), "rows": rows.select(LAST).rows(), "notes": notes,
         "noted": NOTED, "rules": None,
     }  # fmt: skip

@@ -72,7 +72,7 @@ def _annotated(job: dict[str, Any], theirs: OriginalSheet, kept: list[Any], plac
     book.security = None  # else an empty protection of the workbook is written
     summary: Any = book.active
     summary.title = "Summary"
-    painter.summary(summary, lay_out(job["title"], job["advice"], job["facts"], job["table"], {}))
+    painter.summary(summary, lay_out(job["title"], job["advice"], job["key_values"], job["table"], {}))
     ours = book.create_sheet("Orders")
     _copy(theirs, ours, painter, kept, [row for row, _, _ in job["rows"]])
     _add_last(ours, painter, job, len(kept) + 1)

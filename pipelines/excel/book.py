@@ -63,13 +63,13 @@ class Chart(NamedTuple):
 class Book(NamedTuple):
     """A workbook: what its summary says, and the sheets after it. It opens on the sheet `opens_on`, or else on the summary.
 
-    The summary has the title; lines of `attention`, or else the advice; a table of any columns; facts; and charts.
+    The summary has the title; lines of `attention`, or else the advice; a table of any columns; key_values; and charts.
     `formats`: number formats of the table by headers of its columns, or by the labels in the first column, which win.
     """
 
     title: str
     advice: str
-    facts: list[tuple[str, Any]]
+    key_values: list[tuple[str, Any]]
     sheets: list[Sheet]
     table: pl.DataFrame | None = None
     charts: tuple[Chart, ...] = ()
@@ -88,7 +88,7 @@ class Book(NamedTuple):
 
     def summary(self) -> summary.Summary:
         """The layout of the summary."""
-        return summary.lay_out(self.title, self.advice, self.facts, self.table_rows(), self.formats, self.attention,
+        return summary.lay_out(self.title, self.advice, self.key_values, self.table_rows(), self.formats, self.attention,
                                len(self.drawn()))  # fmt: skip
 
 

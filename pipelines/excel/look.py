@@ -13,7 +13,7 @@ BLACK, WHITE, RULE_GREY = "000000", "FFFFFF", "D0D0D0"
 BLUE, PALE, GREY, AMBER, RED, LINK = "1F4E79", "DDEBF7", "D9D9D9", "FFF2CC", "FFC7CE", "0563C1"
 QUIET: Final = "595959"
 """Of text that says that there is nothing to see."""
-SERIES: Final = {"good": "2E75B6", "bad": "C00000", "warning": "BF8F00", "neutral": "7F7F7F", "other": "1F4E79",
+SERIES: Final = {"good": "2E75B6", "bad": "C00000", "warning": "946C00", "neutral": "6E6E6E", "other": "1F4E79",
                  "calm": "548235"}  # fmt: skip
 """The colours of a chart's series, by what they mean."""
 

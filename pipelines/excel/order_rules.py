@@ -135,8 +135,8 @@ RULES: Final = {
                 "With BTN+4: a 10-digit telephone number, such as 303-555-0142. No four digits in a row may be equal, rise "
                 "or fall."),
     "target_order_id": Rule("custom", _TAKES, ("CODE_TYPE_CONFLICT",),
-                   "Not with Add. The Order ID of an earlier order, from its confirmation: all its cards are taken, "
-                   "instead of codes that you name.", blank=False),
+                   "Not with Add. The Order ID of an earlier order, from its confirmation: the row applies to all of its "
+                   "cards. Leave Code empty.", blank=False),
 }  # fmt: skip
 
 _UNUSED: Final = {

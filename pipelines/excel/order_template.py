@@ -43,15 +43,15 @@ _STEPS: Final = (
 _ANSWERS: Final = (
     ("confirmation.xlsx", "Every order that was placed, with its Order ID and its codes. Don't print the codes yet."),
     ("rejections.xlsx", "Every row that was not placed, with what to fix. Fix the marked cells and resubmit this workbook."),
-    ("release-<Order ID>.xlsx", "The codes of an order that the network has confirmed. These are safe to print."),
+    ("release-<Order ID>-<date>.xlsx", "The codes of an order that the network has confirmed. These are safe to print."),
 )
 _WARNING: Final = (
     "Do not print or hand out a code before it stands in a release file. Until then the network doesn't know it, and a "
     "code that the network refuses will never work."
 )
 _RULE: Final = (
-    "A code has 14 digits. The first is not 0, and nowhere are four digits in a row equal (4444), rising by one (1234) "
-    "or falling by one (4321). Codes begin with their BTN, so that a BTN may have no such four digits either."
+    "A code has 14 digits. The first is not 0, and no four digits in a row are equal (4444), rise by one (1234) or fall by "
+    "one (4321). A BTN+4 code begins with its BTN, so the same holds for the BTN."
 )
 
 

@@ -48,11 +48,13 @@ class SecondWriter(WorkerProcess):
 
 
 def packed(book: Book) -> tuple[bytes, bytes]:
-    """A book of a title, advice, facts and sheets without marks, as JSON and its frames as one Arrow stream after the other."""
+    """A book of a title, advice, key values and sheets without marks, as JSON, and its frames as Arrow streams in a row."""
     streams = [_stream(sheet.rows) for sheet in book.sheets]
-    facts = [(name, {"at": value.isoformat()} if isinstance(value, datetime) else value) for name, value in book.facts]
+    key_values = [
+        (name, {"at": value.isoformat()} if isinstance(value, datetime) else value) for name, value in book.key_values
+    ]
     sheets = [(sheet.title, len(stream), sheet.formats) for sheet, stream in zip(book.sheets, streams, strict=True)]
-    about = {"title": book.title, "advice": book.advice, "facts": facts, "opens_on": book.opens_on, "sheets": sheets}
+    about = {"title": book.title, "advice": book.advice, "key_values": key_values, "opens_on": book.opens_on, "sheets": sheets}
     return json.dumps(about).encode(), b"".join(streams)
 
 
@@ -69,6 +71,6 @@ def unpacked(about: bytes, streams: bytes) -> Book:
     for title, size, formats in fields.pop("sheets"):
         sheets.append(Sheet(title, pl.read_ipc_stream(streams[start : start + size]), formats=formats))
         start += size
-    facts = [(name, datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value)
-             for name, value in fields.pop("facts")]  # fmt: skip
-    return Book(**fields, facts=facts, sheets=sheets)
+    key_values = [(name, datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value)
+             for name, value in fields.pop("key_values")]  # fmt: skip
+    return Book(**fields, key_values=key_values, sheets=sheets)

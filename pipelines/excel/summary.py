@@ -1,7 +1,7 @@
 """The layout of a workbook's first sheet, as plain data.
 
 From top to bottom: the title; what needs attention, each line with a link to its sheet (or else what to do); a table of
-figures; facts; and charts, two across. No cells are merged.
+figures; key_values; and charts, two across. No cells are merged.
 """
 
 from collections.abc import Iterable, Sequence
@@ -64,7 +64,7 @@ class Summary(NamedTuple):
 def lay_out(
     title: str,
     advice: str,
-    facts: Iterable[tuple[str, Any]],
+    key_values: Iterable[tuple[str, Any]],
     table: Sequence[Sequence[Any]],
     formats: dict[str, str],
     attention: Sequence[tuple[str, str]] = (),
@@ -75,13 +75,13 @@ def lay_out(
     """
     body = [[look.legible_text(value) for value in row] for row in table[1:]]
     header = table[0] if body else ()
-    facts = [(label, look.legible_text(value)) for label, value in facts]
+    key_values = [(label, look.legible_text(value)) for label, value in key_values]
     widths = _widths(header, body, bare=not attention and not charts)
-    if any(isinstance(value, datetime) for _, value in facts):
+    if any(isinstance(value, datetime) for _, value in key_values):
         widths[1] = max(widths[1], _TIME)
     cells = [Cell(0, 0, look.legible_text(title), look.TITLE), *_first(advice, attention)]
     cells += _table(header, body, formats, cells[-1].row + 2)
-    for row, (label, value) in enumerate(facts, cells[-1].row + 2):
+    for row, (label, value) in enumerate(key_values, cells[-1].row + 2):
         cells += _fact(row, label, value, widths)
     boxes = _boxes(cells[-1].row + 2, sum(map(look.pixels, widths)), charts)
     return Summary(cells, widths, _heights(cells, widths), boxes)

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.common.settings import Settings
+from pipelines.common.words import count
 from pipelines.common.worker_process import WorkerProcess
 from pipelines.intake.cells import letters
 from pipelines.intake.parsed import Parsed
@@ -220,7 +221,7 @@ def _kept_as_text(rows: pl.LazyFrame, columns: list[str]) -> list[str]:
     marked = [text.filter(text.str.starts_with("'") | text.str.starts_with('="')) for text in marked]
     counts = rows.select(text.str.contains(rf"""^(?:'{_DIGITS}|="{_DIGITS}")$""").sum() for text in marked).collect()
     cells = sum(counts.row(0))
-    return [f'{cells} cell(s) had an apostrophe or ="…" around digits, which was taken off.'] if cells else []
+    return [f'{count(cells, "cell")} had an apostrophe or ="…" around digits, which was removed.'] if cells else []
 
 
 def _repeated(titles: dict[str, str], known: dict[str, str]) -> list[tuple[int, str, str, str]]:

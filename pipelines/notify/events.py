@@ -10,8 +10,8 @@ import polars as pl
 from pipelines.common.masking import mask_codes
 from pipelines.common.printable import printable
 from pipelines.common.words import count
+from schemas import sources
 from schemas.notices import KINDS, OPERATOR, NoticeKind
-from schemas.sources import OPERATOR as HOUSE
 
 NOTICES: Final = pl.Schema(dict.fromkeys(["kind", "subject", "recipient", "words"], pl.String))
 """A frame of notices: what kind of thing, about what (with the kind and the recipient, what tells it from all others), for
@@ -102,10 +102,10 @@ def of_files(files: pl.DataFrame) -> pl.DataFrame:
                              "reasons"))
     )  # fmt: skip
     words = pl.format("{} {}. {}", "file_name", rejected, where)
-    bad, good = files.filter(is_rejected), files.filter(~is_rejected, pl.col("source") != HOUSE)
+    bad, good = files.filter(is_rejected), files.filter(~is_rejected, pl.col("source") != sources.OPERATOR)
     return pl.concat([
         _notices_of(bad, NoticeKind.FILE_REJECTED, subject, OPERATOR, pl.format("{}: {}", "source", words)),
-        _notices_of(bad.filter(pl.col("source") != HOUSE), NoticeKind.FILE_REJECTED, subject, "source", words),
+        _notices_of(bad.filter(pl.col("source") != sources.OPERATOR), NoticeKind.FILE_REJECTED, subject, "source", words),
         _notices_of(good, NoticeKind.FILE_ANSWERED, subject, "source",
                     pl.format("{} was answered: {}. {}", "file_name", orders, where)),
     ])  # fmt: skip
@@ -136,7 +136,7 @@ def _quota(over: pl.DataFrame) -> pl.DataFrame:
     words = pl.format("the quota of {} is used up: {}", "day", "what")
     return pl.concat([
         _notices_of(over, NoticeKind.OVER_QUOTA, subject, OPERATOR, pl.format("{}: {}", "reseller", words)),
-        _notices_of(over.filter(pl.col("reseller") != HOUSE), NoticeKind.OVER_QUOTA, subject, "reseller", words),
+        _notices_of(over.filter(pl.col("reseller") != sources.OPERATOR), NoticeKind.OVER_QUOTA, subject, "reseller", words),
     ])  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def orders_on_hold(holds: pl.DataFrame) -> pl.DataFrame:
     how = pl.format(" and waits. Decide with cards approve H{} or cards reject H{}", "hold", "hold")
     return pl.concat([
         _notices_of(holds, NoticeKind.ORDER_ON_HOLD, subject, OPERATOR, pl.concat_str("source", pl.lit(": "), words, how)),
-        _notices_of(holds.filter(pl.col("source") != HOUSE), NoticeKind.ORDER_ON_HOLD, subject, "source",
+        _notices_of(holds.filter(pl.col("source") != sources.OPERATOR), NoticeKind.ORDER_ON_HOLD, subject, "source",
               pl.concat_str(words, waits)),
     ])  # fmt: skip
 
@@ -226,7 +226,7 @@ def of_order_files(files: pl.DataFrame) -> pl.DataFrame:
         of_all = pl.format("{} of {}: {}", orders, _counted("source", "reseller"), _counted("cards", *cards))
         parts += [
             _notices_of(every, notice, "folder", OPERATOR, of_all),
-            _notices_of(mine.filter(pl.col("source") != HOUSE), notice, "folder", "source", words),
+            _notices_of(mine.filter(pl.col("source") != sources.OPERATOR), notice, "folder", "source", words),
         ]
     return pl.concat(parts)
 

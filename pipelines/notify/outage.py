@@ -58,7 +58,7 @@ def note_unreachable(settings: Settings, now: datetime, error: str) -> None:
         if now - datetime.fromisoformat(state["since"]) >= _AFTER:
             heard = state.setdefault("notified", [])
             wanted = [key for key in _keys(settings) if key not in heard]
-            state["notified"] = heard + _tell(settings, events.registry_unreachable(state["since"], error), wanted)
+            state["notified"] = heard + _send_to(settings, events.registry_unreachable(state["since"], error), wanted)
 
 
 def note_reachable(settings: Settings, now: datetime) -> None:
@@ -67,7 +67,7 @@ def note_reachable(settings: Settings, now: datetime) -> None:
         return
     with _state(settings.home) as state:
         heard = [key for key in _keys(settings) if key in state.get("notified", [])]
-        done = _tell(settings, events.registry_back(state["since"], now), heard) if heard else []
+        done = _send_to(settings, events.registry_back(state["since"], now), heard) if heard else []
         if left := [key for key in heard if key not in done]:
             state["notified"] = left
         else:
@@ -78,7 +78,7 @@ def _keys(settings: Settings) -> list[str]:
     return [channel.key for channel in channels(settings, {})]
 
 
-def _tell(settings: Settings, notice: Notice, wanted: list[str]) -> list[str]:
+def _send_to(settings: Settings, notice: Notice, wanted: list[str]) -> list[str]:
     """Send to the operator's channels of these keys; the keys of those that have accepted it."""
     said = events.message(events.notices([notice._replace(words=events.plain(notice.words))]))
     with AppriseProcess(settings) as apprise:

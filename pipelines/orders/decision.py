@@ -166,7 +166,7 @@ def _duplicate_rows(batch: Batch, rows: pl.DataFrame, facts: Facts) -> tuple[pl.
 
 
 def _cards_by_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows that name cards by Order ID: `file`, `source_row`, `row_id`, `action`, `account`, `target`."""
+    """The rows that name cards by Order ID: `file`, `source_row`, `row_id`, `action`, `account`, `target_order_id`."""
     takes = ~pl.col("action").is_in(actions.issuing()) & pl.col("target_order_id").is_not_null()
     return rows.filter(takes).select("file", "source_row", "row_id", "action", "account", "target_order_id")
 
@@ -178,7 +178,7 @@ def _expanded(by_order: pl.DataFrame, order_cards: pl.DataFrame) -> pl.DataFrame
 
 
 def _cards(named: pl.DataFrame, order_cards: pl.DataFrame) -> pl.DataFrame:
-    """A row a card of those that rows name by code, or by an Order ID (`target`)."""
+    """A row a card of those that rows name by code, or by an Order ID (`target_order_id`)."""
     by_code, by_order = named.filter(pl.col("target_order_id").is_null()), named.filter(pl.col("target_order_id").is_not_null())
     return pl.concat([by_code, _expanded(by_order.drop("code"), order_cards)], how="diagonal_relaxed")
 

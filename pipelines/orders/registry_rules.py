@@ -86,8 +86,8 @@ def _card_rules() -> dict[str, pl.Expr]:
 def order_card_findings(by_order: pl.DataFrame, order_cards: pl.DataFrame, cards: pl.DataFrame) -> pl.DataFrame:
     """Findings about the cards that orders name by Order ID, once for each reason; CARD_NOT_READY counts the cards by state.
 
-    `by_order`: `file`, `source_row`, `action`, `account`, `target`. What is true of an Order ID and an action is true in
-    every row, so that thousands of rows that name one large order cost no more than one.
+    `by_order`: `file`, `source_row`, `action`, `account`, `target_order_id`. What is true of an Order ID and
+    an action is true in every row, so that thousands of rows that name one large order cost no more than one.
     """
     if by_order.is_empty():
         return NO_FINDINGS
@@ -132,8 +132,8 @@ def _with_awaited(rows: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def contested_cards(named: pl.DataFrame) -> pl.DataFrame:
     """Findings about cards that an earlier valid order of the batch takes: CODE_REPEATED where a row of
-    the same file names the same code, else CARD_NOT_READY. `named`: `file`, `source_row`, `row_id`, `code`, `target`, of
-    valid orders alone.
+    the same file names the same code, else CARD_NOT_READY. `named`: `file`, `source_row`, `row_id`, `code`,
+    `target_order_id`, of valid orders alone.
     """
     if named.is_empty():
         return NO_FINDINGS

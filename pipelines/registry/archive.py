@@ -32,7 +32,7 @@ _SETTLED: Final = """
 """The condition that an event's orders await nothing, and that nothing has happened to a card of theirs since a time ($1)."""
 
 
-def settled_submissions(registry: Registry, before: date, reseller: str = "") -> Iterator[pl.DataFrame]:
+def finished_submissions(registry: Registry, before: date, reseller: str = "") -> Iterator[pl.DataFrame]:
     """Delivered submissions that lie in the outbox, from before a date: `event`, `source`, `folder`, `at`, `archived`; in
     portions, oldest first.
 

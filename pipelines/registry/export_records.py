@@ -102,7 +102,7 @@ def _changes(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
         {
             "order_pk": integer("card_actions.card_order_pk"),
             "serial": integer("card_actions.card_serial"),
-            "settled": integer("card_actions.settled_event"),
+            "shown_event": integer("card_actions.settled_event"),
             "taken_by": integer("card_actions.order_pk"),
             **columns_of("orders", *CHANGED),
         },
@@ -111,7 +111,7 @@ def _changes(registry: Registry, order_pks: pl.Series) -> pl.DataFrame:
         JOIN card_actions ON card_actions.card_order_pk = given.order_pk AND card_actions.outcome = {ActionOutcome.SHOWN}
         JOIN orders ON orders.order_pk = card_actions.order_pk AND orders.action IN ({changing()})
         """,
-    ).sort("settled", "taken_by")
+    ).sort("shown_event", "taken_by")
     names = pl.col(CHANGED)
     set_to = changes.with_columns(pl.when(names != "").then(names)).group_by("order_pk", "serial", maintain_order=True)
     return set_to.agg(names.drop_nulls().last())

@@ -185,7 +185,7 @@ def _with_changes(registry: Registry, cards: pl.DataFrame, event: int) -> pl.Dat
             "serial": integer("given.serial"),
             **columns_of("orders", *_SETTABLE),
             "earlier": integer("CASE WHEN shown.reconciliation_date > 0 THEN 1 ELSE 0 END"),
-            "settled": integer("card_actions.settled_event"),
+            "shown_event": integer("card_actions.settled_event"),
             "taken_by": integer("card_actions.order_pk"),
         },
         f"""
@@ -195,7 +195,7 @@ def _with_changes(registry: Registry, cards: pl.DataFrame, event: int) -> pl.Dat
         JOIN orders ON orders.order_pk = card_actions.order_pk AND orders.action IN ({changing()})
         JOIN events AS shown ON shown.event = card_actions.settled_event
         """,
-    ).sort("settled", "taken_by")
+    ).sort("shown_event", "taken_by")
     values = pl.col(_SETTABLE).replace("", None)
     last = set_by.group_by("order_pk", "serial").agg(
         values.drop_nulls().last().name.suffix("_now"),

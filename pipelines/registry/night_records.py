@@ -342,7 +342,7 @@ def _changes_before(registry: Registry, releases: pl.DataFrame) -> pl.DataFrame:
             "order_pk": integer("given.order_pk"),
             "serial": integer("card_actions.card_serial"),
             "event": integer("given.event"),
-            "settled": integer("card_actions.settled_event"),
+            "shown_event": integer("card_actions.settled_event"),
             **columns_of("orders", *CHANGED),
         },
         f"""
@@ -351,7 +351,7 @@ def _changes_before(registry: Registry, releases: pl.DataFrame) -> pl.DataFrame:
             AND card_actions.outcome = {ActionOutcome.SHOWN} AND card_actions.settled_event <= given.event
         JOIN orders ON orders.order_pk = card_actions.order_pk AND orders.action IN ({changing()})
         """,
-    ).sort("settled")
+    ).sort("shown_event")
     names = pl.col(CHANGED)
     latest = changes.with_columns(pl.when(names != "").then(names)).group_by("order_pk", "serial", "event")
     return latest.agg(names.drop_nulls().last())

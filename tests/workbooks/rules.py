@@ -293,6 +293,22 @@ def charts_are_described(package: Package) -> Iterator[Found]:
 
 
 @rule
+def series_of_charts_contrast_with_white(package: Package) -> Iterator[Found]:
+    """Like text, at least 4.5 to 1."""
+    chart, drawing = (f"{{http://schemas.openxmlformats.org/drawingml/2006/{name}}}" for name in ("chart", "main"))
+    for page in package.pages:
+        colors = {
+            color.get("val", "")
+            for one in page.charts
+            for series in one.iter(f"{chart}ser")
+            for color in series.iter(f"{drawing}srgbClr")
+        }
+        for color in sorted(colors):
+            if _contrast(color, "FFFFFF") < _LEAST_CONTRAST:
+                yield page.title, "", f"a series in {color}"
+
+
+@rule
 def charts_cover_no_cells(package: Package) -> Iterator[Found]:
     """And not each other."""
     for page in package.pages:
