@@ -822,7 +822,7 @@ def test_an_address_that_cant_be_one_is_refused_without_showing_it(
     ended = worker.run("catalogue", "load", str(path), environment=environment(notified))
     path.unlink()
     assert ended.code == 2
-    assert "not mail or Apprise addresses, parted by spaces" in ended.err
+    assert "not mail or Apprise addresses, separated by spaces" in ended.err
     assert "is notified in two ways" in ended.err
     assert SECRET not in ended.err
 

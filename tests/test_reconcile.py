@@ -386,6 +386,13 @@ def test_a_replaced_code_that_shows_up_after_its_replacement_is_ready_is_surplus
     assert "1 card is surplus" in str(sheets_of(shop.settings.home / result["workbook"])["Summary"])
     kept = {name: content for name, content in before.items() if "release-" in name}
     assert {name: _files(shop)[name] for name in kept} == kept
+    shop.later(days=1)
+    shop.send(row("LATER", quantity="1"), name="later.csv")
+    shop.report(("10023456-2", ""), name="4.csv")
+    summary = load_workbook(shop.settings.home / shop.night()["workbook"])["Summary"]
+    (line,) = [line for line in summary if str(line[0].value).startswith("1 card is surplus")]
+    (link,) = [cell.hyperlink.location for cell in line if cell.hyperlink]
+    assert link == "'Nights'!A1", "it became surplus in an earlier night"
 
 
 def test_a_replacement_that_comes_after_the_refused_code_turned_up_is_surplus(shop: Shop) -> None:

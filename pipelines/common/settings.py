@@ -81,8 +81,8 @@ class Settings(BaseSettings):
     )
     notify: Annotated[str, AfterValidator(_addresses)] = Field(
         "",
-        description="where the operator is notified: Apprise addresses (`slack://…`, `json://…`) or mail addresses, parted by "
-        "spaces; empty: nowhere",
+        description="where the operator is notified: Apprise addresses (`slack://…`, `json://…`) or mail addresses, separated "
+        "by spaces; empty: nowhere",
     )
     notify_mail: Annotated[str, AfterValidator(_addresses)] = Field(
         "", description="the Apprise address of the mail server (`mailtos://user:password@host`) that mail addresses go through"

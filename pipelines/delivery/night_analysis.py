@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from pipelines.common.times import night_date
-from pipelines.delivery.night_figures import hours_awaited
+from pipelines.delivery.night_figures import NIGHTS, hours_awaited
 from pipelines.excel import look
 from pipelines.excel.book import Chart, Sheet
 from pipelines.excel.presentation import telephone
@@ -14,8 +14,8 @@ from pipelines.registry import movements
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
 
-NIGHTS, AGES = "Nights", "Ageing"
-"""The sheets that charts are drawn from."""
+AGES: Final = "Ageing"
+"""With NIGHTS, the sheets that charts are drawn from."""
 _SHARES: Final = dict.fromkeys(("Refused %", "Refused % tonight", "Refused % before"), look.PERCENT)
 _FIGURES: Final = {
     "ready": "Cards ready",

@@ -55,6 +55,8 @@ def night_figures(night: NightRecords, overdue_hours: float, workbook: str) -> N
     )
 
 
+NIGHTS: Final = "Nights"
+"""The sheet with the key figures of each night."""
 BECAME_READY_FROM: Final = (CardState.PLACED, CardState.REFUSED, CardState.SURPLUS)
 """The states from which a card that becomes ready is ready for the first time."""
 
@@ -84,7 +86,7 @@ def attention(night: NightRecords, figures: NightFigures) -> list[Attention]:
     lines = [*_about_reports(night, figures)]
     for number, text, sheet in (
         (figures.orders_overdue, _overdue, "Awaited"),
-        (night.surplus_cards, _surplus, "Surplus"),
+        (night.surplus_cards, _surplus, "Surplus" if len(night.surplus) else NIGHTS),
         (figures.codes_refused - figures.codes_replaced, _not_replaced, "Refused"),
         (figures.cards_not_changed, _not_changed, "Changes"),
         (figures.unexpected, _unexpected, "Unexpected"),

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,37 @@ MOST_ORDERS: Final = 1_000
 """So many orders are listed; `orders_total` counts them all."""
 
 
+class SubmissionState(StrEnum):
+    """Where a submission stands."""
+
+    ON_HOLD = "on_hold"
+    """Nothing is placed, and an order waits for approval."""
+    ANSWERED = "answered"
+    """Nothing is placed by it."""
+    PLACED = "placed"
+    """An order waits for the network."""
+    PARTLY_RELEASED = "partly_released"
+    """That, and some of it is released."""
+    RELEASED = "released"
+    """Nothing waits any more."""
+
+
+class OrderState(StrEnum):
+    """Where a placed order stands."""
+
+    WAITING = "waiting"
+    """For the network."""
+    PARTLY_RELEASED = "partly_released"
+    RELEASED = "released"
+    """All that it asked for."""
+    CLOSED = "closed"
+    """The network has answered, and less than was asked for is released."""
+    DONE = "done"
+    PARTLY_DONE = "partly_done"
+    NOT_DONE = "not_done"
+    """Like the two before: of an order that takes cards, which the network has answered."""
+
+
 @dataclass(frozen=True)
 class OrderFile:
     """A file that a night wrote for an order. `sha256`: of a release file's bytes, else empty."""
@@ -41,17 +73,13 @@ class OrderFile:
 
 @dataclass(frozen=True)
 class OrderStatus:
-    """An order that the submission placed.
-
-    `state`: waiting (for the network), partly_released, released (all it asked for), closed (the network has answered, and
-    less than was asked for is released) of an order that issues cards; waiting, done, partly_done, not_done of another.
-    """
+    """An order that the submission placed."""
 
     order_id: str
     customer_order_id: str
     customer_account: str
     action: str
-    state: str
+    state: OrderState
     ordered: int
     released: int
     refused: int
@@ -86,18 +114,14 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Status:
-    """Where a submission stands.
-
-    `state`: on_hold (nothing is placed, and an order waits for approval), answered (nothing is placed by it), placed (an order
-    waits for the network), partly_released (that, and some of it is released), released (nothing waits any more).
-    """
+    """Where a submission and its orders stand."""
 
     version: int
     reseller: str
     file: str
     sha256: str
     received: str
-    state: str
+    state: SubmissionState
     already_placed: int
     rejected: Rejected
     on_hold: list[OrderOnHold]
@@ -164,13 +188,15 @@ def _rewrite(settings: Settings, records: SubmissionRecords) -> WrittenFile | Ca
     return None
 
 
-def _state(records: SubmissionRecords) -> str:
+def _state(records: SubmissionRecords) -> SubmissionState:
     if records.orders.is_empty():
         waits = len(records.holds) > 0 and bool((records.holds["decision"] == ApprovalDecision.WAITING).any())
-        return "on_hold" if waits else "answered"
+        return SubmissionState.ON_HOLD if waits else SubmissionState.ANSWERED
     waits = bool((records.orders["awaiting"] > 0).any())
     released = bool((records.order_files["kind"] == RELEASE).any())
-    return ("partly_released" if released else "placed") if waits else "released"
+    if not waits:
+        return SubmissionState.RELEASED
+    return SubmissionState.PARTLY_RELEASED if released else SubmissionState.PLACED
 
 
 def _on_hold(hold: dict[str, Any]) -> OrderOnHold:
@@ -220,18 +246,18 @@ def _order(order: dict[str, Any], files: list[OrderFile], done: int) -> OrderSta
     )
 
 
-def _issue_state(released: int, ordered: int, *, waits: bool) -> str:
+def _issue_state(released: int, ordered: int, *, waits: bool) -> OrderState:
     if released >= ordered:
-        return "released"
+        return OrderState.RELEASED
     if waits:
-        return "partly_released" if released else "waiting"
-    return "closed"
+        return OrderState.PARTLY_RELEASED if released else OrderState.WAITING
+    return OrderState.CLOSED
 
 
-def _action_state(done: int, cards: int, *, waits: bool) -> str:
+def _action_state(done: int, cards: int, *, waits: bool) -> OrderState:
     if waits:
-        return "waiting"
-    return "done" if done == cards else "partly_done" if done else "not_done"
+        return OrderState.WAITING
+    return OrderState.DONE if done == cards else OrderState.PARTLY_DONE if done else OrderState.NOT_DONE
 
 
 def _file(order_id: str, file: dict[str, Any], folder: Path, orders: int) -> OrderFile:

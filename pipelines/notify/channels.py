@@ -57,7 +57,7 @@ def channel_key(address: str) -> str:
 
 
 def channels(settings: Settings, of_resellers: dict[str, str]) -> list[Channel]:
-    """The channels of the operator and of resellers (their names, and addresses parted by spaces), each once."""
+    """The channels of the operator and of resellers (their names, and addresses separated by spaces), each once."""
     named = {OPERATOR: settings.notify, **of_resellers}
     return [Channel(recipient, address) for recipient, addresses in named.items() for address in _each(addresses)]
 
@@ -78,7 +78,7 @@ def mask_address(address: str) -> str:
 
 
 def mask_addresses(addresses: str) -> str:
-    """Addresses, parted by spaces, as people see them: another address looks otherwise."""
+    """Addresses, separated by spaces, as people see them: another address looks otherwise."""
     return " ".join(Channel(OPERATOR, one).shown for one in _each(addresses))
 
 

@@ -1,6 +1,7 @@
 """Decide which orders of a batch are accepted, and allocate their codes: frames in, frames out, no registry."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -30,6 +31,15 @@ _LONGEST_CELL: Final = 1_020
 """Bytes of the longest comment."""
 _DEPENDENT: Final = ("BTN_EXHAUSTED", "QUOTA_EXCEEDED", "CARD_NOT_READY", "FILE_HELD")
 """Reasons that may hold only because of an earlier file of the batch."""
+
+
+class OrderDecision(StrEnum):
+    """What becomes of an order of a batch. A duplicate was placed before, and a cancelled one takes back an order on hold."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
 
 
 class Decision(NamedTuple):
@@ -108,8 +118,8 @@ def decide(batch: Batch, facts: Facts, random_bytes: RandomBytes) -> Decision:
     targets = pl.concat([frame.join(good.select("row_id", "order"), on="row_id", maintain_order="left").select("order", "code")
                        for frame in (named.drop("order"), _expanded(_of(by_order, good), facts.order_cards))])  # fmt: skip
     orders = _order_decisions(batch.orders, duplicates, good, issued, targets)
-    accepted = orders.filter(pl.col("decision") == "accepted").drop("decision")
-    cancelled = orders.filter(pl.col("decision") == "cancelled")
+    accepted = orders.filter(pl.col("decision") == OrderDecision.ACCEPTED).drop("decision")
+    cancelled = orders.filter(pl.col("decision") == OrderDecision.CANCELLED)
     ingest = IngestBatch(
         events=_events(batch, found, cancelled, facts.at),
         orders=accepted.with_columns(pl.col(pl.String).fill_null(""), pl.col("cards").fill_null(0)),
@@ -331,10 +341,11 @@ def _order_decisions(
     earlier = duplicates.group_by("order").agg(earlier=pl.len().cast(pl.Int64))
     for counts in (accepted, cards, earlier):
         orders = orders.join(counts, on="order", how="left", maintain_order="left")
+    some = pl.col("accepted") > 0
     decision = (
-        pl.when(pl.col("earlier") == pl.col("rows")).then(pl.lit("duplicate"))
-        .when((pl.col("accepted") > 0) & pl.col("action").is_in(actions.cancelling())).then(pl.lit("cancelled"))
-        .when(pl.col("accepted") > 0).then(pl.lit("accepted")).otherwise(pl.lit("rejected"))
+        pl.when(pl.col("earlier") == pl.col("rows")).then(pl.lit(OrderDecision.DUPLICATE.value))
+        .when(some & pl.col("action").is_in(actions.cancelling())).then(pl.lit(OrderDecision.CANCELLED.value))
+        .when(some).then(pl.lit(OrderDecision.ACCEPTED.value)).otherwise(pl.lit(OrderDecision.REJECTED.value))
     )  # fmt: skip
     return orders.with_columns(decision=decision, rows=pl.coalesce("accepted", "rows")).drop("accepted", "earlier")
 

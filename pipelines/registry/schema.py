@@ -95,7 +95,7 @@ UNEXPECTED_CODE: Final = pl.Schema({"event": INT, "order_id": TEXT, "code": INT,
 """What a report shows and nobody placed. `code` 0: only an Order ID."""
 ACCOUNT: Final = pl.Schema({**dict.fromkeys(["reseller", "account", "product", "description", "acceptance", "notify"], TEXT),
                             "approve_above": INT})  # fmt: skip
-"""A product account that a reseller may order on. `notify`: the reseller's channels, parted by spaces; `approve_above`: how
+"""A product account that a reseller may order on. `notify`: the reseller's channels, separated by spaces; `approve_above`: how
 many codes an order of the reseller may ask for without approval (0: what the setting says)."""
 ACCESS: Final = pl.Schema(dict.fromkeys(["access_number", "account", "description"], TEXT))
 BILLING_NUMBER: Final = pl.Schema({"btn": INT, "account": TEXT})
