@@ -109,7 +109,7 @@ def _surplus(number: int) -> str:
 
 def _not_replaced(number: int) -> str:
     words = count(number, "refused code was", "refused codes were")
-    return f"{words} not replaced. The sheet says what the reseller should do about each."
+    return f"{words} not replaced. The sheet says what the reseller should do."
 
 
 def _not_changed(number: int) -> str:
