@@ -55,8 +55,8 @@ def process_inbox(run: Run, sources: Callable[[str], bool] = lambda _: True) -> 
     """Answer every ready order file of the sources asked for, who take turns.
 
     What an earlier run committed and did not deliver is delivered first. A file that another worker has claimed is left
-    to it; one whose worker has died is not. Raises CardsError while there is no catalogue, and when the registry is older than
-    the outbox.
+    to it; one whose worker has died is not. Raises CardsError when files are ready and there is no catalogue, and when the
+    registry is older than the outbox.
     """
     require_current(run)
     receipts = Receipts(run.settings, sources)

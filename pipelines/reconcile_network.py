@@ -52,8 +52,9 @@ class NightResult:
 def reconcile(run: Run) -> NightResult:
     """Take every report at hand, close the orders that they name, and write the release files and the workbook.
 
-    Running it again on the same date changes nothing and gives the same figures. All that a night writes has the date and time
-    at which it began, also when midnight falls into it. Raises CardsError when the registry is older than the outbox.
+    Running it again on the same date without a new report changes nothing and gives the same figures. All that a night writes
+    has the date and time at which it began, also when midnight falls into it. Raises CardsError when the
+    registry is older than the outbox.
     """
     require_current(run)
     clock, begun, start = run.runtime, run.runtime.now(), time.monotonic()

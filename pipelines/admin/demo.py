@@ -64,7 +64,8 @@ def play(home: Path | None) -> None:
         with console.progress_runtime() as runtime:
             night = reconcile(run._replace(runtime=runtime))
     print(
-        "\n2. The network loaded outbox/network/*/placement-*.csv and reported; it does not have every fifth code and one order"
+        "\n2. The network loaded outbox/network/*/placement-*.csv and reported: it refused every fifth code, and one order is "
+        "missing in its report"
     )
     print("\n3. The nightly reconciliation compared both")
     console.print_key_values({"night": night.night, **asdict(night.figures)} if night.figures else {})

@@ -44,7 +44,9 @@ class SetUp:
 
 
 def init_home(settings: Settings) -> SetUp:
-    """Make folders, registry, a sample catalogue and a file of settings. Nothing that exists is changed."""
+    """Make folders, registry, a sample catalogue and a file of settings, each unless it is there. A registry of an earlier
+    version is brought up to date.
+    """
     done = SetUp()
     ensure_private_dir(settings.home)
     for folder in (settings.inbox, settings.inbox / NETWORK, settings.outbox):

@@ -61,7 +61,9 @@ def _system_message(error: Exception) -> str:
 
 
 def to_cards_error(error: Exception) -> CardsError:
-    """An unforeseen error as one of ours: its kind and place, without its text, which may hold a code."""
+    """An unforeseen error as one of ours: its kind and place, without its text, which may hold a code. Of an error of the
+    operating system: its message, and the file with codes masked.
+    """
     if isinstance(error, CardsError):
         return error
     if message := _system_message(error):

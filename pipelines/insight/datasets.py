@@ -193,14 +193,14 @@ def night_row(figures: dict[str, Any], night: date) -> pl.DataFrame:
     moved = {(before, after): cards for before, after, cards in figures["moved"].iter_rows()}
     row = {
         "night": night,
-        "codes_ready": _moved(moved, _NOT_YET_READY, CardState.READY),
-        "codes_ready_late": _moved(moved, [CardState.REFUSED], CardState.READY),
-        "codes_refused": _moved(moved, [CardState.PLACED], CardState.REFUSED),
+        "codes_ready": _changed(moved, _NOT_YET_READY, CardState.READY),
+        "codes_ready_late": _changed(moved, [CardState.REFUSED], CardState.READY),
+        "codes_refused": _changed(moved, [CardState.PLACED], CardState.REFUSED),
         "codes_replaced": figures["replaced"],
-        "codes_surplus": _moved(moved, [CardState.PLACED, CardState.REFUSED], CardState.SURPLUS),
-        "cards_blocked": _moved(moved, [CardState.READY], CardState.BLOCKED),
-        "cards_unblocked": _moved(moved, [CardState.BLOCKED], CardState.READY),
-        "cards_disconnected": _moved(moved, list(CardState), CardState.DISCONNECTED),
+        "codes_surplus": _changed(moved, [CardState.PLACED, CardState.REFUSED], CardState.SURPLUS),
+        "cards_blocked": _changed(moved, [CardState.READY], CardState.BLOCKED),
+        "cards_unblocked": _changed(moved, [CardState.BLOCKED], CardState.READY),
+        "cards_disconnected": _changed(moved, list(CardState), CardState.DISCONNECTED),
         "cards_changed": figures["changed"],
         "cards_not_changed": figures["missed"],
         "unexpected": figures["unexpected"],
@@ -295,5 +295,5 @@ def _flag(name: str) -> pl.Expr:
     return pl.when(pl.col(name) != "").then(pl.col(name) == "Yes")
 
 
-def _moved(moved: dict[tuple[int, int], int], before: list[CardState], after: CardState) -> int:
+def _changed(moved: dict[tuple[int, int], int], before: list[CardState], after: CardState) -> int:
     return sum(moved.get((state, after), 0) for state in before)

@@ -60,8 +60,8 @@ def compared(nights: pl.DataFrame) -> pl.DataFrame:
 
 
 def by(keys: Sequence[str], movements: pl.DataFrame, active: pl.DataFrame, tonight: int) -> pl.DataFrame:
-    """The figures of tonight and of all nights of `movements` by keys (`reseller`, `product` …), the most refused first:
-    `ready`, `refused`, `refused_share`, the same with `_before` of the nights before tonight, and `active`.
+    """The figures of `movements` by keys (`reseller`, `product` …), the most refused first: `ready`, `refused`,
+    `refused_share` of tonight, the same with `_before` of the nights before it, and `active`.
     """
     is_tonight = pl.col("reconciliation_date") == tonight
     now = movements.filter(is_tonight).group_by(keys).agg(_counts(""))

@@ -62,7 +62,7 @@ def note_unreachable(settings: Settings, now: datetime, error: str) -> None:
 
 
 def note_reachable(settings: Settings, now: datetime) -> None:
-    """Note that the registry can be reached, and tell the channels that have heard of the outage."""
+    """Note that the registry can be reached, and notify the channels that were notified of the outage."""
     if not (settings.home / _NAME).exists():
         return
     with _state(settings.home) as state:
