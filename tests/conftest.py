@@ -109,6 +109,25 @@ def _workbooks_keep_the_rules(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not findings, "\n".join(findings[:20])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _workbooks_in_shared_folders_keep_the_rules() -> Iterator[None]:
+    """So do those in folders that several tests share."""
+    shared: list[Path] = []
+    make = pytest.TempPathFactory.mktemp
+
+    def note(factory: pytest.TempPathFactory, basename: str, numbered: bool = True) -> Path:
+        folder = make(factory, basename, numbered)
+        if not basename.startswith("test_"):  # as those of a single test are called
+            shared.append(folder)
+        return folder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest.TempPathFactory, "mktemp", note)
+        yield
+    findings = [line for folder in shared for line in broken_rules(folder)]
+    assert not findings, "\n".join(findings[:20])
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:

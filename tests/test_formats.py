@@ -552,7 +552,7 @@ def test_excels_ways_to_keep_digits_text_are_taken_off_and_reported(kept: str, r
     table = reader(f"Acct,Comments\n{kept},it's\n{quoted},'x\n")
     assert {cells["account"] for cells in filled(table).values()} == {kept.strip("='\"")}
     assert [cells["comments"] for cells in filled(table).values()] == ["it's", "'x"]
-    assert table.notes == ['2 cell(s) had an apostrophe or ="…" around digits, which was taken off.']
+    assert table.notes == ['2 cells had an apostrophe or ="…" around digits, which was removed.']
 
 
 @pytest.mark.parametrize(
