@@ -13,6 +13,8 @@ from pipelines.common.words import count
 app = typer.Typer(no_args_is_help=True, help="Manage the catalogue of accounts and access numbers.")
 _File = Annotated[Path, typer.Argument(help="The catalogue workbook.")]
 _SHOWN = 50
+_JSON_KEYS = {"account": "customer_account", "product": "product_account"}
+"""As other documents call them."""
 
 
 @app.command(epilog="Example: cards catalogue template catalogue.xlsx")
@@ -41,7 +43,8 @@ def show(
         if write:
             catalogue.write_current(write, opened.registry)
     if as_json:
-        console.print_json({title.lower().replace(" ", "_"): rows.to_dicts() for title, rows in sheets.items()})
+        shown = {title.lower().replace(" ", "_"): rows.rename(_JSON_KEYS, strict=False) for title, rows in sheets.items()}
+        console.print_json({title: rows.to_dicts() for title, rows in shown.items()})
         return
     for title, rows in sheets.items():
         console.print_table(title, rows.head(_SHOWN).to_dicts())
@@ -89,7 +92,8 @@ def _print_differences(file: Path, registry: Any, *, as_json: bool = False) -> N
     changes = [asdict(change) for change in catalogue.differences(new, registry)]
     dropped = catalogue.dropped_resellers(new, registry)
     if as_json:
-        console.print_json({"changes": changes, "awaiting": dropped})
+        awaiting = [{"reseller": reseller, "orders": orders} for reseller, orders in dropped.items()]
+        console.print_json({"changes": changes, "awaiting": awaiting})
         return
     if changes:
         rows = [{"sheet": one["sheet"], "change": one["change"], "row": _row(one["row"])} for one in changes]

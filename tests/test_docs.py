@@ -250,6 +250,9 @@ DOCUMENTS = {
     "surplus": "(echo Order ID,Code; tail -qn +2 outbox/acme/*-october/confirmation.csv | cut -d, -f1,5; tail -qn +2 "
     "outbox/network/*/placement-network-*.csv | cut -d, -f1,6) > inbox/network/all.csv; cards reconcile > night.log; "
     "cards surplus --json",
+    "catalogue show": "cards catalogue show --json",
+    "catalogue diff": "python -c \"from openpyxl import load_workbook as load; book = load('catalogue.xlsx'); "
+    "book['Accounts'].delete_rows(4); book.save('new.xlsx')\"; cards catalogue diff new.xlsx --json",
     "order": "cards order 10023456-2 --json",
     "orders": "cards orders --json",
     "submissions": "cards submissions --json",
