@@ -22,7 +22,7 @@ from schemas.orders import BTN4, COLUMNS, HEADERS, NAMES, RANDOM, SPECIFIED
 _LEAST: Final = 10
 _WIDTHS: Final = {"customer_order_id": 18, "comments": 30, "code": 33}
 
-_LABELS, _WORDS = 32, 82
+_LABELS, _WORDS = 31, 81
 
 _KINDS: Final = {
     SPECIFIED: ("your own codes, in two rows", "Fill in Code. You get exactly these codes."),
