@@ -18,8 +18,8 @@ import pytest
 from tests.security.attack import ROOT, Ended, House, catalogue_of
 
 SERVICE_UID, ACME_UID, GLOBEX_UID, NETWORK_UID, STRANGER_UID = range(61_001, 61_006)
-NAMES = {"acme": "cards-t-acme", "globex": "cards-t-globex"}
-"""The groups that `cards init --group` is given; the others are numbers alone."""
+NAMES = {reseller: f"cards-t{os.getpid()}-{reseller}" for reseller in ("acme", "globex")}
+"""The groups that `cards init --group` is given, of this process alone: others test beside it. The others are numbers alone."""
 
 
 class Person(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import csv_of, read_csv, row
 from tests.security.attack import globex
-from tests.security.people import SERVICE_UID, Person, Town, give_default_acl, town
+from tests.security.people import NAMES, SERVICE_UID, Person, Town, give_default_acl, town
 
 pytestmark = pytest.mark.slow
 
@@ -137,9 +137,9 @@ def test_init_makes_what_the_specification_says_and_does_it_twice(group: Town) -
         assert group.mode(group.outbox("acme")) == "2750"
         assert group.inbox("acme").stat().st_gid == group.outbox("acme").stat().st_gid == group.groups["acme"]
         assert group.inbox("acme").stat().st_uid == SERVICE_UID
-        group.cards("init", "--reseller", "acme", "--group", "cards-t-acme")
+        group.cards("init", "--reseller", "acme", "--group", NAMES["acme"])
     for name in ("network", "../acme", "a/b", ".hidden"):
-        group.cards("init", "--reseller", name, "--group", "cards-t-acme", code=2)
+        group.cards("init", "--reseller", name, "--group", NAMES["acme"], code=2)
 
 
 def test_verify_names_what_is_open_wider_than_the_setting(group: Town) -> None:
