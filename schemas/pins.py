@@ -1,5 +1,6 @@
 """The PINs of a BTN that the number rule allows."""
 
+from functools import cache
 from typing import Final
 
 import polars as pl
@@ -17,15 +18,23 @@ def valid_pin_counts(btns: pl.Series) -> pl.DataFrame:
     thousand ways in which a BTN can end.
     """
     frame = btns.unique().sort().to_frame("btn").with_columns(suffix=pl.col("btn") % _SUFFIX)
-    pins = pl.DataFrame({"pin": pl.int_range(PINS, eager=True, dtype=pl.Int64)})
-    counted = [pl.DataFrame(schema={"suffix": pl.Int64, "valid": pl.Int64})]
-    for part in slices(frame["suffix"].unique().sort()):
-        text = (pl.col("suffix") * PINS + pl.col("pin")).cast(pl.String).str.zfill(7)
-        every = part.to_frame("suffix").join(pins, how="cross").filter(~has_forbidden_sequence(text))
-        counted.append(every.group_by("suffix").agg(valid=pl.len().cast(pl.Int64)))
-    counts = frame.join(pl.concat(counted), on="suffix", how="left", maintain_order="left")
+    # the fourth digit of a PIN can complete a sequence with the three before it alone
+    text = (pl.col("suffix") * _SUFFIX + pl.col("beginning")).cast(pl.String).str.zfill(6)
+    every = (
+        frame.select(pl.col("suffix").unique().sort()).join(_beginnings(), how="cross").filter(~has_forbidden_sequence(text))
+    )
+    counted = every.group_by("suffix").agg(valid=pl.col("endings").sum())
+    counts = frame.join(counted, on="suffix", how="left", maintain_order="left")
     possible = ~has_forbidden_sequence(pl.col("btn").cast(pl.String))
     return counts.select("btn", valid=pl.when(possible).then(pl.col("valid").fill_null(0)).otherwise(0))
+
+
+@cache
+def _beginnings() -> pl.DataFrame:
+    """The first three digits of PINs, and how many fourth digits the rule allows after them: `beginning`, `endings`."""
+    pins = pl.DataFrame({"pin": pl.int_range(PINS, eager=True, dtype=pl.Int64)})
+    valid = pins.filter(~has_forbidden_sequence(pl.col("pin").cast(pl.String).str.zfill(PIN_DIGITS)))
+    return valid.group_by(beginning=pl.col("pin") // 10).agg(endings=pl.len().cast(pl.Int64)).sort("beginning")
 
 
 def slices(btns: pl.Series, most: int = 500) -> list[pl.Series]:
