@@ -5,6 +5,7 @@ same.
 """
 
 import random
+import shutil
 import sys
 import tempfile
 from datetime import datetime, timedelta
@@ -42,10 +43,14 @@ PICTURES: Final = {
     "confirmation": Picture("outbox/acme/*october/confirmation.xlsx", "Summary"),
     "rejections": Picture("outbox/acme/*october/rejections.xlsx", "Orders"),
     "release": Picture("outbox/acme/*october/release-*-2-*.xlsx", "Summary"),
+    "refused": Picture("outbox/acme/*october/refused-*.xlsx", "Cards"),
+    "trial": Picture("outbox/acme/check/*october*/trial.xlsx", "Summary"),
     "outcome": Picture("outbox/acme/*block/outcome-*.xlsx", "Cards"),
     "template": Picture("template.xlsx", "Instructions", 72),
     "reconciliation": Picture("outbox/reconciliation/20*.xlsx", "Summary", 80, weeks=True),
     "statement": Picture("outbox/acme/statement-2026-10.xlsx", "Summary", weeks=True),
+    "statements": Picture("outbox/reconciliation/statements-2026-10.xlsx", "Resellers", 80, weeks=True),
+    "catalogue": Picture("catalogue.xlsx", "Accounts", 80),
 }
 """The pictures by their names: docs/<name>.png."""
 
@@ -60,12 +65,17 @@ class _Clock:
 
 
 def play(home: Path) -> None:
-    """Play the demo, block some cards a day later, and write a statement and a template."""
+    """Play the demo with a trial of its file, block some cards a day later, and write a statement and a template."""
     clock = _Clock()
     demo.lay_out(home)
+    trial, file = home / "inbox/acme/check", home / "inbox/acme/october.xlsx"
+    trial.mkdir()
     with open_run(load_settings(_env_file=None, home=home, registry="", settle_seconds=0), create=True) as opened:
         run = opened._replace(runtime=opened.runtime._replace(random_bytes=random.Random(1).randbytes, now=clock))
         load_catalogue(home / "catalogue.xlsx", run.registry)
+        file.rename(trial / file.name)
+        process_inbox(run)
+        shutil.copy(next(home.glob(f"outbox/acme/check/*/{file.name}")), file)
         process_inbox(run)
         demo.answer_as_network(home)
         clock.now += timedelta(hours=17)

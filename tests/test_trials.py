@@ -78,6 +78,8 @@ def test_a_trial_says_what_would_become_of_a_file_and_places_nothing(shop: Shop)
     ]
     summary = load_workbook(folder / "trial.xlsx").worksheets[0]
     assert summary["A1"].value == "TRIAL: nothing was placed"
+    counts = {line[0]: line[1] for line in summary.values if line[0]}
+    assert (counts["Orders that would be placed"], counts["Codes that would be issued"]) == (2, 4)
     assert not any(path.name.startswith("confirmation") for path in folder.iterdir())
     assert all(path.stat().st_mode & 0o077 == 0 for path in (folder, *folder.iterdir()))
 

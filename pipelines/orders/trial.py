@@ -57,8 +57,8 @@ def _records(decision: Decision, earlier: pl.DataFrame, at: str) -> SubmissionRe
         holds=none,
         events=ingest.events.select(fields),
         orders=ingest.orders.with_columns(_NO_EVENT, order_id=pl.lit(""), at=pl.lit(at)),
-        codes=ingest.codes.select(_NO_EVENT),
-        card_actions=ingest.card_actions.select(_NO_EVENT),
+        codes=ingest.codes.with_columns(_NO_EVENT).select("event"),  # a value alone would be one row, however many codes
+        card_actions=ingest.card_actions.with_columns(_NO_EVENT).select("event"),
         duplicate_orders=again.join(asked, on=["account", "customer_order_id"], how="left").with_columns(
             _NO_EVENT, at=pl.lit("")
         ),
