@@ -53,8 +53,8 @@ def reconcile(run: Run) -> NightResult:
     """Take every report at hand, close the orders that they name, and write the release files and the workbook.
 
     Running it again on the same date without a new report changes nothing and gives the same figures. All that a night writes
-    has the date and time at which it began, also when midnight falls into it. Raises CardsError when the
-    registry is older than the outbox.
+    has the date and time at which it began, also when midnight falls into it. Raises CardsError when the registry is older
+    than the outbox.
     """
     require_current(run)
     clock, begun, start = run.runtime, run.runtime.now(), time.monotonic()

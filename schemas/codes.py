@@ -116,5 +116,7 @@ class CardState(IntEnum):
         return self.name.lower()
 
 
+NOT_YET_READY: Final = (CardState.PLACED, CardState.REFUSED, CardState.SURPLUS)
+"""The states from which a card that becomes ready is ready for the first time."""
 NO_STATE: Final = -1
 """Stands where a card's state would, when there is none."""

@@ -13,7 +13,7 @@ ADDRESS: Final = r"^([a-z][a-z0-9]*://\S+|[^@\s/:]+@[^@\s/:]+)$"
 
 
 class NoticeKind(StrEnum):
-    """What kind of thing a notice tells."""
+    """What kind of thing a notice is about."""
 
     REGISTRY_UNREACHABLE = "registry out of reach"
     REGISTRY_BACK = "registry back"

@@ -18,7 +18,7 @@ def valid_pin_counts(btns: pl.Series) -> pl.DataFrame:
     thousand ways in which a BTN can end.
     """
     frame = btns.unique().sort().to_frame("btn").with_columns(suffix=pl.col("btn") % _SUFFIX)
-    # the fourth digit of a PIN can complete a sequence with the three before it alone
+    # the last digit of a PIN belongs to one run of four, the PIN itself: which of them are valid is the same for every BTN
     text = (pl.col("suffix") * _SUFFIX + pl.col("beginning")).cast(pl.String).str.zfill(6)
     every = (
         frame.select(pl.col("suffix").unique().sort()).join(_beginnings(), how="cross").filter(~has_forbidden_sequence(text))

@@ -88,7 +88,7 @@ def approve(run: Run, what: str, by: str, why: str) -> Decision:
     """Let a report on hold (by its folder) take effect: it goes back into the inbox, and the next night uses it. Or let an
     order on hold (by its hold, H12) be placed, with which its submission is answered again.
 
-    May be repeated until it has taken effect, as after a crash. Raises UsageError when nothing such is on hold, or when
+    May be repeated until it has an effect, as after a crash. Raises UsageError when nothing such is on hold, or when
     something else was decided, and CardsError when the new answer can't be written.
     """
     if _is_hold(what):

@@ -63,7 +63,7 @@ class OrderFile(NamedTuple):
 class Outbox(NamedTuple):
     """What there is: submission folders and placement files by source and folder, what nights wrote for orders, their
     workbooks by date and name, their data for analysts by date (`datasets`), the times at which the indexes say that files
-    were written, by their path, and times of the past in their order, which tell its local time (`clock`). Archives that are
+    were written, by their path, and times of the past in their order, which show its local time (`clock`). Archives that are
     `damaged` are left out. `statements`: by the month that they state, and by their path.
     """
 

@@ -56,7 +56,7 @@ def thread_pool(at_once: int = _AT_ONCE) -> Iterator[ThreadPoolExecutor]:
 def write_atomically(path: Path, write: Callable[[Path], None], access: Access = PRIVATE) -> None:
     """Have a file written so that it appears whole or not at all."""
     ensure_private_dir(path.parent)
-    with staging_dir(path) as new:  # a folder, as who writes workbooks makes files of his own beside his target
+    with staging_dir(path) as new:  # a folder, as who writes workbooks makes files of its own next to its target
         write(new / path.name)
         fsync(new / path.name, access)
         (new / path.name).replace(path)
@@ -65,9 +65,9 @@ def write_atomically(path: Path, write: Callable[[Path], None], access: Access =
 
 @contextmanager
 def staging_dir(path: Path) -> Iterator[Path]:
-    """A new folder beside the path, to be filled and then renamed; gone after the block if it was not.
+    """A new folder next to the path, to be filled and then renamed; gone after the block if it was not.
 
-    It is locked as long as we live, which tells it from what a dead run left.
+    It is locked as long as we live, which distinguishes it from what a dead run left.
     """
     new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = make_locked_dir(new)

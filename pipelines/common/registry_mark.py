@@ -19,7 +19,7 @@ _LOCK: Final = ".registry-mark.lock"
 
 
 class Mark(NamedTuple):
-    """An event: its number, and its time and folder, which tell it from the event of that number in another registry."""
+    """An event: its number, and its time and folder, which distinguish it from the event of that number in another registry."""
 
     event: int
     at: str

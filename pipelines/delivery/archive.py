@@ -318,7 +318,7 @@ def bring_back_submission(run: Run, event: int) -> None:
 def bring_back_orders(run: Run, order_pks: pl.Series) -> None:
     """Write the folders of orders' archived submissions again: something happens to their cards.
 
-    What is released waits for no archive: of one that can't be read `cards verify` tells, and that its submission lacks files.
+    What is released waits for no archive: `cards verify` reports one that can't be read, and that its submission lacks files.
     """
     archived = registry_archive.archived_of_orders(run.registry, order_pks)
     for submission in archived.iter_slices(1):

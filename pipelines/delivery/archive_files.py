@@ -114,7 +114,7 @@ def _manifest(archive: zipfile.ZipFile) -> pl.DataFrame:
 def add(path: Path, entries: list[Entry], access: Access) -> int:
     """Add files to an archive, which is made where there is none; how many bytes were added.
 
-    The archive is written beside the earlier one, read back, and takes its place at once. A file that it holds already is not
+    The archive is staged next to the earlier one, read back, and replaces it at once. A file that it holds already is not
     added again; one with the same name and other content replaces it, as it did in the outbox.
     """
     new = _new(path, entries)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from pipelines.delivery.placed_before import placed_before, with_local_times
+from pipelines.delivery.placed_before import placed_before
 from pipelines.delivery.results import SubmissionResult
 from pipelines.excel import look
 from pipelines.excel.book import MOST_CELLS, Book, Sheet
@@ -129,10 +129,14 @@ def write_confirmation(
         advice = _repeated(event["source"], records.repeated.row(0, named=True))
     placed_in = {"Placed": look.zoned(offset_of(event["at"]))}
     sheets = [Sheet(title, frame, formats=placed_in) for title, frame in (("Orders", orders), ("Codes", rows)) if fit[title]]
-    again = with_local_times(placed_before(records), records) if len(records.duplicate_orders) else pl.DataFrame()
+    again = placed_before(records) if len(records.duplicate_orders) else pl.DataFrame()
     if len(again) and again.height * again.width <= MOST_CELLS:
-        sheets.append(Sheet("Already placed", again, formats=placed_in))
-    key_values += [(f"Where the {title.lower()} are", "in confirmation.csv; there are too many of them for a workbook")
-              for title, fits in fit.items() if not fits]  # fmt: skip
+        local = again.with_columns(local_time("Placed", offset_of(event["at"])))
+        sheets.append(Sheet("Already placed", local, formats=placed_in))
+    key_values += [
+        (f"Where the {title.lower()} are", "in confirmation.csv; there are too many of them for a workbook")
+        for title, fits in fit.items()
+        if not fits
+    ]
     advice = advice.strip() or "No action needed."
     write(path, Book("Order confirmation", advice, key_values, sheets))

@@ -39,7 +39,7 @@ AT_ONCE: Final = 8
 def deliver(
     run: Run, events: Mapping[int, PrivateCopy | None], *, plain: bool = False, again: bool = False
 ) -> Delivery[Result]:
-    """Write the reports of events beside their originals, remove these from the inbox, and mark the events as delivered.
+    """Write the reports of events next to their originals, remove these from the inbox, and mark the events as delivered.
 
     A failure never keeps the other events from being delivered. `plain`: write CSV files alone, no workbooks.
     `again`: an earlier run may have delivered some of them.

@@ -1,4 +1,4 @@
-"""The analysis in a reconciliation workbook: tonight beside the nights before, by whom and what, by age, by BTN."""
+"""The analysis in a reconciliation workbook: tonight compared with the nights before, by whom and what, by age, by BTN."""
 
 from typing import Final, NamedTuple
 
@@ -45,7 +45,7 @@ _GROUPS: Final = {
 
 
 class Analysis(NamedTuple):
-    """The key figures of a night beside those of the nights before it, sheets of figures, and charts drawn from them."""
+    """The key figures of a night compared with the nights before it, sheets of figures, and charts drawn from them."""
 
     figures: pl.DataFrame
     formats: dict[str, str]

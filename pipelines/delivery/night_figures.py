@@ -10,7 +10,7 @@ from pipelines.common.words import count
 from pipelines.excel.book import Attention
 from pipelines.registry.records import NightRecords
 from schemas.actions import ActionOutcome, ApprovalDecision
-from schemas.codes import CardState
+from schemas.codes import NOT_YET_READY, CardState
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def night_figures(night: NightRecords, overdue_hours: float, workbook: str) -> N
     """The totals of a night, whose workbook lies at a path."""
     return NightFigures(
         orders_closed=night.orders.filter(pl.col("awaiting") == 0).height,
-        codes_ready=_changed(night.counts, BECAME_READY_FROM, CardState.READY),
+        codes_ready=_changed(night.counts, NOT_YET_READY, CardState.READY),
         codes_ready_late=_changed(night.counts, (CardState.REFUSED,), CardState.READY),
         codes_refused=_changed(night.counts, (CardState.PLACED,), CardState.REFUSED),
         codes_replaced=len(night.replaced),
@@ -57,8 +57,6 @@ def night_figures(night: NightRecords, overdue_hours: float, workbook: str) -> N
 
 NIGHTS: Final = "Nights"
 """The sheet with the key figures of each night."""
-BECAME_READY_FROM: Final = (CardState.PLACED, CardState.REFUSED, CardState.SURPLUS)
-"""The states from which a card that becomes ready is ready for the first time."""
 
 
 def _rejected(reports: pl.DataFrame) -> pl.DataFrame:

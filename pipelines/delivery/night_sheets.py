@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipelines.delivery.night_figures import BECAME_READY_FROM, hours_awaited
+from pipelines.delivery.night_figures import hours_awaited
 from pipelines.delivery.outcome_files import with_advice
 from pipelines.delivery.release_files import ORDER_HEADERS, code_column
 from pipelines.excel import look
@@ -11,7 +11,7 @@ from pipelines.excel.presentation import local_time, offset_of
 from pipelines.registry.records import NightRecords
 from pipelines.registry.store import Registry
 from schemas.actions import ActionOutcome, ApprovalDecision, issuing
-from schemas.codes import CardState
+from schemas.codes import NOT_YET_READY, CardState
 
 
 def sheets(night: NightRecords, registry: Registry, overdue_hours: float) -> list[Sheet]:
@@ -125,7 +125,7 @@ def _orders(night: NightRecords, offset: str) -> pl.DataFrame:
 
 def _became_ready() -> pl.Expr:
     """Whether cards became ready for the first time."""
-    return (pl.col("to_state") == CardState.READY) & pl.col("from_state").is_in(BECAME_READY_FROM)
+    return (pl.col("to_state") == CardState.READY) & pl.col("from_state").is_in(NOT_YET_READY)
 
 
 def _awaited(night: NightRecords, overdue_hours: float, offset: str) -> pl.DataFrame:

@@ -63,7 +63,7 @@ def outcome_rows(cards: pl.DataFrame) -> pl.DataFrame:
 
 
 def summary(files: list[dict[str, Any]], rows: pl.DataFrame) -> tuple[str, str, list[tuple[str, Any]]]:
-    """Title, advice and key_values of a refused or outcome file, of one order or of several."""
+    """Title, advice and key values of a refused or outcome file, of one order or of several."""
     file = files[0]
     order: list[tuple[str, Any]] = (
         [("Orders", len(files))]

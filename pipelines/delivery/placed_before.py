@@ -4,7 +4,6 @@ from typing import Final
 
 import polars as pl
 
-from pipelines.excel.presentation import local_time, offset_of
 from pipelines.registry.records import SubmissionRecords
 from schemas.actions import ActionOutcome
 from schemas.codes import CardState
@@ -24,7 +23,7 @@ _STATES: Final = {
 
 def placed_before(records: SubmissionRecords) -> pl.DataFrame:
     """`already-placed.csv`: a row for each order that was placed before, with counts of its cards and no code. Times are ISO
-    8601 with their zone; `with_local_times` has them as a workbook shows them.
+    8601 with their zone.
     """
     event = records.events.row(0, named=True)
     counts = records.states.group_by("order_pk").agg(_count(*wanted).alias(title) for title, wanted in _STATES.items())
@@ -40,11 +39,6 @@ def placed_before(records: SubmissionRecords) -> pl.DataFrame:
         *(pl.col(title).fill_null(0) for title in _STATES),
         folder.fill_null("").alias("Releases in"),
     )
-
-
-def with_local_times(rows: pl.DataFrame, records: SubmissionRecords) -> pl.DataFrame:
-    """The rows for a workbook: with times in the zone of the answer."""
-    return rows.with_columns(local_time("Placed", offset_of(records.events["at"][0])))
 
 
 def _count(state: CardState | None, outcome: ActionOutcome | None) -> pl.Expr:

@@ -25,7 +25,7 @@ from schemas.codes import code_text
 from schemas.sources import RECONCILIATION
 
 MOST_ROWS: Final = 10_000
-"""A sheet of the workbook has no more rows; a CSV file beside it then has them all."""
+"""A sheet of the workbook has no more rows; a CSV file next to it then has them all."""
 
 
 def write_night(run: Run, event: dict[str, Any], *, again: bool = False) -> NightRecords:
@@ -77,7 +77,7 @@ def figures_of(settings: Settings, night: NightRecords) -> NightFigures:
 
 def write_workbook(settings: Settings, registry: Registry, night: NightRecords) -> list[Path]:
     """Write `outbox/reconciliation/<date>.xlsx`: what needs attention, key figures and charts, a sheet for each kind of thing
-    that happened, and analysis; its path, and those of the CSV files beside it with what is too long for a sheet.
+    that happened, and analysis; its path, and those of the CSV files next to it with what is too long for a sheet.
     """
     figures, analysis = figures_of(settings, night), analyse(registry, night)
     sheets = [*night_sheets.sheets(night, registry, settings.overdue_hours), *analysis.sheets]
@@ -133,7 +133,7 @@ def _rest_path(workbook: Path, sheet: Sheet) -> Path:
 
 
 def _write_rest(path: Path, sheet: Sheet) -> str:
-    """Write all rows of a sheet that is too long for the workbook beside it, as CSV; the words that say so, or none."""
+    """Write all rows of a sheet that is too long into a CSV file next to the workbook; the words that say so, or none."""
     if len(sheet.rows) <= MOST_ROWS:
         path.unlink(missing_ok=True)  # of an earlier run of the same night
         return ""

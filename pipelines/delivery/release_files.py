@@ -35,7 +35,7 @@ def rows(cards: pl.DataFrame) -> pl.DataFrame:
 
 
 def summary(file: dict[str, Any], digest: str) -> tuple[str, str, list[tuple[str, Any]]]:
-    """Title, advice and key_values of a release file; `digest`: the SHA-256 of its CSV."""
+    """Title, advice and key values of a release file; `digest`: the SHA-256 of its CSV."""
     left = max(file["ordered"] - file["released"], 0)
     key_values: list[tuple[str, Any]] = [
         ("Order ID", file["order_id"]),

@@ -18,7 +18,7 @@ class SubmissionResult:
     """What became of an order file. `folder` is relative to the home; `reasons` counts the rows of each reason.
 
     Of a `trial`, `orders_placeable` counts the orders that would be placed; nothing is. `orders_on_hold`: valid ones that wait
-    for approval; `orders_cancelled`: orders that waited, and were taken back by this file.
+    for approval; `orders_cancelled`: orders that waited, and were cancelled by this file.
     """
 
     reseller: str

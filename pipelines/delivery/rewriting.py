@@ -1,6 +1,6 @@
 """Write what was written into the outbox again, from the registry: a submission, a network report, or a night.
 
-Every file is written beside the earlier one and takes its place whole. An event that is being written again counts as not
+Every file is staged next to the earlier one and replaces it whole. An event that is being written again counts as not
 delivered until it is: what a killed run leaves is the next run's to look after.
 """
 

@@ -192,10 +192,9 @@ def _state(records: SubmissionRecords) -> SubmissionState:
     if records.orders.is_empty():
         waits = len(records.holds) > 0 and bool((records.holds["decision"] == ApprovalDecision.WAITING).any())
         return SubmissionState.ON_HOLD if waits else SubmissionState.ANSWERED
-    waits = bool((records.orders["awaiting"] > 0).any())
-    released = bool((records.order_files["kind"] == RELEASE).any())
-    if not waits:
+    if not (records.orders["awaiting"] > 0).any():
         return SubmissionState.RELEASED
+    released = (records.order_files["kind"] == RELEASE).any()
     return SubmissionState.PARTLY_RELEASED if released else SubmissionState.PLACED
 
 

@@ -116,7 +116,7 @@ def write_placement(outbox: Path, event: dict[str, Any], rows: pl.DataFrame) -> 
 
 
 def placement_path(outbox: Path, event: dict[str, Any]) -> Path:
-    """Where the placement file of an event lies: in the folder of its month, or beside those folders if an earlier version
+    """Where the placement file of an event lies: in the folder of its month, or next to those folders if an earlier version
     wrote it, so that the network never finds it twice.
     """
     name = f"placement-{event['source']}-{event['folder']}.csv"

@@ -39,7 +39,7 @@ def in_outbox(event: int, outbox: Path, paths: Iterable[Path]) -> list[WrittenFi
     there = [path for path in paths if path.is_file()]
     if len(there) < 2:
         return [written(event, path, path.relative_to(outbox).as_posix()) for path in there]
-    with thread_pool() as pool:  # the digest of a large file is taken without the interpreter's lock
+    with thread_pool() as pool:  # the digest of a large file is computed without the interpreter's lock
         return list(pool.map(lambda path: written(event, path, path.relative_to(outbox).as_posix()), there))
 
 

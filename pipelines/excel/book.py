@@ -63,7 +63,7 @@ class Chart(NamedTuple):
 class Book(NamedTuple):
     """A workbook: what its summary says, and the sheets after it. It opens on the sheet `opens_on`, or else on the summary.
 
-    The summary has the title; lines of `attention`, or else the advice; a table of any columns; key_values; and charts.
+    The summary has the title; lines of `attention`, or else the advice; a table of any columns; key values; and charts.
     `formats`: number formats of the table by headers of its columns, or by the labels in the first column, which win.
     """
 

@@ -55,7 +55,7 @@ def sheet_rules(offer: Offer) -> SheetRules:
 
 
 def offered(accounts: pl.DataFrame, access_numbers: pl.DataFrame, reseller: str) -> Offer:
-    """What a reseller may order on: nothing in it tells of another's accounts and numbers."""
+    """What a reseller may order on: nothing in it reveals another's accounts and numbers."""
     mine = legible(accounts.filter((pl.col("reseller") == reseller) | pl.lit(not reseller))).sort("account", "product")
     numbers = legible(access_numbers).with_columns(telephone("access_number")).sort("account", "access_number")
     own = numbers.join(mine, on="account", how="semi", maintain_order="left")
@@ -96,7 +96,7 @@ def _btn() -> str:
 
 
 def _dependent(of: str, items: str, otherwise: str) -> str:
-    """The part of the list `items` beside which the list `of` (sorted) has the row's customer account."""
+    """The part of the list `items` next to which the list `of` (sorted) has the row's customer account."""
     account = _AT["account"]
     part = f'OFFSET({items},MATCH({account}&"",{of},0)-1,0,COUNTIF({of},{account}),1)'
     return f"IF(COUNTIF({of},{account})=0,{otherwise},{part})"
@@ -151,7 +151,7 @@ _UNUSED: Final = {
 
 
 def _check(column: Column) -> Check:
-    """The check of a column; one without a rule only tells what may stand in it."""
+    """The check of a column; one without a rule only says what may stand in it."""
     rule = RULES.get(column.name)
     title, unused = column.header[:32], _UNUSED.get(column.name, "")
     if rule is None:

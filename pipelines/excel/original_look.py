@@ -39,7 +39,7 @@ def rebuild_look(theirs: Any, ours: Any) -> None:
     old = theirs.alignment
     horizontal = None if old.horizontal == "fill" else old.horizontal  # which repeats a value over the width of its cell
     indent = min(_MAX_INDENT, max(0, int(old.indent or 0)))
-    vertical = old.vertical if old.vertical in _KEPT_VERTICAL else "top"  # as the cells beside it
+    vertical = old.vertical if old.vertical in _KEPT_VERTICAL else "top"  # as the cells next to it
     ours.alignment = Alignment(horizontal, vertical, old.textRotation or 0, old.wrap_text, indent=indent)
     if pattern := getattr(theirs.fill, "patternType", None):  # a gradient has none
         ours.fill = PatternFill(pattern, start_color=_color(theirs.fill.fgColor), end_color=_color(theirs.fill.bgColor))

@@ -71,6 +71,8 @@ def unpacked(about: bytes, streams: bytes) -> Book:
     for title, size, formats in fields.pop("sheets"):
         sheets.append(Sheet(title, pl.read_ipc_stream(streams[start : start + size]), formats=formats))
         start += size
-    key_values = [(name, datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value)
-             for name, value in fields.pop("key_values")]  # fmt: skip
+    key_values = [
+        (name, datetime.fromisoformat(value["at"]) if isinstance(value, dict) else value)
+        for name, value in fields.pop("key_values")
+    ]
     return Book(**fields, key_values=key_values, sheets=sheets)

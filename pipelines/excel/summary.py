@@ -1,7 +1,7 @@
 """The layout of a workbook's first sheet, as plain data.
 
 From top to bottom: the title; what needs attention, each line with a link to its sheet (or else what to do); a table of
-figures; key_values; and charts, two across. No cells are merged.
+figures; key values; and charts, two across. No cells are merged.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ _LABELS: Final = 34
 _WORDS: Final = 78
 _FIGURE, _TIME = 16, 28
 _LINES: Final = 58
-"""Widths: of labels, of what stands beside them, of figures, of a time, and of labels beside nothing but figures."""
+"""Widths: of labels, of what stands next to them, of figures, of a time, and of labels next to nothing but figures."""
 _BESIDE: Final = 24
 """At this distance from its label, in characters, a figure ends."""
 _INDENT_PIXELS: Final = 9
@@ -82,7 +82,7 @@ def lay_out(
     cells = [Cell(0, 0, look.legible_text(title), look.TITLE), *_first(advice, attention)]
     cells += _table(header, body, formats, cells[-1].row + 2)
     for row, (label, value) in enumerate(key_values, cells[-1].row + 2):
-        cells += _fact(row, label, value, widths)
+        cells += _key_value(row, label, value, widths)
     boxes = _boxes(cells[-1].row + 2, sum(map(look.pixels, widths)), charts)
     return Summary(cells, widths, _heights(cells, widths), boxes)
 
@@ -125,8 +125,8 @@ def _table_style(value: Any, number: str | None) -> Style:
     return look.figure(number or look.number_format(value)) if value is not None else look.figure(number or look.COUNT)
 
 
-def _fact(row: int, label: str, value: Any, widths: list[int]) -> list[Cell]:
-    """A label and what stands beside it. A figure ends near its label; words flow into the empty cells to the right, and
+def _key_value(row: int, label: str, value: Any, widths: list[int]) -> list[Cell]:
+    """A label and what stands next to it. A figure ends near its label; words flow into the empty cells to the right, and
     those for which these have no room stand below the label's own width.
     """
     if isinstance(value, str) and widths[1] != _WORDS and len(value) > sum(widths[1:]) - 2:

@@ -4,14 +4,14 @@ The datasets refer to each other: a card and a change of state name their order,
 dataset has a code, or a part of one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from pipelines.common.times import instant
-from schemas.codes import DIGITS, STATES, CardState, code_text
+from schemas.codes import DIGITS, NOT_YET_READY, STATES, CardState, code_text
 from schemas.movements import Movement
 
 INSTANT: Final = pl.Datetime("us", "UTC")
@@ -193,14 +193,14 @@ def night_row(figures: dict[str, Any], night: date) -> pl.DataFrame:
     moved = {(before, after): cards for before, after, cards in figures["moved"].iter_rows()}
     row = {
         "night": night,
-        "codes_ready": _changed(moved, _NOT_YET_READY, CardState.READY),
+        "codes_ready": _changed(moved, NOT_YET_READY, CardState.READY),
         "codes_ready_late": _changed(moved, [CardState.REFUSED], CardState.READY),
         "codes_refused": _changed(moved, [CardState.PLACED], CardState.REFUSED),
         "codes_replaced": figures["replaced"],
         "codes_surplus": _changed(moved, [CardState.PLACED, CardState.REFUSED], CardState.SURPLUS),
         "cards_blocked": _changed(moved, [CardState.READY], CardState.BLOCKED),
         "cards_unblocked": _changed(moved, [CardState.BLOCKED], CardState.READY),
-        "cards_disconnected": _changed(moved, list(CardState), CardState.DISCONNECTED),
+        "cards_disconnected": _changed(moved, CardState, CardState.DISCONNECTED),
         "cards_changed": figures["changed"],
         "cards_not_changed": figures["missed"],
         "unexpected": figures["unexpected"],
@@ -237,9 +237,6 @@ def exported_rows(cards: pl.DataFrame, *, codes: bool) -> pl.DataFrame:
         "access_number", _flag("origin").alias("international_origin"),
         _flag("termination").alias("international_termination"), instant("placed").alias("placed_at"), _replaces(),
     ))  # fmt: skip
-
-
-_NOT_YET_READY: Final = [CardState.PLACED, CardState.REFUSED, CardState.SURPLUS]
 
 
 def portions(ranges: pl.DataFrame, most: int) -> Iterator[pl.DataFrame]:
@@ -295,5 +292,5 @@ def _flag(name: str) -> pl.Expr:
     return pl.when(pl.col(name) != "").then(pl.col(name) == "Yes")
 
 
-def _changed(moved: dict[tuple[int, int], int], before: list[CardState], after: CardState) -> int:
+def _changed(moved: dict[tuple[int, int], int], before: Iterable[CardState], after: CardState) -> int:
     return sum(moved.get((state, after), 0) for state in before)

@@ -43,8 +43,8 @@ def nights(measures: pl.DataFrame, movements: pl.DataFrame) -> pl.DataFrame:
 
 
 def compared(nights: pl.DataFrame) -> pl.DataFrame:
-    """Tonight, the last of `nights`, beside the typical (median), lowest and highest figures of the nights before it: `what`
-    and MEASURED. Only tonight's row where it is the first night.
+    """Tonight, the last of `nights`, compared with the typical (median), lowest and highest figures of the nights before it:
+    `what` and MEASURED. Only tonight's row where it is the first night.
     """
     before, figures = nights.head(-1), pl.col(MEASURED)
     rows = [nights.tail(1).select(pl.lit("Tonight").alias("what"), figures)]

@@ -11,7 +11,7 @@ _FOR_EACH_BYTE: Final = 8
 
 
 def addresses() -> int:
-    """Bytes of address space in use, which is what the ceiling counts; 0 where the system doesn't tell."""
+    """Bytes of address space in use, which is what the ceiling counts; 0 where the system doesn't say."""
     sizes = Path("/proc/self/statm")
     return int(sizes.read_text().split()[0]) * resource.getpagesize() if sizes.exists() else 0
 

@@ -88,7 +88,7 @@ def _folders(inbox: Path) -> Iterator[tuple[str, Path, bool]]:
     yield from _trials(OPERATOR, inbox)
     for entry in _entries(inbox):
         ours = entry.name in RESERVED and entry.name != NETWORK
-        # shares keep folders such as .recycle beside ours
+        # shares keep folders such as .recycle next to ours
         if entry.is_dir(follow_symlinks=False) and not ours and not entry.name.startswith("."):
             yield entry.name, Path(entry.path), False
             if entry.name != NETWORK:

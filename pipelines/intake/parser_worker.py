@@ -49,7 +49,7 @@ def _reader(kind: Kind) -> Reader:
 
 
 def parse(content: bytes, known: frozenset[str], limits: Limits) -> Parsed:
-    """Recognise a file by its first bytes and read it. `known`: the header keys that tell an order's sheet."""
+    """Recognise a file by its first bytes and read it. `known`: the header keys that identify an order's sheet."""
     try:
         kind = recognise(content, limits)
         if kind is Kind.ENCRYPTED:

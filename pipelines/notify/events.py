@@ -14,8 +14,8 @@ from schemas import sources
 from schemas.notices import KINDS, OPERATOR, NoticeKind
 
 NOTICES: Final = pl.Schema(dict.fromkeys(["kind", "subject", "recipient", "words"], pl.String))
-"""A frame of notices: what kind of thing, about what (with the kind and the recipient, what tells it from all others), for
-whom, and in which words."""
+"""A frame of notices: what kind of thing, about what (with the kind and the recipient, what distinguishes it from
+all others), for whom, and in which words."""
 _LINES: Final = 20
 _LONGEST: Final = 500
 _REASONS: Final = 3

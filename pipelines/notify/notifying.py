@@ -1,4 +1,4 @@
-"""Notify: tell what happened, once, through every channel of those whom it concerns.
+"""Notify people of what happened, once, through every channel of those whom it concerns.
 
 Events are read behind the commits that made them, so no job waits for this. What is worth telling is entered in one
 transaction with how far events were looked at, and then sent from there, again and again until each channel has accepted it.

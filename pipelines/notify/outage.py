@@ -50,7 +50,7 @@ def _noting(warn: Callable[[str], None], work: Callable[[], None]) -> None:
 
 
 def note_unreachable(settings: Settings, now: datetime, error: str) -> None:
-    """Note that the registry is out of reach, and tell the operator's channels that have not heard of it in five minutes."""
+    """Note that the registry is out of reach, and notify the operator's channels once that has lasted five minutes."""
     if not settings.notify:
         return
     with _state(settings.home) as state:

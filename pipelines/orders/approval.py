@@ -1,4 +1,4 @@
-"""Which orders wait for approval, and which are taken back before they are placed."""
+"""Which orders wait for approval, and which are cancelled before they are placed."""
 
 from typing import Final, NamedTuple
 
@@ -89,7 +89,7 @@ def open_holds(facts: Facts) -> pl.DataFrame:
 
 def seen_holds(rows: pl.DataFrame, facts: Facts) -> pl.DataFrame:
     """By which holds files were decided: `file`, `account`, `customer_order_id`, `hold`, `decision` (null: there was none). Of
-    orders that have a hold, and of those that are to be taken back.
+    orders that have a hold, and of those that are to be cancelled.
     """
     cancels = pl.col("action").is_in(actions.cancelling())
     named = rows.select("file", *_KEYS, cancels=cancels).drop_nulls(_KEYS).unique()

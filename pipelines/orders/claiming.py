@@ -11,7 +11,7 @@ from schemas.sources import CHECK
 FIRST_FILES, FIRST_BYTES = 64, 8 << 20
 """The first portion of a run, and the least of later ones: workers that start together all find something."""
 _MOST_FILES, _MOST_BYTES = 1_000, 128 << 20
-_INODE_BITS: Final = (1 << 63) - 1  # what a column holds; the other parts of a key tell apart what differs in one bit
+_INODE_BITS: Final = (1 << 63) - 1  # what a column holds; the other parts of a key distinguish what differs in one bit
 
 
 class Claimed(NamedTuple):

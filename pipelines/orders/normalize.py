@@ -22,11 +22,11 @@ _OF_CARDS: Final = (
     "btn",
     "target_order_id",
 )
-"""Cells that say nothing where an order is taken back: whoever does so may send its rows again with another action."""
+"""Cells that say nothing where an order is cancelled: whoever does so may send its rows again with another action."""
 CODES_IN_CELL: Final = r"[^\s,;]+"
+_BETWEEN_CODES: Final = r"[\s,;]"
 _LONG: Final = 100
 """Lists of so many values take half as long to sort as the table that they are made from, and short ones ten times as long."""
-_BETWEEN_CODES: Final = r"[\s,;]"
 CELL_CODES: Final = 1_000
 """So many codes are read from one cell."""
 
@@ -114,7 +114,7 @@ def _named(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
 
 
 def _others() -> pl.Expr:
-    """What a row asks for beside codes; null for nothing."""
+    """What a row asks for other than codes; null for nothing."""
     others = pl.col("btn", "quantity", "target_order_id")
     return pl.when(pl.any_horizontal(others.is_not_null())).then(pl.concat_str(others.fill_null(""), separator=":"))
 
@@ -153,6 +153,6 @@ def list_codes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """
     named = _named(rows, "row_id", "order", "file", "source_row").with_columns(pl.col("code").fill_null(""))
     found = schema_findings(named, CODES)
-    # a valid code beside an invalid one stays, so that everything that is wrong with the row is found at once
+    # a valid code next to an invalid one stays, so that everything that is wrong with the row is found at once
     valid = named if found.is_empty() else named.filter(is_code(pl.col("code")))
     return valid.with_columns(pl.col("code").cast(pl.Int64)), found

@@ -13,7 +13,7 @@ from schemas.pins import PINS
 _LISTED_CARDS = 20
 """So many cards of a row are named for a reason; an Order ID can stand for any number of them."""
 _AWAITED = "awaited"
-"""What a card is, beside its state, while an earlier order for it waits for the network."""
+"""What a card is, in addition to its state, while an earlier order for it waits for the network."""
 _NEVER = pl.lit(value=False)
 
 
@@ -125,7 +125,7 @@ def contested_orders(named: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_awaited(rows: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The rows that come too late for a card or an order, which say so beside it."""
+    """The rows that come too late for a card or an order, which say so in a column of their own."""
     words = f" (the card {STATE_WORDS[_AWAITED][0]})"
     return rows.with_columns(pl.col(name) + words)
 

@@ -28,7 +28,7 @@ _END_SECONDS: Final = 5
 
 
 class FileKey(NamedTuple):
-    """What tells a dropped file from every other without opening it. A file that takes the place of another is another."""
+    """What distinguishes a dropped file from every other without opening it. A file that replaces another is another one."""
 
     source: str
     name: str

@@ -99,7 +99,7 @@ def _connect_postgresql(url: str, _: bool) -> adbc.Connection:
 
 @contextmanager
 def _lock_sqlite(database: "Database") -> Iterator[bool]:
-    """A lock on a file beside the registry; it ends with the process."""
+    """A lock on a file next to the registry; it ends with the process."""
     descriptor = os.open(f"{database.path}.night", os.O_RDWR | os.O_CREAT, 0o600)
     locked = True
     try:

@@ -93,7 +93,7 @@ class IngestBatch(NamedTuple):
     (`file`, `account`, `customer_order_id`), with `hold` and `decision` (null: none).
 
     `order_holds`: orders that wait for approval (`file`, `account`, `customer_order_id`, `content`, `codes`); `cancelled`:
-    those that are taken back (the first three); `decided_holds`: holds of which the file brings the answer (`file`, `hold`).
+    those that are cancelled (the first three); `decided_holds`: holds of which the file brings the answer (`file`, `hold`).
 
     Frames without `file` go by `order`: what belongs to no order among `orders` is not entered.
     """

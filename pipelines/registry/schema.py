@@ -42,7 +42,7 @@ cards that the operator let it have. `judged_event`: reports that name the order
 event and before, and say nothing of what was placed later.
 """
 CARD: Final = pl.Schema({"order_pk": INT, "serial": INT, "code": INT, "state": SMALL})
-"""A card that was issued here, beside the other cards of its order: its place in the order (from 1, replacements after the
+"""A card that was issued here, stored with the other cards of its order: its place in the order (from 1, replacements after the
 cards that were placed with it), its code, its CardState."""
 NUMBER: Final = pl.Schema({"code": INT, "order_pk": INT, "serial": INT})
 """A number that is unavailable from now on, and the card that has it (0 and 0: external, not issued here)."""
@@ -217,7 +217,7 @@ KEYS: Final = {
     "migrations": "name",
 }
 """The primary keys. Only `numbers`, `btns` and `btn_days` have one that new rows hit at random; all other tables grow
-at their end or beside the rows of their order."""
+at their end or next to the rows of their order."""
 INDEXES: Final = [
     "CREATE UNIQUE INDEX events_digest ON events (source, digest) WHERE final = 1 AND original_event = event",
     "CREATE INDEX events_report_digest ON events (digest, event) WHERE kind = 'report'",

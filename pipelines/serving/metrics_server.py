@@ -19,7 +19,7 @@ from pipelines.observing.state import State
 _AT_ONCE: Final = 8
 """So many requests are answered at once; a further one is turned away."""
 _REQUEST_SECONDS: Final = 5.0
-"""Whoever has not sent a request after this, or has not taken its answer, is cut off, however busily the bytes trickle."""
+"""Whoever has not sent a request after this, or has not read its answer, is cut off, however busily the bytes trickle."""
 _ALIVE_SECONDS: Final = 60.0
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
@@ -149,7 +149,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def metrics_served(settings: Settings, metrics: Metrics, heart: Heart, log: Log) -> Iterator[None]:
-    """Serve metrics and health checks at CARDS_METRICS while the block lasts. Where that is not possible (the port is taken,
+    """Serve metrics and health checks at CARDS_METRICS while the block lasts. Where that is not possible (the port is in use,
     say) it is logged, and all else goes on.
     """
     if not settings.metrics:

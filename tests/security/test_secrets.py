@@ -264,4 +264,6 @@ def test_a_file_sends_no_control_character_to_the_operators_terminal(house: Hous
     for words in (["audit"], ["audit", "--json"], ["audit", "--json-lines"], ["submissions"], ["submissions", "--json"]):
         said += (listed := house.cards(*words).said)
         assert "2J" in listed
+    lines = [json.loads(line) for line in house.cards("audit", "--json-lines").out.splitlines()]
+    assert lines == json.loads(house.cards("audit", "--json").out)["entries"][::-1]
     assert {letter for letter in said if not letter.isprintable()} <= {"\n", "\t"}
